@@ -1,0 +1,18 @@
+# One line a target; `make help` lists them. Settings: DESTDIR, PREFIX, PURGE=1 (uninstall), FUZZTIME, TESTFLAGS.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PREFIX ?= /usr/local
+FUZZTIME ?= 30s
+RUN = env DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PURGE='$(PURGE)' bash
+TOOL = go tool -modfile=tools/go.mod
+
+.PHONY: help build test demo bench lint fuzz install uninstall clean
+help:      ; @sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile ## this list
+build:     ; CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nightporter ./cmd/nightporter ## the static binary, bin/nightporter
+test:      ; go vet ./... && go run ./internal/testall $(TESTFLAGS) ## vet, and all tests with -race; lists what could not run
+demo: build ; bin/nightporter demo ## the whole story on four hosts in network namespaces, in under a minute
+bench: build ; bin/nightporter lab bench ## how fast, how small: the tables
+lint:      ; go vet ./... && $(TOOL) staticcheck ./... && test -z "$$($(TOOL) gofumpt -l . | tee /dev/stderr)" ## staticcheck and gofumpt
+fuzz:      ; go run ./internal/fuzzall -fuzztime $(FUZZTIME) ## every fuzz target for FUZZTIME
+install: build ; $(RUN) packaging/install ## binary, unit, completions and example into $(DESTDIR) and $(PREFIX)
+uninstall: ; $(RUN) packaging/uninstall ## removes all of that; PURGE=1 also configuration, secret and state
+clean:     ; rm -rf bin ## what build made

@@ -1,0 +1,133 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"nightporter/api"
+	"nightporter/cluster"
+	"nightporter/config"
+	"nightporter/fsm"
+)
+
+// Apply defines services. All are checked before the first is changed.
+func (b *backend) Apply(ctx context.Context, list []api.Service) (api.Applied, error) {
+	const tried = "apply the services"
+	done := api.Applied{Created: []string{}, Changed: []string{}, Unchanged: []string{}}
+	if c, err := b.forward(ctx, tried); err != nil || c != nil {
+		return forwarded(err, func() (api.Applied, error) { return c.Apply(ctx, list) })
+	}
+	state := b.machine.View().State
+	var problems []string
+	var wanted []fsm.Service
+	for _, s := range list {
+		sv := b.fromAPI(s)
+		problems = append(problems, fsm.Validate(sv)...)
+		wanted = append(wanted, sv)
+	}
+	if len(problems) > 0 {
+		return done, api.Invalid(strings.Join(problems, "; "), "nothing was changed; correct the definitions and apply them again")
+	}
+	for _, sv := range wanted {
+		old, known := state.Services[sv.Name]
+		if known && sameService(old, sv) {
+			done.Unchanged = append(done.Unchanged, sv.Name)
+			continue
+		}
+		if err := b.put(ctx, tried, old, sv, known); err != nil {
+			return done, err
+		}
+		if known {
+			done.Changed = append(done.Changed, sv.Name)
+		} else {
+			done.Created = append(done.Created, sv.Name)
+		}
+	}
+	b.leader.bell.ring()
+	return done, nil
+}
+
+// put commits one definition. Another identity is taken away from its owner first; and an address or MAC that another
+// tenure may still be using, because its service was deleted or redefined a moment ago, waits until that lease has run
+// out everywhere (I1 is kept per service: two services with one address would be two holders).
+func (b *backend) put(ctx context.Context, tried string, old, sv fsm.Service, known bool) error {
+	if known && !sameIdentity(old, sv) {
+		own := b.machine.View().State.Ownerships[sv.Name]
+		res, err := b.proposer.commit(ctx, fsm.Assign{
+			Service: sv.Name, Planned: own.Epoch, Reason: fsm.ServiceChanged, At: b.deps.Clock.Wall(), By: b.cfg.Node,
+		})
+		if err := outcome(tried, res, err); err != nil {
+			return err
+		}
+	}
+	if !known || !sameIdentity(old, sv) {
+		if err := b.untilFree(ctx, tried); err != nil {
+			return err
+		}
+	}
+	res, err := b.proposer.commit(ctx, fsm.PutService{Service: sv, At: b.deps.Clock.Wall(), By: b.cfg.Node})
+	return outcome(tried, res, err)
+}
+
+// untilFree waits until ttl plus margin after this leader learnt of the last deletion or redefinition.
+func (b *backend) untilFree(ctx context.Context, tried string) error {
+	t := cluster.Derive(b.machine.View().State.Timing.Largest)
+	for {
+		left := t.TTL + t.Margin - b.deps.Clock.Boot().Sub(b.scene.lastFreed())
+		if left <= 0 {
+			return nil
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return api.Timeout(tried)
+		case <-timer.C:
+		}
+	}
+}
+
+// Delete removes a definition; its holder closes as soon as it hears of it.
+func (b *backend) Delete(ctx context.Context, service string) error {
+	tried := "delete " + service
+	state := b.machine.View().State
+	if err := b.founded(state, tried); err != nil {
+		return err
+	}
+	if _, known := state.Services[service]; !known {
+		return api.UnknownService(service, slices.Sorted(maps.Keys(state.Services)))
+	}
+	res, err := b.proposer.propose(ctx, fsm.DeleteService{Name: service, At: b.deps.Clock.Wall(), By: b.cfg.Node})
+	return outcome(tried, res, err)
+}
+
+func sameService(a, b fsm.Service) bool {
+	return sameIdentity(a, b) && slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Targets, b.Targets) && a.Hold == b.Hold
+}
+
+// fromAPI reads a definition; without a MAC it gets the one that is derived from the names.
+func (b *backend) fromAPI(s api.Service) fsm.Service {
+	mac := []byte(s.MAC)
+	if len(mac) == 0 {
+		mac = config.DeriveMAC(b.cfg.Cluster, s.Name)
+	}
+	sv := fsm.Service{Name: s.Name, Addresses: s.Addresses, MAC: fsm.MAC(mac), Targets: s.Targets, Hold: fsm.Hold(s.Hold)}
+	if sv.Hold == "" {
+		sv.Hold = fsm.HoldDrop
+	}
+	for _, p := range s.Ports {
+		sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number})
+	}
+	return sv
+}
+
+func toAPI(s fsm.Service) api.Service {
+	out := api.Service{Name: s.Name, Addresses: s.Addresses, MAC: api.MAC(s.MAC), Targets: s.Targets, Hold: string(s.Hold), Ports: []api.Port{}}
+	for _, p := range s.Ports {
+		out.Ports = append(out.Ports, api.Port{Protocol: string(p.Protocol), Number: p.Number})
+	}
+	return out
+}

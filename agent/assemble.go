@@ -1,0 +1,228 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"nightporter/cluster"
+	"nightporter/config"
+	"nightporter/fsm"
+)
+
+// Protocol is the version of what agents say to each other. Two that differ do not meet.
+const Protocol = 1
+
+// assemble opens and wires everything, in the order that Run's comment gives. On an error it closes what it opened.
+func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
+	a = &parts{cfg: cfg, deps: deps, left: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			a.closeAll()
+		}
+	}()
+	secret, err := config.ReadSecret(cfg.SecretFile)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := cluster.DeriveKeys(secret, cfg.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	id, err := deps.Disk.Identity(keys, cfg.Node)
+	if err != nil {
+		return nil, err
+	}
+	incarnation, err := deps.Disk.Incarnation(deps.Clock.Wall())
+	if err != nil {
+		return nil, err
+	}
+	a.machine = fsm.NewMachine(deps.Log)
+	if a.peers, err = deps.Net.Peers(netip.AddrPortFrom(cfg.Address, cfg.PeerPort), id, directory{a}, deps.Log); err != nil {
+		return nil, err
+	}
+	a.closers = append(a.closers, a.peers)
+	node, err := a.startRaft()
+	if err != nil {
+		return nil, err
+	}
+	mirror, err := deps.Disk.Mirror()
+	if err != nil {
+		return nil, err
+	}
+	a.closers = append(a.closers, mirror)
+	ballot := newBallot(cfg.Node, deps.Clock, a.machine, node.Journal(), mirror, deps.Log)
+	a.wire(ballot, incarnation)
+	if err := a.startGossip(keys, id, incarnation); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *parts) startRaft() (*cluster.Raft, error) {
+	rc := cluster.RaftConfig{
+		Node: a.cfg.Node, Timing: cluster.Derive(a.cfg.Failover), Machine: a.machine, Stream: a.peers.RaftLayer(), Log: a.deps.Log,
+	}
+	if err := a.deps.Disk.Stores(&rc); err != nil {
+		return nil, err
+	}
+	node, err := cluster.StartRaft(rc)
+	if err != nil {
+		return nil, err
+	}
+	a.raft = node
+	a.closers = append(a.closers, closeFunc(node.Shutdown))
+	return node, nil
+}
+
+// wire makes the pieces and ties them together. Nothing runs yet.
+func (a *parts) wire(b *ballot, incarnation uint64) {
+	cfg, deps := a.cfg, a.deps
+	members := func() []cluster.Member {
+		if a.gossip == nil {
+			return nil
+		}
+		return a.gossip.Members()
+	}
+	a.clients = &peerClients{dial: a.peers.DialAPI}
+	a.closers = append(a.closers, a.clients)
+	a.scene = &scene{self: cfg.Node, clock: deps.Clock, machine: a.machine, ballot: b, members: members, learnt: make(map[string]tenureSeen)}
+	checks := &voteChecks{clock: deps.Clock, mine: func() *cluster.VoteState {
+		return &cluster.VoteState{Warm: b.warm(), Index: a.machine.View().Index}
+	}}
+	a.waking = newWaking(cfg.WakeTimeout)
+	a.post = &post{self: cfg.Node, log: deps.Log, clock: deps.Clock, machine: a.machine, ballot: b, raft: a.raft, waking: a.waking, opens: &opens{}, checks: checks}
+	a.proposer = &proposer{self: cfg.Node, raft: a.raft, out: a.post, peer: a.clients.to, log: deps.Log}
+	a.tenants = &tenants{
+		self: cfg.Node, clock: deps.Clock, kernel: deps.Kernel, log: deps.Log, out: a.post, demand: a.waking.demand,
+		listen: deps.Listen, onForeign: identityConflict(cfg.OnConflict), incarnation: incarnation, all: make(map[string]*tenant),
+	}
+	a.post.tenants = a.tenants
+	w := a.waking
+	w.self, w.clock, w.machine, w.scene, w.raft, w.proposer = cfg.Node, deps.Clock, a.machine, a.scene, a.raft, a.proposer
+	w.out, w.tenants, w.caller, w.log = a.post, a.tenants, deps.Caller, deps.Log
+	a.meta = &metaKeeper{log: deps.Log}
+	a.touch = &touch{self: cfg.Node, machine: a.machine, disk: deps.Disk, seeds: cfg.Join, log: deps.Log, bell: newBell()}
+	a.sleeper = &sleeper{
+		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, tenants: a.tenants,
+		scene: a.scene, opens: a.post.opens, power: deps.Power, meta: a.meta, rejoin: a.touch.bell.ring,
+		timeout: cfg.SuspendTimeout, log: deps.Log, bell: newBell(), started: deps.Clock.Wall(),
+	}
+	a.founding = &founding{
+		self: cfg.Node, name: cfg.Cluster, expect: cfg.BootstrapExpect, failover: cfg.Failover, services: services(cfg),
+		clock: deps.Clock, raft: a.raft, members: members, disk: deps.Disk, promise: a.meta.setPromise, log: deps.Log,
+	}
+	a.leader = &leader{
+		scene: a.scene, machine: a.machine, raft: a.raft, proposer: a.proposer, post: a.post, checks: checks,
+		members: members, founding: a.founding, log: deps.Log, bell: newBell(),
+	}
+	a.ticks = &ticks{
+		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(),
+	}
+}
+
+func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation uint64) error {
+	wakeAt, err := a.wakeAddresses()
+	if err != nil {
+		return err
+	}
+	a.post.jumped = a.ticks.bell
+	a.meta.meta = cluster.Meta{
+		Name: a.cfg.Cluster, Power: fsm.Awake, Raft: netip.AddrPortFrom(a.cfg.Address, a.cfg.PeerPort), Wake: wakeAt,
+		Version: a.deps.Version, Digest: a.cfg.Digest, Pin: id.Pin(), Protocol: Protocol, Policy: fsm.Policy(a.cfg.Power),
+		Incarnation: incarnation,
+	}
+	at := gossipAddr(a.cfg)
+	ring := func() {
+		a.post.members.ring()
+		a.leader.bell.ring()
+		a.waking.bell.ring()
+	}
+	g, err := a.deps.Net.Gossip(cluster.GossipConfig{
+		Node: a.cfg.Node, Cluster: a.cfg.Cluster, Bind: at, Advertise: at, Key: keys.Gossip,
+		Timing: cluster.Derive(a.cfg.Failover), Meta: a.meta.now(), Log: a.deps.Log,
+		OnChange: ring, OnMessage: a.post.receive, OnConflict: a.post.conflict,
+	})
+	if err != nil {
+		return err
+	}
+	a.gossip, a.post.gossip, a.touch.gossip = g, g, g
+	a.meta.attach(g)
+	a.closers = append(a.closers, closeFunc(func() error {
+		if err := g.Leave(500 * time.Millisecond); err != nil {
+			a.deps.Log.Debug("the others were not told that this agent stops", "err", err)
+		}
+		return g.Shutdown()
+	}))
+	return nil
+}
+
+// wakeAddresses are where magic packets for this host go: as configured, else as its network card has them.
+func (a *parts) wakeAddresses() ([]fsm.MAC, error) {
+	macs := a.cfg.WakeMACs
+	if len(macs) == 0 {
+		var err error
+		if macs, err = a.deps.Power.WakeAddresses(); err != nil {
+			return nil, fmt.Errorf("reading where magic packets for this host go: %w", err)
+		}
+	}
+	var out []fsm.MAC
+	for _, m := range macs {
+		out = append(out, fsm.MAC(m))
+	}
+	return out, nil
+}
+
+// services are the file's services, as the first leader writes them into the log.
+func services(cfg *config.Config) []fsm.Service {
+	var out []fsm.Service
+	for _, s := range cfg.Services {
+		mac := s.MAC
+		if mac == nil {
+			mac = config.DeriveMAC(cfg.Cluster, s.Name)
+		}
+		sv := fsm.Service{Name: s.Name, Addresses: s.Addresses, MAC: fsm.MAC(mac), Targets: s.Targets, Hold: fsm.Hold(s.Hold)}
+		for _, p := range s.Ports {
+			sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number})
+		}
+		out = append(out, sv)
+	}
+	return out
+}
+
+// directory tells the transport who is who: the record's pin and address first, then what gossip says.
+type directory struct{ parts *parts }
+
+func (d directory) Pin(node string) (string, bool) {
+	if n, ok := d.parts.machine.View().State.Nodes[node]; ok {
+		return n.Key, true
+	}
+	for _, m := range d.members() {
+		if m.Name == node && m.Meta.Pin != "" {
+			return m.Meta.Pin, true
+		}
+	}
+	return "", false
+}
+
+func (d directory) Addr(node string) (netip.AddrPort, bool) {
+	for _, m := range d.members() {
+		if m.Name == node && m.Meta.Raft.IsValid() {
+			return m.Meta.Raft, true
+		}
+	}
+	n, ok := d.parts.machine.View().State.Nodes[node]
+	return n.Addr, ok && n.Addr.IsValid()
+}
+
+func (d directory) members() []cluster.Member {
+	if d.parts.gossip == nil {
+		return nil
+	}
+	return d.parts.gossip.Members()
+}
+
+// dialFunc reaches the admin surface of another node.
+type dialFunc func(ctx context.Context, node string) (net.Conn, error)

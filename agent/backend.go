@@ -1,0 +1,286 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"time"
+
+	"nightporter/api"
+	"nightporter/cluster"
+	"nightporter/fsm"
+)
+
+// backend carries out what the admin surface asks. Whatever needs the leader is forwarded to it, once.
+type backend struct{ *parts }
+
+var _ api.Backend = (*backend)(nil)
+
+// Version tells the version of this agent.
+func (b *backend) Version(context.Context) (api.Version, error) {
+	return api.Version{Version: b.deps.Version, Go: runtime.Version(), Node: b.cfg.Node}, nil
+}
+
+// Services gives the definitions.
+func (b *backend) Services(context.Context) ([]api.Service, error) {
+	state := b.machine.View().State
+	if err := b.founded(state, "list the services"); err != nil {
+		return nil, err
+	}
+	out := []api.Service{}
+	for _, name := range slices.Sorted(maps.Keys(state.Services)) {
+		out = append(out, toAPI(state.Services[name]))
+	}
+	return out, nil
+}
+
+// History gives what happened to a service, also to one that was deleted.
+func (b *backend) History(_ context.Context, service string) (api.History, error) {
+	state := b.machine.View().State
+	if err := b.founded(state, "tell the history of "+service); err != nil {
+		return api.History{}, err
+	}
+	if _, known := state.Ownerships[service]; !known {
+		return api.History{}, api.UnknownService(service, slices.Sorted(maps.Keys(state.Services)))
+	}
+	h := api.History{Service: service, Changes: []api.Change{}, Wakes: []api.WakeRecord{}}
+	for _, c := range state.History[service] {
+		h.Changes = append(h.Changes, api.Change{
+			Index: c.Index, At: c.At, Epoch: c.Epoch, From: c.From, To: c.To, Reason: string(c.Reason), By: c.By, Detail: c.Detail,
+		})
+	}
+	for _, w := range state.Wakes {
+		if w.Service != service {
+			continue
+		}
+		h.Wakes = append(h.Wakes, api.WakeRecord{
+			ID: w.ID, Node: w.Node, Cause: string(w.Cause), Client: w.Client, Port: w.Port, By: w.By,
+			Started: w.Started, Ended: w.Ended, Result: string(w.Result),
+		})
+	}
+	return h, nil
+}
+
+// Propose is a peer's command for the leader.
+func (b *backend) Propose(ctx context.Context, command []byte) ([]byte, error) {
+	out, err := b.proposer.forwarded(ctx, command)
+	if errors.Is(err, errNoLeader) {
+		return nil, api.NoLeader("commit a peer's command", "this node does not lead any more")
+	}
+	return out, err
+}
+
+// Move gives a service to a node and waits until it is open there.
+func (b *backend) Move(ctx context.Context, service, node string) (api.Moved, error) {
+	tried := "move " + service + " to " + node
+	if c, err := b.forward(ctx, tried); err != nil || c != nil {
+		return forwarded(err, func() (api.Moved, error) { return c.Move(ctx, service, node) })
+	}
+	v := b.scene.view()
+	if _, known := v.State.Services[service]; !known {
+		return api.Moved{}, api.UnknownService(service, slices.Sorted(maps.Keys(v.State.Services)))
+	}
+	if _, known := v.State.Nodes[node]; !known {
+		return api.Moved{}, api.UnknownNode(node, slices.Sorted(maps.Keys(v.State.Nodes)))
+	}
+	own := v.State.Ownerships[service]
+	if own.Owner == node {
+		return api.Moved{Service: service, From: node, To: node, Epoch: own.Epoch}, nil
+	}
+	if why := v.CannotHold(node); why != "" {
+		return api.Moved{}, api.Refused("cannot "+tried+": "+why, "see `nightporter members`")
+	}
+	res, err := b.proposer.commit(ctx, fsm.Assign{
+		Service: service, Owner: node, Planned: own.Epoch, Reason: fsm.OperatorMoved, At: v.Wall, By: b.cfg.Node,
+	})
+	if err := outcome(tried, res, err); err != nil {
+		return api.Moved{}, err
+	}
+	err = b.await(ctx, tried, func() bool { return b.post.opens.at(service) >= res.Epoch || b.openHere(service, res.Epoch) })
+	return api.Moved{Service: service, From: own.Owner, To: node, Epoch: res.Epoch}, err
+}
+
+func (b *backend) openHere(service string, epoch uint64) bool {
+	s := b.tenants.shown(service)
+	return s.Opened && s.Epoch >= epoch
+}
+
+// Set changes the cluster-wide timing.
+func (b *backend) Set(ctx context.Context, s api.Settings) error {
+	const tried = "change failover"
+	d := time.Duration(s.Failover)
+	if d < fsm.FailoverMin || d > fsm.FailoverMax {
+		return api.Invalid(fmt.Sprintf("failover %s is out of range", d), fmt.Sprintf("give a value from %s to %s", fsm.FailoverMin, fsm.FailoverMax))
+	}
+	if err := b.founded(b.machine.View().State, tried); err != nil {
+		return err
+	}
+	res, err := b.proposer.propose(ctx, fsm.SetFailover{Failover: d, At: b.scene.timingStamp(), By: b.cfg.Node})
+	return outcome(tried, res, err)
+}
+
+// Sleep runs the sleep protocol for a node and returns when its record says "asleep".
+func (b *backend) Sleep(ctx context.Context, node string) (api.PowerChange, error) {
+	tried := "put " + node + " to sleep"
+	if c, err := b.forward(ctx, tried); err != nil || c != nil {
+		return forwarded(err, func() (api.PowerChange, error) { return c.Sleep(ctx, node) })
+	}
+	v := b.scene.view()
+	n, known := v.State.Nodes[node]
+	switch {
+	case !known:
+		return api.PowerChange{}, api.UnknownNode(node, slices.Sorted(maps.Keys(v.State.Nodes)))
+	case n.Power == fsm.Asleep:
+		return api.PowerChange{Node: node, Power: string(n.Power)}, nil
+	case n.Policy != fsm.Sleeps:
+		return api.PowerChange{}, api.Refused("cannot "+tried+": it is always on", "set power: sleeps for it in the configuration, and restart its agent")
+	case n.Power != fsm.Awake || !v.Present[node].Alive:
+		return api.PowerChange{}, api.Refused(fmt.Sprintf("cannot %s: it is %s", tried, condition(n, v.Present[node])), "see `nightporter members`")
+	}
+	if err := cluster.MayRest(v, b.machine.View().Servers, node); err != nil {
+		return api.PowerChange{}, api.Refused("cannot "+tried+": "+err.Error(), "")
+	}
+	held := owned(v.State, node)
+	res, err := b.proposer.commit(ctx, fsm.SetPower{
+		Node: node, From: fsm.Awake, To: fsm.Suspending, Sleeps: n.Sleeps, Reason: fsm.OperatorSleep, At: v.Wall, By: b.cfg.Node,
+	})
+	if err := outcome(tried, res, err); err != nil {
+		return api.PowerChange{}, err
+	}
+	b.leader.bell.ring()
+	return b.asleep(ctx, tried, node, n.Sleeps+1, held)
+}
+
+// asleep waits for the end of the hand-over. The leadership may move meanwhile: the record tells everywhere.
+func (b *backend) asleep(ctx context.Context, tried, node string, sleeps uint64, held map[string]fsm.Ownership) (api.PowerChange, error) {
+	var last fsm.Node
+	err := b.await(ctx, tried, func() bool {
+		last = b.machine.View().State.Nodes[node]
+		return last.Sleeps >= sleeps && last.Power != fsm.Suspending
+	})
+	change := api.PowerChange{Node: node, Power: string(last.Power)}
+	if err != nil {
+		return change, err
+	}
+	state := b.machine.View().State
+	for _, name := range slices.Sorted(maps.Keys(held)) {
+		now := state.Ownerships[name]
+		change.Moved = append(change.Moved, api.Moved{Service: name, From: node, To: now.Owner, Epoch: now.Epoch})
+	}
+	if last.Power == fsm.Awake {
+		return change, api.Refused(fmt.Sprintf("%s did not go to sleep: %s", node, last.PowerReason), "its log says more; `nightporter status` there shows the problem")
+	}
+	return change, nil
+}
+
+func owned(state *fsm.State, node string) map[string]fsm.Ownership {
+	out := make(map[string]fsm.Ownership)
+	for name, o := range state.Ownerships {
+		if o.Owner == node {
+			out[name] = o
+		}
+	}
+	return out
+}
+
+// Wake calls a node from here, leader or no leader, and waits until it is back.
+func (b *backend) Wake(ctx context.Context, node string) (api.PowerChange, error) {
+	tried := "wake " + node
+	state := b.machine.View().State
+	if err := b.founded(state, tried); err != nil {
+		return api.PowerChange{}, err
+	}
+	n, known := state.Nodes[node]
+	if !known {
+		return api.PowerChange{}, api.UnknownNode(node, slices.Sorted(maps.Keys(state.Nodes)))
+	}
+	if n.Power == fsm.Awake && b.scene.view().Present[node].Alive {
+		return api.PowerChange{Node: node, Power: string(n.Power)}, nil
+	}
+	if len(n.Wake) == 0 {
+		return api.PowerChange{}, api.Refused("cannot "+tried+": no wake address of it is known", "set wake: [MAC] for it in the configuration")
+	}
+	b.waking.operator(node, n.Sleeps)
+	change := api.PowerChange{Node: node}
+	for _, m := range n.Wake {
+		change.Called = append(change.Called, m.String())
+	}
+	err := b.await(ctx, tried, func() bool {
+		v := b.scene.view()
+		change.Power = string(v.State.Nodes[node].Power)
+		return v.State.Nodes[node].Power == fsm.Awake && v.Present[node].Alive
+	})
+	return change, err
+}
+
+// Join meets other agents at their gossip addresses.
+func (b *backend) Join(_ context.Context, addrs []string) (api.Joined, error) {
+	if len(addrs) == 0 {
+		return api.Joined{}, api.Invalid("no address was given", "name at least one agent, like 192.0.2.11 or 192.0.2.11:7373")
+	}
+	n, err := b.gossip.Join(addrs)
+	if err != nil && n == 0 {
+		return api.Joined{}, api.Refused("cannot join: "+err.Error(), "check that an agent runs there with the same cluster name and secret, and that the port is open for TCP and UDP")
+	}
+	return api.Joined{Reached: n}, nil
+}
+
+// Leave takes this node out of the cluster for good and ends the agent.
+func (b *backend) Leave(ctx context.Context) error {
+	const tried = "leave the cluster"
+	v := b.scene.view()
+	if err := b.founded(v.State, tried); err != nil {
+		return err
+	}
+	if err := cluster.MayLeave(v, b.machine.View().Servers, b.cfg.Node); err != nil {
+		return api.Refused("cannot "+tried+": "+err.Error(), "")
+	}
+	b.handOver()
+	if err := b.remove(ctx, tried, b.cfg.Node, fsm.NodeLeft); err != nil {
+		b.ticks.fitness()
+		return err
+	}
+	if err := b.deps.Disk.Forget(); err != nil {
+		return api.Refused("this node left, but its old state could not be put away: "+err.Error(), "remove the data directory by hand before it joins again")
+	}
+	close(b.left)
+	return nil
+}
+
+// Forget removes a dead member.
+func (b *backend) Forget(ctx context.Context, node string) error {
+	tried := "forget " + node
+	v := b.scene.view()
+	if err := b.founded(v.State, tried); err != nil {
+		return err
+	}
+	if _, known := v.State.Nodes[node]; !known {
+		return api.UnknownNode(node, slices.Sorted(maps.Keys(v.State.Nodes)))
+	}
+	if v.Present[node].Alive {
+		return api.Refused("cannot "+tried+": it is alive", "run `nightporter leave` there; forget is for hosts that are gone for good")
+	}
+	return b.remove(ctx, tried, node, fsm.OwnerLeft)
+}
+
+// remove takes a node's services away and then its record; the leader takes it out of the configuration.
+func (b *backend) remove(ctx context.Context, tried, node string, reason fsm.Reason) error {
+	v := b.scene.view()
+	plan := cluster.Relieve(v, node)
+	for name, o := range owned(v.State, node) {
+		if !slices.ContainsFunc(plan, func(a fsm.Assign) bool { return a.Service == name }) {
+			plan = append(plan, fsm.Assign{Service: name, Planned: o.Epoch, Reason: fsm.OwnerLeft, At: v.Wall, By: b.cfg.Node})
+		}
+	}
+	for _, c := range plan {
+		c.Reason = fsm.OwnerLeft
+		if res, err := b.proposer.propose(ctx, c); err != nil {
+			return outcome(tried, res, err)
+		}
+	}
+	res, err := b.proposer.propose(ctx, fsm.RemoveNode{Name: node, Reason: reason, At: v.Wall})
+	return outcome(tried, res, err)
+}

@@ -1,0 +1,136 @@
+package agent
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"nightporter/cluster"
+	"nightporter/fsm"
+	"nightporter/lease"
+)
+
+// jumpExtra is added to every entry when CLOCK_BOOTTIME may have been set from an RTC of whole seconds.
+const jumpExtra = 2 * time.Second
+
+// ballot is this host's vote in the leases. Requests come from gossip's receive path and from this host's own tenants;
+// each is judged at once, mirrored, and answered: no disk, no other goroutine.
+type ballot struct {
+	clock   Clock
+	machine *fsm.Machine
+	journal *cluster.Journal
+	mirror  Mirror
+	log     *slog.Logger
+	heard   func(service string) // rung when a sign of life may change the plan
+	started lease.Boot
+
+	mu    sync.Mutex
+	voter *lease.Voter
+	last  time.Duration // boot minus mono when last looked at
+}
+
+// newBallot restores the table of this boot's former life, if the mirror has it whole.
+func newBallot(self string, clock Clock, machine *fsm.Machine, journal *cluster.Journal, mirror Mirror, log *slog.Logger) *ballot {
+	b := &ballot{clock: clock, machine: machine, journal: journal, mirror: mirror, log: log, started: clock.Boot()}
+	b.last = b.offset()
+	if t, ok := mirror.Load(); ok {
+		b.voter = lease.RestoreVoter(self, t)
+		if t.Offset != 0 && (b.last-t.Offset).Abs() > wakeJitter {
+			b.voter.ClockJumped(jumpExtra)
+		}
+		log.Info("lease table restored", "services", len(t.Services))
+	} else {
+		b.voter = lease.NewVoter(self, b.started)
+	}
+	return b
+}
+
+// wakeJitter is how far boot-minus-mono may wander without a suspend.
+const wakeJitter = 50 * time.Millisecond
+
+func (b *ballot) offset() time.Duration {
+	return time.Duration(b.clock.Boot()) - b.clock.Mono()
+}
+
+// facts are what the voter's rules need of this host's log and applied state.
+func (b *ballot) facts(service string) lease.Facts {
+	view := b.machine.View()
+	var timing fsm.Timing
+	if view.State != nil {
+		timing = view.State.Timing
+	}
+	longest := max(timing.Largest, b.journal.LargestFailover())
+	if longest == 0 {
+		longest = fsm.FailoverMax
+	}
+	return lease.Facts{
+		MaxTTL:    cluster.Derive(timing.Failover).TTL,
+		StartWait: cluster.Derive(longest).TTL,
+		Config:    b.journal.NewestConfig(),
+		Epoch:     b.journal.Epoch(service),
+	}
+}
+
+// request judges one request. False: there is nothing to answer.
+func (b *ballot) request(r lease.Request) (lease.Answer, bool) {
+	facts := b.facts(r.Service)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.checkClock()
+	a, ok := b.voter.Request(b.clock.Boot(), facts, r)
+	if !ok || !b.save() {
+		return lease.Answer{}, false
+	}
+	return a, true
+}
+
+// release takes a lease back. False: there is nothing to acknowledge.
+func (b *ballot) release(r lease.Release) (lease.Ack, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.checkClock()
+	a, ok := b.voter.Release(b.clock.Boot(), r)
+	if !ok || !b.save() {
+		return lease.Ack{}, false
+	}
+	return a, true
+}
+
+// save mirrors the table. Without the mirror nothing is answered: an answer that a restart would forget is worth a
+// second holder.
+func (b *ballot) save() bool {
+	t := b.voter.Table()
+	t.Offset = b.offset()
+	if err := b.mirror.Save(t); err != nil {
+		b.log.Error("this voter cannot answer: its lease table cannot be mirrored; check the run directory", "err", err)
+		return false
+	}
+	return true
+}
+
+// checkClock tells the voter of a clock jump before it judges anything on the new clock.
+func (b *ballot) checkClock() {
+	now := b.offset()
+	if (now - b.last).Abs() > wakeJitter {
+		b.voter.ClockJumped(jumpExtra)
+		b.last = now
+	}
+}
+
+// lastSeen tells when a node last asked for a service here.
+func (b *ballot) lastSeen(service, node string) (lease.Boot, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.voter.LastSeen(service, node)
+}
+
+// age is the time since this voter's daemon started.
+func (b *ballot) age() time.Duration { return b.clock.Boot().Sub(b.started) }
+
+// warm says whether rule 1 would let this voter grant now.
+func (b *ballot) warm() bool {
+	wait := b.facts("").StartWait
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.voter.Ready(b.clock.Boot(), wait)
+}

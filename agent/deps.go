@@ -1,0 +1,111 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"nightporter/cluster"
+	"nightporter/identity"
+	"nightporter/lease"
+	"nightporter/wake"
+)
+
+// Deps is the outside world as an agent sees it: all that a simulation replaces.
+type Deps struct {
+	Version string // of the binary
+	Log     *slog.Logger
+	Clock   Clock
+	Kernel  Kernel
+	Power   Power
+	Caller  Caller
+	Listen  func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
+	Net     Net
+	Disk    Disk
+	// Ready tells the service manager how the agent is: "READY=1", "STOPPING=1", "STATUS=...".
+	Ready func(state string)
+}
+
+// Clock reads the three clocks that an agent uses. Boot goes on during a suspend, Mono does not.
+type Clock interface {
+	Boot() lease.Boot
+	Mono() time.Duration
+	Wall() time.Time
+}
+
+// Kernel is this host's hold on the identities.
+type Kernel interface {
+	Sweep() error
+	Prepare(identity.Spec) (Hold, error)
+	Watch(context.Context) <-chan struct{}
+	LAN() (identity.LAN, error)
+	Close() error
+}
+
+// Hold is one prepared identity. Close, Open and Extend never wait.
+type Hold interface {
+	Guard(on bool) error
+	Open(deadline time.Duration) error
+	Extend(deadline time.Duration) error
+	Close() error
+	Announce(stillMine func() bool) error
+	Probe(ctx context.Context, wait time.Duration) ([]identity.Foreign, error)
+	Check() ([]identity.Drift, error)
+	Repair() error
+	Remove() error
+	Link() string
+	Fence() identity.Fence
+}
+
+// Power suspends this host and reads its wake settings.
+type Power interface {
+	Arm() error                        // prepares the network card; an error says why the host must not sleep
+	Suspend(ctx context.Context) error // returns after the resume, or with the reason why there was no suspend
+	WakeAddresses() ([]net.HardwareAddr, error)
+}
+
+// Caller sends magic packets.
+type Caller interface {
+	Call(macs []net.HardwareAddr, password []byte) error
+	Close() error
+}
+
+// Net opens the two ways between agents.
+type Net interface {
+	Gossip(cluster.GossipConfig) (*cluster.Gossip, error)
+	Peers(bind netip.AddrPort, id *cluster.Identity, dir cluster.Directory, log *slog.Logger) (Peers, error)
+}
+
+// Peers is the authenticated stream transport: Raft's and the admin surface's.
+type Peers interface {
+	RaftLayer() raft.StreamLayer
+	APIListener() net.Listener
+	DialAPI(ctx context.Context, node string) (net.Conn, error)
+	Close() error
+}
+
+// Disk is where state survives: the data directory outlives a reboot, the run directory a restart of the daemon.
+type Disk interface {
+	Lock() (io.Closer, error)
+	Incarnation(wall time.Time) (uint64, error) // raised and synced
+	Identity(keys cluster.Keys, node string) (*cluster.Identity, error)
+	Stores(*cluster.RaftConfig) error // fills in where Raft keeps its log
+	Mirror() (Mirror, error)
+	LoadPeers() ([]netip.AddrPort, error)
+	SavePeers([]netip.AddrPort) error
+	LoadPromise() (string, error)
+	SavePromise(string) error
+	Forget() error // puts the Raft state away after this node left
+}
+
+// Mirror is the voter's table on tmpfs.
+type Mirror interface {
+	Load() (lease.Table, bool)
+	Save(lease.Table) error
+	Close() error
+}

@@ -1,0 +1,146 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"nightporter/cluster"
+)
+
+// systemDisk keeps the agent's files.
+//
+//	data directory   raft/           the log and the snapshots
+//	                 node.key        this host's own key
+//	                 incarnation     of the daemon, raised at each start
+//	                 peers.json      where the others were last reached
+//	                 promise         to whom this host promised to found a cluster
+//	run directory    lock            one daemon per host
+//	                 leases          the voter's table
+type systemDisk struct{ data, run string }
+
+func newSystemDisk(data, run string) systemDisk { return systemDisk{data: data, run: run} }
+
+func (d systemDisk) inData(name string) string { return filepath.Join(d.data, name) }
+
+// Lock keeps a second daemon away: two on one host would be two holders that know nothing of each other.
+func (d systemDisk) Lock() (io.Closer, error) {
+	for dir, mode := range map[string]fs.FileMode{d.data: 0o700, d.run: 0o755} {
+		if err := os.MkdirAll(dir, mode); err != nil {
+			return nil, fmt.Errorf("making the directory %s: %w", dir, err)
+		}
+	}
+	path := filepath.Join(d.run, "lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the lock: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		holder, _ := io.ReadAll(io.LimitReader(f, 32))
+		f.Close()
+		return nil, fmt.Errorf("another agent is running on this host (process %s holds %s); stop it first", strings.TrimSpace(string(holder)), path)
+	}
+	if err := f.Truncate(0); err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	return f, err
+}
+
+// Incarnation raises the counter and syncs it before it is used. It is never below the wall clock, so that a lost data
+// directory does not repeat one.
+func (d systemDisk) Incarnation(wall time.Time) (uint64, error) {
+	path := d.inData("incarnation")
+	var last uint64
+	raw, err := os.ReadFile(path)
+	if err == nil {
+		last, err = strconv.ParseUint(strings.TrimSpace(string(raw)), 10, 64)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("reading the incarnation from %s: %w; remove the file if this host's clock is right", path, err)
+	}
+	next := max(last+1, uint64(max(wall.UnixNano(), 1)))
+	if err := d.write("incarnation", []byte(strconv.FormatUint(next, 10)+"\n")); err != nil {
+		return 0, err
+	}
+	return next, nil
+}
+
+// write replaces a file in the data directory, synced.
+func (d systemDisk) write(name string, data []byte) error {
+	if err := renameio.WriteFile(d.inData(name), data, 0o600); err != nil {
+		return fmt.Errorf("writing %s (disk full or read-only?): %w", d.inData(name), err)
+	}
+	return nil
+}
+
+func (d systemDisk) Identity(keys cluster.Keys, node string) (*cluster.Identity, error) {
+	return cluster.LoadIdentity(d.data, keys, node)
+}
+
+func (d systemDisk) Stores(c *cluster.RaftConfig) error {
+	s, err := cluster.OpenStores(d.inData("raft"))
+	c.Stores = s
+	return err
+}
+
+func (d systemDisk) LoadPeers() ([]netip.AddrPort, error) {
+	raw, err := os.ReadFile(d.inData("peers.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the remembered peers: %w", err)
+	}
+	var list []netip.AddrPort
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, fmt.Errorf("reading the remembered peers from %s: %w", d.inData("peers.json"), err)
+	}
+	return list, nil
+}
+
+func (d systemDisk) SavePeers(list []netip.AddrPort) error {
+	raw, err := json.Marshal(list)
+	if err != nil {
+		return err
+	}
+	return d.write("peers.json", append(raw, '\n'))
+}
+
+func (d systemDisk) LoadPromise() (string, error) {
+	raw, err := os.ReadFile(d.inData("promise"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading the founding promise: %w", err)
+	}
+	return strings.TrimSpace(string(raw)), nil
+}
+
+func (d systemDisk) SavePromise(to string) error { return d.write("promise", []byte(to+"\n")) }
+
+// Forget puts the Raft state of the cluster that this node left out of the way; the next start joins anew.
+func (d systemDisk) Forget() error {
+	for _, name := range []string{"raft", "promise", "peers.json"} {
+		old := d.inData(name)
+		gone := d.inData("left-" + name)
+		if err := os.RemoveAll(gone); err != nil {
+			return fmt.Errorf("removing %s: %w", gone, err)
+		}
+		if err := os.Rename(old, gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("putting %s away: %w", old, err)
+		}
+	}
+	return nil
+}

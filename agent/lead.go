@@ -1,0 +1,257 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"nightporter/cluster"
+	"nightporter/fsm"
+	"nightporter/lease"
+)
+
+// leader does what only the Raft leader does: it keeps the node records true, assigns the services by the plan, and
+// brings the set of voters to what the records want.
+type leader struct {
+	scene    *scene
+	machine  *fsm.Machine
+	raft     raftNode
+	proposer *proposer
+	post     *post
+	checks   *voteChecks
+	members  func() []cluster.Member
+	founding *founding
+	log      *slog.Logger
+	bell     bell
+
+	// Of the present term. first: the instant of the leader's first commit in its term; config: when the newest
+	// configuration was seen to be committed. Voter changes are spaced from the later one.
+	first    lease.Boot
+	config   uint64
+	configAt lease.Boot
+	silent   map[string]lease.Boot  // by node: since when gossip does not have it alive
+	trouble  atomic.Pointer[string] // why a node is not admitted
+}
+
+// offAfter is how long a silent node is only failed, not yet off: a reboot takes about as long.
+const offAfter = 30 * time.Second
+
+// run waits to become the leader and leads until it no longer is, again and again.
+func (l *leader) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case is := <-l.raft.Leadership():
+			if is {
+				l.lead(ctx)
+			}
+		}
+	}
+}
+
+// lead is one term.
+func (l *leader) lead(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if err := l.raft.Barrier(ctx); err != nil {
+		l.log.Info("leadership ended before it began", "err", err)
+		return
+	}
+	l.first = l.scene.clock.Boot()
+	l.configAt, l.config = l.first, 0
+	l.silent = make(map[string]lease.Boot)
+	l.log.Info("this node leads the cluster now")
+	changed, cancel := l.machine.Watch()
+	defer cancel()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case is := <-l.raft.Leadership():
+			if !is {
+				l.log.Info("this node does not lead any more")
+				return
+			}
+		case <-changed:
+		case <-l.bell:
+		case <-timer.C:
+		}
+		if !l.raft.IsLeader() {
+			continue
+		}
+		timer.Reset(l.turn(ctx))
+	}
+}
+
+// turn looks once and does all that is due. It returns how long nothing will be due by itself.
+func (l *leader) turn(ctx context.Context) time.Duration {
+	if l.machine.View().State.Cluster.ID == "" {
+		l.do(ctx, l.founding.command())
+		return time.Second
+	}
+	v := l.scene.view()
+	l.assign(ctx, v)
+	for _, c := range l.records(v) {
+		l.do(ctx, c)
+	}
+	l.voters(ctx, v)
+	return nextSilence(l.scene.view())
+}
+
+// assign proposes the plan, all services at once.
+func (l *leader) assign(ctx context.Context, v cluster.View) {
+	plan := cluster.Plan(v)
+	var g errgroup.Group
+	g.SetLimit(64)
+	for _, a := range plan {
+		g.Go(func() error {
+			l.log.Info("assigning", "service", a.Service, "node", a.Owner, "epoch", a.Planned+1, "reason", a.Reason)
+			l.do(ctx, a)
+			return nil
+		})
+	}
+	_ = g.Wait() // each reports for itself
+}
+
+// do commits one command and reports what came of it.
+func (l *leader) do(ctx context.Context, c fsm.Command) {
+	if c == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	res, err := l.proposer.commit(ctx, c)
+	switch {
+	case err != nil:
+		l.log.Warn("the leader's proposal was not committed; it looks again", "err", err)
+	case res.Err() != nil && res.Refused != fsm.StaleEpoch && res.Refused != fsm.WrongPower:
+		l.log.Warn("the leader's proposal was refused", "err", res.Err())
+	}
+}
+
+// records gives the commands that bring the node records in line with gossip.
+func (l *leader) records(v cluster.View) []fsm.Command {
+	var out []fsm.Command
+	l.trouble.Store(nil)
+	for _, m := range l.members() {
+		if m.Status != cluster.Alive {
+			continue
+		}
+		rec, known := v.State.Nodes[m.Name]
+		fresh := nodeRecord(m, rec)
+		if known && rec.Key != fresh.Key {
+			why := "a host that calls itself " + m.Name + " shows another key than the one on record; if it was reinstalled, stop its agent, run `nightporter forget " + m.Name + "`, and start it again"
+			l.trouble.Store(&why)
+			continue
+		}
+		if !known {
+			fresh.Power, fresh.PowerReason, fresh.PowerSince, fresh.Joined = fsm.Awake, fsm.NodeJoined, v.Wall, v.Wall
+		}
+		if !known || !sameRecord(rec, fresh) {
+			out = append(out, fsm.PutNode{Node: fresh, At: v.Wall})
+		}
+	}
+	for name, n := range v.State.Nodes {
+		if c := l.gone(v, n); c != nil {
+			out = append(out, c)
+		}
+		if v.Present[name].Alive {
+			delete(l.silent, name)
+		}
+	}
+	return out
+}
+
+// gone notices a node that went silent without sleeping, or that was called in vain.
+func (l *leader) gone(v cluster.View, n fsm.Node) fsm.Command {
+	if v.Present[n.Name].Alive || n.Power == fsm.Asleep || n.Power == fsm.Off {
+		return nil
+	}
+	since, seen := l.silent[n.Name]
+	if !seen {
+		l.silent[n.Name] = v.Now
+		return nil
+	}
+	after, to, reason := offAfter, fsm.Off, fsm.NodeFailed
+	if n.Power == fsm.Waking {
+		after, to, reason = 2*time.Minute, fsm.Asleep, fsm.GaveUp
+	}
+	if v.Now.Sub(since) < after {
+		return nil
+	}
+	return fsm.SetPower{Node: n.Name, From: n.Power, To: to, Sleeps: n.Sleeps, Reason: reason, At: v.Wall, By: v.Self}
+}
+
+// nodeRecord is what gossip says of a node, as a record; what gossip does not say stays as the old record has it.
+func nodeRecord(m cluster.Member, old fsm.Node) fsm.Node {
+	n := old
+	n.Name, n.Key, n.Addr, n.Policy, n.Version = m.Name, m.Meta.Pin, m.Meta.Raft, m.Meta.Policy, m.Meta.Version
+	n.Gossip = m.Addr
+	n.Wake = m.Meta.Wake
+	return n
+}
+
+func sameRecord(a, b fsm.Node) bool {
+	return a.Addr == b.Addr && a.Gossip == b.Gossip && a.Policy == b.Policy && a.Version == b.Version &&
+		slices.Equal(a.Wake, b.Wake)
+}
+
+// voters makes at most one change of the configuration, and leaves ttl plus margin before each: counted from the later
+// of this leader's first commit in its term and the last commit of any configuration (I1: two majorities of
+// successive configurations share a voter only then).
+func (l *leader) voters(ctx context.Context, v cluster.View) {
+	committed := l.machine.View()
+	if committed.ConfigIndex != l.config {
+		l.config, l.configAt = committed.ConfigIndex, v.Now
+	}
+	alive := make(map[string]bool)
+	for name, p := range v.Present {
+		alive[name] = p.Alive && v.State.Nodes[name].Power == fsm.Awake
+	}
+	if _, any := cluster.NextStep(v.State.Nodes, committed.Servers, alive); !any {
+		return
+	}
+	longest := cluster.Derive(v.State.Timing.Largest)
+	l.post.all(cluster.Message{VoteCheck: &cluster.VoteCheck{}})
+	if v.Now.Sub(max(l.first, l.configAt)) < longest.TTL+longest.Margin {
+		return
+	}
+	answers := map[string]bool{v.Self: alive[v.Self]}
+	for name, s := range l.checks.fresh() {
+		answers[name] = alive[name] && s.Warm && s.Index+caughtUp >= committed.Index
+	}
+	step, ok := cluster.NextStep(v.State.Nodes, committed.Servers, answers)
+	if !ok {
+		return
+	}
+	if err := l.change(ctx, step, committed.ConfigIndex); err != nil {
+		l.log.Warn("the set of voters was not changed; it is tried again", "node", step.Node, "step", step.Verb, "err", err)
+		return
+	}
+	l.log.Info("the set of voters was changed", "node", step.Node, "step", step.Verb)
+}
+
+// caughtUp is how many entries a voter-to-be may be behind.
+const caughtUp = 16
+
+func (l *leader) change(ctx context.Context, s cluster.Step, prev uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	switch s.Verb {
+	case cluster.AddVoter:
+		return l.raft.AddVoter(ctx, s.Node, prev)
+	case cluster.AddNonvoter:
+		return l.raft.AddNonvoter(ctx, s.Node, prev)
+	case cluster.DemoteVoter:
+		return l.raft.Demote(ctx, s.Node, prev)
+	default:
+		return l.raft.Remove(ctx, s.Node, prev)
+	}
+}

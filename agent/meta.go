@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"log/slog"
+	"sync"
+
+	"nightporter/cluster"
+	"nightporter/fsm"
+)
+
+// metaKeeper owns what this host says of itself in gossip, and passes on only what changed.
+type metaKeeper struct {
+	log *slog.Logger
+
+	mu     sync.Mutex
+	meta   cluster.Meta
+	gossip gossip // nil until gossip runs
+}
+
+func (k *metaKeeper) change(f func(*cluster.Meta)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before, _ := k.meta.Encode()
+	f(&k.meta)
+	after, err := k.meta.Encode()
+	if err != nil {
+		k.log.Error("this host's description does not fit into gossip", "err", err)
+		return
+	}
+	if string(before) == string(after) || k.gossip == nil {
+		return
+	}
+	if err := k.gossip.SetMeta(k.meta); err != nil {
+		k.log.Warn("telling the others about this host", "err", err)
+	}
+}
+
+func (k *metaKeeper) setPower(p fsm.Power, sleeps uint64) {
+	k.change(func(m *cluster.Meta) { m.Power, m.Sleeps = p, sleeps })
+}
+
+func (k *metaKeeper) setCluster(id string) { k.change(func(m *cluster.Meta) { m.Cluster = id }) }
+func (k *metaKeeper) setPromise(to string) { k.change(func(m *cluster.Meta) { m.Promised = to }) }
+func (k *metaKeeper) setUnfit(why string)  { k.change(func(m *cluster.Meta) { m.Unfit = why }) }
+
+// attach begins to pass changes on; what was changed before is in the description that gossip started with.
+func (k *metaKeeper) attach(g gossip) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.gossip = g
+}
+
+// now gives a copy.
+func (k *metaKeeper) now() cluster.Meta {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.meta
+}

@@ -1,0 +1,234 @@
+package agent
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"nightporter/cluster"
+	"nightporter/fsm"
+	"nightporter/lease"
+)
+
+// outbox is what a tenant needs of the post: messages to others, and this host's own vote.
+type outbox interface {
+	send(node string, m cluster.Message)
+	all(m cluster.Message)
+	vote(r lease.Request) (lease.Answer, bool)
+	free(r lease.Release) (lease.Ack, bool)
+}
+
+// post carries the messages between agents. What it receives is handled on gossip's own receive path, so nothing here
+// may wait.
+type post struct {
+	self    string
+	log     *slog.Logger
+	clock   Clock
+	machine *fsm.Machine
+	ballot  *ballot
+
+	// Set once before gossip starts.
+	gossip  gossip
+	tenants *tenants
+	raft    raftNode
+	waking  *waking
+	opens   *opens
+	checks  *voteChecks
+
+	jumped    bell                   // rung when the clocks changed
+	members   bells                  // rung when gossip's members changed
+	conflicts atomic.Pointer[string] // the newest complaint about a node's name
+
+	mu     sync.Mutex
+	offset time.Duration // boot minus mono: messages that were queued over a suspend are dropped
+	deaf   lease.Boot
+}
+
+// gossip is what the agent uses of cluster.Gossip.
+type gossip interface {
+	Members() []cluster.Member
+	Send(node string, m cluster.Message) error
+	SetMeta(cluster.Meta) error
+	Join(addrs []string) (int, error)
+	Leave(time.Duration) error
+	Shutdown() error
+}
+
+// deafFor is how long messages are dropped after a clock jump: what was queued in the sockets is read within it, and
+// everything is repeated by its sender.
+const deafFor = 50 * time.Millisecond
+
+func (p *post) send(node string, m cluster.Message) {
+	m.From, m.Cluster = p.self, p.clusterID()
+	if err := p.gossip.Send(node, m); err != nil {
+		p.log.Debug("message not sent", "node", node, "err", err)
+	}
+}
+
+// all sends to every member that gossip has alive, except this one.
+func (p *post) all(m cluster.Message) {
+	for _, member := range p.gossip.Members() {
+		if member.Name != p.self && member.Status == cluster.Alive {
+			p.send(member.Name, m)
+		}
+	}
+}
+
+// conflict takes gossip's word that two hosts use one name.
+func (p *post) conflict(sentence string) {
+	p.conflicts.Store(&sentence)
+	p.log.Error(sentence)
+}
+
+func (p *post) vote(r lease.Request) (lease.Answer, bool) { return p.ballot.request(r) }
+func (p *post) free(r lease.Release) (lease.Ack, bool)    { return p.ballot.release(r) }
+
+func (p *post) clusterID() string { return p.machine.View().State.Cluster.ID }
+
+// receive handles one message.
+func (p *post) receive(m cluster.Message) {
+	if p.dropped() {
+		return
+	}
+	if id := p.clusterID(); m.Cluster != id && m.Cluster != "" && id != "" {
+		p.log.Warn("message from another cluster that has the same name and secret; start one of the two anew with an empty data directory", "node", m.From)
+		return
+	}
+	for _, r := range m.Requests {
+		if r.Node != m.From {
+			continue
+		}
+		if a, ok := p.ballot.request(r); ok {
+			p.send(r.Node, cluster.Message{Answers: []lease.Answer{a}})
+		}
+	}
+	for _, r := range m.Releases {
+		if r.Node != m.From {
+			continue
+		}
+		if a, ok := p.ballot.release(r); ok {
+			p.send(r.Node, cluster.Message{Acks: []lease.Ack{a}})
+		}
+	}
+	p.forTenants(m)
+	if m.Committed != nil {
+		p.raft.Committed(*m.Committed)
+	}
+	for _, o := range m.Open {
+		p.opens.note(o.Service, o.Epoch)
+	}
+	for _, w := range m.Wake {
+		p.waking.help(w)
+	}
+	if m.VoteCheck != nil {
+		p.send(m.From, cluster.Message{VoteState: p.checks.mine()})
+	}
+	if m.VoteState != nil {
+		p.checks.heard(m.From, *m.VoteState)
+	}
+}
+
+// forTenants hands over what concerns one service's tenant here.
+func (p *post) forTenants(m cluster.Message) {
+	for _, a := range m.Answers {
+		if a.Voter == m.From {
+			p.tenants.with(a.Service, func(t *tenant) { t.answer(a) })
+		}
+	}
+	for _, a := range m.Acks {
+		if a.Voter == m.From {
+			p.tenants.with(a.Service, func(t *tenant) { t.ack(a) })
+		}
+	}
+	for _, r := range m.Handed {
+		if r.Node == m.From {
+			p.tenants.with(r.Service, func(t *tenant) { t.handed(r) })
+		}
+	}
+	for _, r := range m.Prepared {
+		p.tenants.with(r.Service, func(t *tenant) { t.ready(r.Epoch) })
+	}
+}
+
+// dropped says whether a message must be dropped because it may have waited in a queue while this host slept.
+func (p *post) dropped() bool {
+	boot := p.clock.Boot()
+	offset := time.Duration(boot) - p.clock.Mono()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.offset != 0 && (offset-p.offset).Abs() > wakeJitter {
+		p.deaf = boot.Add(deafFor)
+		p.jumped.ring()
+	}
+	p.offset = offset
+	return boot < p.deaf
+}
+
+// opens remembers which tenures were reported open by their holders.
+type opens struct {
+	mu    sync.Mutex
+	epoch map[string]uint64
+	bells bells
+}
+
+func (o *opens) note(service string, epoch uint64) {
+	o.mu.Lock()
+	news := epoch > o.epoch[service]
+	if news {
+		if o.epoch == nil {
+			o.epoch = make(map[string]uint64)
+		}
+		o.epoch[service] = epoch
+	}
+	o.mu.Unlock()
+	if news {
+		o.bells.ring()
+	}
+}
+
+func (o *opens) at(service string) uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.epoch[service]
+}
+
+// voteChecks remembers which nodes said lately that they would vote.
+type voteChecks struct {
+	clock Clock
+	mine  func() *cluster.VoteState
+
+	mu    sync.Mutex
+	state map[string]voteHeard
+}
+
+type voteHeard struct {
+	state cluster.VoteState
+	at    lease.Boot
+}
+
+// voteFresh is how old a node's word may be.
+const voteFresh = 3 * time.Second
+
+func (c *voteChecks) heard(node string, s cluster.VoteState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == nil {
+		c.state = make(map[string]voteHeard)
+	}
+	c.state[node] = voteHeard{s, c.clock.Boot()}
+}
+
+// fresh gives the states that are young enough to act on.
+func (c *voteChecks) fresh() map[string]cluster.VoteState {
+	now := c.clock.Boot()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make(map[string]cluster.VoteState)
+	for n, h := range c.state {
+		if now.Sub(h.at) < voteFresh {
+			out[n] = h.state
+		}
+	}
+	return out
+}

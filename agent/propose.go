@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/hashicorp/raft"
+
+	"nightporter/api"
+	"nightporter/cluster"
+	"nightporter/fsm"
+)
+
+// raftNode is what the agent uses of cluster.Raft.
+type raftNode interface {
+	Propose(ctx context.Context, c fsm.Command) (fsm.Result, cluster.Mark, error)
+	Committed(cluster.Mark)
+	Leader() string
+	IsLeader() bool
+	Leadership() <-chan bool
+	Barrier(ctx context.Context) error
+	HasState() (bool, error)
+	Bootstrap(servers []raft.Server) error
+	AddVoter(ctx context.Context, node string, prevIndex uint64) error
+	AddNonvoter(ctx context.Context, node string, prevIndex uint64) error
+	Demote(ctx context.Context, node string, prevIndex uint64) error
+	Remove(ctx context.Context, node string, prevIndex uint64) error
+	Transfer(ctx context.Context, to string) error
+	Retime(cluster.Timing) error
+	Shutdown() error
+}
+
+// errNoLeader is what a proposal ends with when nobody can decide.
+var errNoLeader = errors.New("the cluster has no leader")
+
+// proposer brings commands into the log, from whichever node: the leader commits, everybody else hands them to it.
+type proposer struct {
+	self string
+	raft raftNode
+	out  outbox
+	peer func(node string) *api.Client
+	log  *slog.Logger
+}
+
+// proposal is the leader's answer to a forwarded command.
+type proposal struct {
+	Result fsm.Result   `json:"result"`
+	Mark   cluster.Mark `json:"mark"`
+}
+
+// propose commits c. The result says whether the state machine refused it; an error, that it is not known to be
+// committed.
+func (p *proposer) propose(ctx context.Context, c fsm.Command) (fsm.Result, error) {
+	if p.raft.IsLeader() {
+		return p.commit(ctx, c)
+	}
+	leader := p.raft.Leader()
+	if leader == "" || leader == p.self {
+		return fsm.Result{}, errNoLeader
+	}
+	raw, err := fsm.Encode(c)
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	answer, err := p.peer(leader).Propose(ctx, raw)
+	if err != nil {
+		return fsm.Result{}, fmt.Errorf("asking the leader %s: %w", leader, err)
+	}
+	var done proposal
+	if err := json.Unmarshal(answer, &done); err != nil {
+		return fsm.Result{}, fmt.Errorf("reading the answer of the leader %s: %w", leader, err)
+	}
+	p.raft.Committed(done.Mark)
+	return done.Result, nil
+}
+
+// commit proposes on the leader and tells everybody at once that the entry is committed: a follower would otherwise learn
+// it with the next AppendEntries, up to twice the commit timeout later.
+func (p *proposer) commit(ctx context.Context, c fsm.Command) (fsm.Result, error) {
+	done, err := p.commitMarked(ctx, c)
+	return done.Result, err
+}
+
+func (p *proposer) commitMarked(ctx context.Context, c fsm.Command) (proposal, error) {
+	res, mark, err := p.raft.Propose(ctx, c)
+	if err != nil {
+		return proposal{}, err
+	}
+	p.out.all(cluster.Message{Committed: &mark})
+	return proposal{res, mark}, nil
+}
+
+// forwarded carries out a peer's command on the leader.
+func (p *proposer) forwarded(ctx context.Context, raw []byte) ([]byte, error) {
+	if !p.raft.IsLeader() {
+		return nil, errNoLeader
+	}
+	c, err := fsm.Decode(raw)
+	if err != nil {
+		return nil, fmt.Errorf("reading a peer's command: %w", err)
+	}
+	done, err := p.commitMarked(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(done)
+}

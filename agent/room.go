@@ -1,0 +1,179 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"nightporter/fsm"
+	"nightporter/identity"
+	"nightporter/lease"
+	"nightporter/wake"
+)
+
+type foreign = identity.Foreign
+
+// announceWait is the pause before the nth announcement of a tenure.
+func announceWait(n int) time.Duration { return identity.AnnounceSchedule(n) }
+
+func compareStrings(a, b string) int { return strings.Compare(a, b) }
+
+// build prepares the identity behind a closed fence. False: it could not be, and is tried again later.
+func (t *tenant) build(now lease.Boot) bool {
+	if t.hold != nil && !sameIdentity(t.built, t.wish.Service) {
+		t.tearDown()
+	}
+	if t.hold != nil {
+		t.listenFor()
+		return true
+	}
+	if now < t.retryAt {
+		return false
+	}
+	hold, err := t.kernel.Prepare(identity.Spec{
+		Service: t.service, MAC: t.wish.Service.MAC.Hardware(), Addrs: t.wish.Service.Addresses,
+	})
+	if err != nil {
+		t.fail("prepare the identity", err)
+		t.retryAt = now.Add(time.Second)
+		return false
+	}
+	t.hold, t.built, t.guarded = hold, t.wish.Service, true
+	t.setGuard(!t.wish.Serving)
+	t.listenFor()
+	return true
+}
+
+// sameIdentity says whether a prepared identity fits a definition.
+func sameIdentity(a, b fsm.Service) bool {
+	return a.MAC == b.MAC && slices.Equal(a.Addresses, b.Addresses)
+}
+
+// setGuard puts the drop rules in force or takes them off. A target that holds serves; everybody else swallows.
+func (t *tenant) setGuard(on bool) {
+	if t.hold == nil || t.guarded == on {
+		return
+	}
+	if err := t.hold.Guard(on); err != nil {
+		t.fail("set the guard", err)
+		return
+	}
+	t.guarded = on
+	t.listenFor()
+}
+
+// listenFor keeps the ears that hear demand: on the macvlan, and on the loopback for clients on this host itself, whose
+// packets never reach the wire. A serving host needs none.
+func (t *tenant) listenFor() {
+	want := t.hold != nil && t.guarded
+	if want == (len(t.ears) > 0) {
+		return
+	}
+	if !want {
+		t.deafen()
+		return
+	}
+	g := wake.Guard{Service: t.service, Addrs: t.wish.Service.Addresses}
+	for _, p := range t.wish.Service.Ports {
+		if p.Protocol == fsm.UDP {
+			g.UDP = append(g.UDP, p.Number)
+		} else {
+			g.TCP = append(g.TCP, p.Number)
+		}
+	}
+	for _, link := range []string{t.hold.Link(), "lo"} {
+		ear, err := t.listen(link, g, t.demand)
+		if err != nil {
+			t.fail("listen for demand on "+link, err)
+			t.deafen()
+			return
+		}
+		t.ears = append(t.ears, ear)
+	}
+}
+
+func (t *tenant) deafen() {
+	for _, ear := range t.ears {
+		if err := ear.Close(); err != nil {
+			t.log.Warn("a demand listener did not close", "service", t.service, "err", err)
+		}
+	}
+	t.ears = nil
+}
+
+// tidy removes what is prepared once it has been closed for a while; a sleeping target's address stays parked.
+func (t *tenant) tidy(now lease.Boot) {
+	if t.hold == nil || t.wish.Park || t.wish.Mine || now < t.closedAt.Add(settle) {
+		return
+	}
+	t.tearDown()
+}
+
+// tearDown removes the identity from this host, the fence last.
+func (t *tenant) tearDown() {
+	t.deafen()
+	if err := t.hold.Remove(); err != nil {
+		t.log.Warn("cleaning up an identity", "service", t.service, "err", err)
+	}
+	t.hold, t.guarded = nil, false
+}
+
+// check repairs what others removed: an address taken by a network manager, a flushed rule.
+func (t *tenant) check(now lease.Boot) {
+	t.nextCheck = now.Add(checkEvery)
+	if t.hold == nil {
+		return
+	}
+	drift, err := t.hold.Check()
+	if err == nil && len(drift) == 0 {
+		return
+	}
+	t.log.Warn("the identity was changed by somebody else; repairing it", "service", t.service, "drift", fmt.Sprint(drift), "err", err)
+	if err := t.hold.Repair(); err != nil {
+		t.fail("repair the identity", err)
+		t.rebuild(now)
+		return
+	}
+	t.announced, t.nextSay = 0, now
+}
+
+// rebuild drops a hold that cannot be repaired (its link or the LAN interface is gone) and starts over, closed.
+func (t *tenant) rebuild(now lease.Boot) {
+	t.opened, t.probed = false, 0
+	t.holder.Abandon()
+	t.tearDown()
+	t.retryAt = now.Add(200 * time.Millisecond)
+	t.epoch, t.closedAt = 0, now
+}
+
+// disturbed is told when the kernel says that links, addresses, routes or rules changed.
+func (t *tenant) disturbed() { t.nextCheck = 0 }
+
+// fail remembers what went wrong for status, and logs it once while it lasts.
+func (t *tenant) fail(doing string, err error) {
+	p := fmt.Sprintf("service %s: cannot %s: %v", t.service, doing, err)
+	if p != t.problem {
+		t.log.Error("cannot "+doing, "service", t.service, "epoch", t.epoch, "err", err)
+	}
+	t.problem = p
+}
+
+// close ends the tenant for good: fence closed, lease released, everything removed.
+func (t *tenant) close() {
+	now := t.clock.Boot()
+	if t.epoch != 0 {
+		t.wish.Own.Owner = t.lastHeir()
+		t.giveUp(now)
+	}
+	if t.hold != nil {
+		t.tearDown()
+	}
+}
+
+func (t *tenant) lastHeir() string {
+	if t.wish.Own.Owner == t.self {
+		return ""
+	}
+	return t.wish.Own.Owner
+}

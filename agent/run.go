@@ -1,0 +1,238 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"nightporter/api"
+	"nightporter/cluster"
+	"nightporter/config"
+	"nightporter/fsm"
+)
+
+// Run is the life of an agent. It returns nil after a shutdown that ctx asked for (everything handed over first) or after
+// `nightporter leave`, and otherwise the one sentence that says why it could not go on.
+//
+// The order of the start is the order of what each piece needs:
+//
+//  1. the lock       two daemons on one host would break I1
+//  2. the sweep      whatever a former life left open is closed before anything else can happen
+//  3. the secret     keys for gossip and for mutual TLS; this host's own key
+//  4. the incarnation  raised and on disk before the first lease request can leave
+//  5. Raft           the log; its journal is what the ballot judges by
+//  6. the ballot     votes only with its table, or after a wait
+//  7. gossip         from here on messages arrive, so all that handles them exists already
+//  8. the loops      tenants, leader, sleeper, waking, touch
+//  9. the admin surface, last: whoever can ask gets a true answer
+//
+// The end is the reverse: hand over while everything still runs, close the fences and release, and only then let
+// gossip and Raft go.
+func Run(ctx context.Context, cfg *config.Config, deps Deps) error {
+	lock, err := deps.Disk.Lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := deps.Kernel.Sweep(); err != nil {
+		return fmt.Errorf("closing what a former run left on %s: %w", cfg.Interface, err)
+	}
+	a, err := assemble(cfg, deps)
+	if err != nil {
+		return err
+	}
+	defer a.closeAll()
+	return a.live(ctx)
+}
+
+// parts are the pieces of one agent, wired. It has no behaviour of its own but their start and their end.
+type parts struct {
+	cfg  *config.Config
+	deps Deps
+
+	machine  *fsm.Machine
+	raft     raftNode
+	gossip   gossip
+	peers    Peers
+	scene    *scene
+	post     *post
+	tenants  *tenants
+	leader   *leader
+	founding *founding
+	sleeper  *sleeper
+	waking   *waking
+	touch    *touch
+	ticks    *ticks
+	meta     *metaKeeper
+	proposer *proposer
+	clients  *peerClients
+	left     chan struct{} // closed by `leave`
+	closers  []io.Closer   // in order of opening
+}
+
+func (a *parts) closeAll() {
+	for i := len(a.closers) - 1; i >= 0; i-- {
+		if err := a.closers[i].Close(); err != nil {
+			a.deps.Log.Debug("closing", "err", err)
+		}
+	}
+}
+
+type closeFunc func() error
+
+func (f closeFunc) Close() error { return f() }
+
+// live runs the loops until ctx ends, one of them fails, or the node leaves.
+func (a *parts) live(ctx context.Context) error {
+	// The loops outlive ctx by the hand-over: they end when it is done.
+	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, loops := errgroup.WithContext(loops)
+	tenancies, evict := context.WithCancel(context.WithoutCancel(ctx))
+	defer evict()
+
+	changed, cancel := a.machine.Watch()
+	defer cancel()
+	gone := newBell()
+	g.Go(func() error { a.leader.run(loops); return nil })
+	g.Go(func() error { a.sleeper.run(loops); return nil })
+	g.Go(func() error { a.waking.run(loops); return nil })
+	g.Go(func() error { a.waking.ledger(loops); return nil })
+	g.Go(func() error { a.touch.run(loops); return nil })
+	g.Go(func() error { a.ticks.run(loops); return nil })
+	g.Go(func() error { a.reconcile(loops, tenancies, changed); return nil })
+	g.Go(func() error { return a.found(loops) })
+	g.Go(func() error { return a.serve(loops) })
+	a.ticks.fitness()
+	a.deps.Ready("READY=1")
+
+	var err error
+	select {
+	case <-ctx.Done():
+		a.deps.Ready("STOPPING=1")
+		a.handOver()
+	case <-a.left:
+		a.deps.Ready("STOPPING=1")
+	case <-loops.Done():
+	case <-gone:
+	}
+	evict()
+	a.tenants.wait()
+	stop()
+	if werr := g.Wait(); werr != nil && !errors.Is(werr, context.Canceled) {
+		err = werr
+	}
+	return err
+}
+
+// reconcile tells the tenants what is wanted whenever the committed state, the members or the timing changed.
+func (a *parts) reconcile(ctx, tenancies context.Context, changed <-chan struct{}) {
+	bell, remove := a.post.members.add()
+	defer remove()
+	var timing time.Duration
+	for {
+		view := a.machine.View()
+		a.tenants.reconcile(tenancies, a.scene.view(), view)
+		a.meta.setCluster(view.State.Cluster.ID)
+		if f := view.State.Timing.Failover; f != 0 && f != timing {
+			if err := a.raft.Retime(cluster.Derive(f)); err != nil {
+				a.deps.Log.Warn("Raft keeps its former timing until the next restart of this agent", "err", err)
+			}
+			timing = f
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-bell:
+		}
+	}
+}
+
+// found makes or joins a cluster.
+func (a *parts) found(ctx context.Context) error {
+	bell, remove := a.post.members.add()
+	defer remove()
+	err := a.founding.run(ctx, bell, func() bool { return a.machine.View().State.Cluster.ID != "" })
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// serve answers on the unix socket and to the other nodes.
+func (a *parts) serve(ctx context.Context) error {
+	backend := &backend{parts: a}
+	server := api.NewServer(backend, a.deps.Log)
+	local, err := api.Listen(a.cfg.Socket, a.cfg.SocketGroup)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return server.Serve(local) })
+	g.Go(func() error { return server.ServePeers(a.peers.APIListener(), cluster.PeerName) })
+	g.Go(func() error {
+		<-ctx.Done()
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		return server.Close(end)
+	})
+	return g.Wait()
+}
+
+// handOver gives every service to somebody else before the agent stops, if somebody can take it.
+func (a *parts) handOver() {
+	v := a.scene.view()
+	if v.State.Cluster.ID == "" {
+		return
+	}
+	a.meta.setUnfit(cluster.Stopping)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*v.Timing.TTL+time.Second)
+	defer cancel()
+	opened, remove := a.post.opens.bells.add()
+	defer remove()
+	plan := cluster.Relieve(v, a.cfg.Node)
+	var g errgroup.Group
+	for _, c := range plan {
+		g.Go(func() error {
+			if _, err := a.proposer.propose(ctx, c); err != nil {
+				a.deps.Log.Warn("not handed over; the lease is released when the agent ends", "service", c.Service, "err", err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // each reports for itself
+	for !a.relieved(plan) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-opened:
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if a.raft.IsLeader() {
+		a.sleeper.yieldLead(ctx)
+	}
+}
+
+// relieved says whether every service of a hand-over is open at its heir or given up here.
+func (a *parts) relieved(plan []fsm.Assign) bool {
+	state := a.machine.View().State
+	for _, c := range plan {
+		own := state.Ownerships[c.Service]
+		if own.Owner == a.cfg.Node || (own.Owner != "" && a.post.opens.at(c.Service) < own.Epoch) {
+			return false
+		}
+	}
+	return a.tenants.quiet()
+}
+
+// gossipAddr is where this host's gossip is reached.
+func gossipAddr(cfg *config.Config) netip.AddrPort {
+	return netip.AddrPortFrom(cfg.Address, cfg.GossipPort)
+}

@@ -1,0 +1,222 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"nightporter/cluster"
+	"nightporter/fsm"
+)
+
+// sleeper carries out this host's own side of the sleep protocol, driven by its record alone:
+//
+//	awake       nothing to do
+//	suspending  wait until everything is handed over and seen to be open elsewhere, then commit "asleep"
+//	asleep      arm the card, suspend; after that, or when this process finds itself running: report back
+//	waking      report back: somebody called before the suspend, or after it
+//	off         report back
+//
+// Every step names the count of the sleep that it belongs to, so none is ever carried out late.
+type sleeper struct {
+	self     string
+	clock    Clock
+	machine  *fsm.Machine
+	raft     raftNode
+	proposer *proposer
+	tenants  *tenants
+	scene    *scene
+	opens    *opens
+	power    Power
+	meta     *metaKeeper
+	rejoin   func()
+	timeout  time.Duration // for the hand-over
+	log      *slog.Logger
+	bell     bell // rung after a resume
+
+	started time.Time // wall clock: a "suspending" from before is not ours
+	slept   uint64    // the sleep that was carried out, or given up, by this process
+	away    atomic.Bool
+	problem atomic.Pointer[string]
+}
+
+// retrySleep is the pause between two looks while something is under way.
+const retrySleep = 100 * time.Millisecond
+
+// wakeGrace is how long after a successful suspend command the host must be asleep: systemctl returns before.
+const wakeGrace = 20 * time.Second
+
+func (s *sleeper) run(ctx context.Context) {
+	changed, cancel := s.machine.Watch()
+	defer cancel()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-s.bell:
+		case <-timer.C:
+		}
+		timer.Reset(s.step(ctx))
+	}
+}
+
+// step looks at the record once. It returns when to look again by itself.
+func (s *sleeper) step(ctx context.Context) time.Duration {
+	me, known := s.machine.View().State.Nodes[s.self]
+	if !known || me.Power == fsm.Awake {
+		s.meta.setPower(fsm.Awake, me.Sleeps)
+		return time.Minute
+	}
+	switch {
+	case me.Power == fsm.Suspending && !me.PowerSince.Before(s.started):
+		s.handOver(ctx, me)
+		return retrySleep
+	case me.Power == fsm.Asleep && s.slept < me.Sleeps && !me.PowerSince.Before(s.started):
+		s.suspend(ctx, me)
+	default:
+		s.report(ctx, me)
+	}
+	return retrySleep
+}
+
+// handOver waits until the host holds nothing and every heir is seen to be open, and commits "asleep".
+func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
+	s.meta.setPower(fsm.Suspending, me.Sleeps)
+	if s.raft.IsLeader() {
+		s.yieldLead(ctx)
+	}
+	if s.clock.Wall().Sub(me.PowerSince) > s.timeout {
+		s.complain("the hand-over before a suspend did not end in " + s.timeout.String() + ": the host stays awake")
+		s.set(ctx, me, fsm.Awake, fsm.SuspendTimeout)
+		return
+	}
+	if !s.relieved() {
+		return
+	}
+	s.set(ctx, me, fsm.Asleep, fsm.HandedOver)
+}
+
+// relieved says whether somebody else holds everything that this host held.
+func (s *sleeper) relieved() bool {
+	if !s.tenants.quiet() {
+		return false
+	}
+	v := s.machine.View().State
+	for name := range v.Services {
+		own := v.Ownerships[name]
+		if own.Owner == s.self {
+			return false
+		}
+		h := v.History[name]
+		if len(h) > 0 && h[len(h)-1].From == s.self && own.Owner != "" && s.opens.at(name) < own.Epoch {
+			return false
+		}
+	}
+	return true
+}
+
+// yieldLead hands the leadership on: an election is cheaper before the sleep than in it.
+func (s *sleeper) yieldLead(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	v := s.scene.view()
+	for _, name := range cluster.Voters(s.machine.View().Servers) {
+		if name == s.self || !v.Present[name].Alive || v.State.Nodes[name].Power != fsm.Awake {
+			continue
+		}
+		if err := s.raft.Transfer(ctx, name); err == nil {
+			return
+		}
+	}
+}
+
+// suspend arms the card and suspends. It returns after the resume, or when there was no suspend.
+func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
+	s.slept = me.Sleeps
+	if err := s.power.Arm(); err != nil {
+		s.complain("the host stays awake: " + err.Error())
+		s.set(ctx, me, fsm.Awake, fsm.SuspendFailed)
+		return
+	}
+	s.meta.setPower(fsm.Asleep, me.Sleeps)
+	if now := s.machine.View().State.Nodes[s.self]; now.Power != fsm.Asleep || now.Sleeps != me.Sleeps {
+		s.log.Info("called back before the suspend", "reason", now.PowerReason)
+		return
+	}
+	s.log.Info("suspending", "reason", me.PowerReason)
+	s.away.Store(false)
+	if err := s.power.Suspend(context.WithoutCancel(ctx)); err != nil {
+		s.complain(err.Error())
+		s.set(ctx, me, fsm.Awake, fsm.SuspendFailed)
+		return
+	}
+	s.problem.Store(nil)
+	s.awaitReturn(ctx, me)
+	s.rejoin()
+}
+
+// awaitReturn waits, after a successful suspend command, until the host was away (a tick saw it) or somebody called.
+func (s *sleeper) awaitReturn(ctx context.Context, me fsm.Node) {
+	changed, cancel := s.machine.Watch()
+	defer cancel()
+	limit := time.NewTimer(wakeGrace)
+	defer limit.Stop()
+	for {
+		now := s.machine.View().State.Nodes[s.self]
+		if s.away.Load() || now.Power != fsm.Asleep || now.Sleeps != me.Sleeps {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-s.bell:
+		case <-limit.C:
+			s.complain("the suspend command ended without an error, but this host did not sleep")
+			return
+		}
+	}
+}
+
+// report says that this host is back.
+func (s *sleeper) report(ctx context.Context, me fsm.Node) {
+	reason := fsm.NodeReturned
+	switch me.Power {
+	case fsm.Asleep:
+		reason = fsm.WokeUnasked
+	case fsm.Waking:
+		reason = fsm.WokeUp
+	}
+	s.meta.setPower(fsm.Awake, me.Sleeps)
+	s.set(ctx, me, fsm.Awake, reason)
+}
+
+// set proposes a change of this host's own power state. Without a leader it is tried again with the next step.
+func (s *sleeper) set(ctx context.Context, me fsm.Node, to fsm.Power, reason fsm.Reason) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	res, err := s.proposer.propose(ctx, fsm.SetPower{
+		Node: s.self, From: me.Power, To: to, Sleeps: me.Sleeps, Reason: reason, At: s.clock.Wall(), By: s.self,
+	})
+	if err != nil {
+		s.log.Debug("power state not recorded yet", "reason", reason, "err", err)
+	} else if res.Err() == nil {
+		s.log.Info("power state", "node", s.self, "power", to, "reason", reason)
+	}
+}
+
+// returned is told by the ticks that this host was away.
+func (s *sleeper) returned() {
+	s.away.Store(true)
+	s.bell.ring()
+}
+
+func (s *sleeper) complain(sentence string) {
+	if old := s.problem.Swap(&sentence); old == nil || *old != sentence {
+		s.log.Error(sentence)
+	}
+}

@@ -1,0 +1,194 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"nightporter/api"
+	"nightporter/cluster"
+	"nightporter/fsm"
+)
+
+// Members lists the nodes.
+func (b *backend) Members(context.Context) ([]api.NodeStatus, error) {
+	v := b.scene.view()
+	if err := b.founded(v.State, "list the members"); err != nil {
+		return nil, err
+	}
+	return b.nodes(v), nil
+}
+
+// Status tells all that this agent knows, what is wrong first.
+func (b *backend) Status(context.Context) (api.Status, error) {
+	v := b.scene.view()
+	servers := b.machine.View().Servers
+	s := api.Status{
+		Node: b.cfg.Node, Version: b.deps.Version, Leader: b.raft.Leader(),
+		Cluster:  api.Cluster{ID: v.State.Cluster.ID, Name: b.cfg.Cluster},
+		Failover: api.Duration(v.State.Timing.Failover), FailoverFile: api.Duration(b.cfg.Failover),
+		Services: []api.ServiceStatus{}, Nodes: b.nodes(v),
+	}
+	voters := cluster.Voters(servers)
+	s.Quorum = api.Quorum{Voters: voters, Needed: len(voters)/2 + 1, Awake: []string{}}
+	for _, name := range voters {
+		if v.Present[name].Alive && v.State.Nodes[name].Power == fsm.Awake {
+			s.Quorum.Awake = append(s.Quorum.Awake, name)
+		}
+	}
+	s.Quorum.Have = len(s.Quorum.Awake) >= s.Quorum.Needed
+	lan, lanErr := b.deps.Kernel.LAN()
+	s.LAN = api.LAN{Interface: b.cfg.Interface, Up: lan.Up, Prefixes: lan.Prefixes}
+	for _, name := range slices.Sorted(maps.Keys(v.State.Services)) {
+		s.Services = append(s.Services, b.service(v, name))
+	}
+	s.Problems = b.problems(v, s, unfit(lan, lanErr))
+	return s, nil
+}
+
+func (b *backend) nodes(v cluster.View) []api.NodeStatus {
+	voters := cluster.Voters(b.machine.View().Servers)
+	leader := b.raft.Leader()
+	out := []api.NodeStatus{}
+	for _, name := range slices.Sorted(maps.Keys(v.State.Nodes)) {
+		n := v.State.Nodes[name]
+		s := api.NodeStatus{
+			Name: name, Alive: v.Present[name].Alive, Power: string(n.Power), PowerReason: string(n.PowerReason),
+			Since: n.PowerSince, Policy: string(n.Policy), Voter: slices.Contains(voters, name), Leader: name == leader,
+			Maintenance: n.Maintenance, Fit: v.CannotHold(name) == "", Addr: n.Addr, Version: n.Version, Wake: []api.MAC{},
+		}
+		for _, m := range n.Wake {
+			s.Wake = append(s.Wake, api.MAC(m))
+		}
+		if s.Alive {
+			s.LastSeen = v.Wall
+		} else if m, ok := b.member(name); ok {
+			s.LastSeen = m.Changed
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func (b *backend) member(name string) (cluster.Member, bool) {
+	for _, m := range b.gossip.Members() {
+		if m.Name == name {
+			return m, true
+		}
+	}
+	return cluster.Member{}, false
+}
+
+// service tells one service as this host sees it.
+func (b *backend) service(v cluster.View, name string) api.ServiceStatus {
+	own, t := v.State.Ownerships[name], b.tenants.shown(name)
+	s := api.ServiceStatus{
+		Service: toAPI(v.State.Services[name]), Owner: own.Owner, Epoch: own.Epoch, Reason: string(own.Reason),
+		Since: own.Since, By: own.By, Role: "none", OwnerState: b.ownerState(v, name, own),
+		Lease: api.Lease{State: "none", Refused: []api.Refusal{}},
+		Fence: api.Fence{State: "none", Limits: t.Limits, Kind: t.FenceKind},
+	}
+	if t.Prepared {
+		s.Fence.State, s.Role = "closed", "parked"
+	}
+	if t.Epoch != 0 {
+		s.Lease.State, s.Lease.Epoch = "asking", t.Epoch
+		if len(t.Refused) > 0 {
+			s.Lease.State = "refused"
+		}
+	}
+	if t.Opened {
+		s.Lease.State, s.Lease.Left = "held", api.Duration(max(t.Deadline.Sub(v.Now), 0))
+		s.Fence.State, s.Role = "open", "holding"
+		if t.Serving {
+			s.Role = "serving"
+		}
+	}
+	for _, a := range t.Refused {
+		s.Lease.Refused = append(s.Lease.Refused, api.Refusal{
+			Voter: a.Voter, Reason: string(a.Refusal), Holder: a.Holder, Left: api.Duration(a.Remaining),
+		})
+	}
+	return s
+}
+
+// ownerState tells from here what the owner does: exactly for this host, by the evidence for another.
+func (b *backend) ownerState(v cluster.View, name string, own fsm.Ownership) string {
+	if own.Owner == "" {
+		return "none"
+	}
+	open := b.post.opens.at(name) >= own.Epoch
+	if own.Owner == b.cfg.Node {
+		open = b.openHere(name, own.Epoch)
+	}
+	switch {
+	case !v.Present[own.Owner].Alive:
+		return "silent"
+	case !open:
+		return "claiming"
+	case slices.Contains(v.State.Services[name].Targets, own.Owner):
+		return "serving"
+	}
+	return "holding"
+}
+
+// problems lists what is wrong, worst first.
+func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string {
+	out := []string{}
+	add := func(sentence string) {
+		if sentence != "" {
+			out = append(out, sentence)
+		}
+	}
+	if v.State.Cluster.ID == "" {
+		add(b.founding.waiting())
+		return out
+	}
+	if s.Leader == "" {
+		add("there is no leader: nothing can be decided, and services stay with their holders only while a majority of the voters answers")
+	}
+	if !s.Quorum.Have {
+		add(fmt.Sprintf("only %d of the %d voters that are needed are awake and in touch", len(s.Quorum.Awake), s.Quorum.Needed))
+	}
+	add(unfit)
+	for _, p := range b.tenants.problems() {
+		add(p)
+	}
+	for _, p := range b.waking.problems() {
+		add(p)
+	}
+	for _, sv := range s.Services {
+		if sv.Owner == "" {
+			add("service " + sv.Name + " has no holder: no awake host can take it")
+		} else if !v.Present[sv.Owner].Alive {
+			add("service " + sv.Name + " belongs to " + sv.Owner + ", which is not in touch")
+		}
+		for _, t := range sv.Targets {
+			if _, known := v.State.Nodes[t]; !known {
+				add("service " + sv.Name + " names the target " + t + ", which is no member of this cluster")
+			}
+		}
+	}
+	for _, n := range s.Nodes {
+		if !n.Alive && n.Power == string(fsm.Awake) {
+			add("node " + n.Name + " is not in touch")
+		}
+	}
+	if p := b.sleeper.problem.Load(); p != nil {
+		add(*p)
+	}
+	if p := b.post.conflicts.Load(); p != nil {
+		add(*p)
+	}
+	if p := b.leader.trouble.Load(); p != nil {
+		add(*p)
+	}
+	if s.Failover != s.FailoverFile {
+		add(fmt.Sprintf("failover is %s in the cluster and %s in this host's file; the cluster's counts (`nightporter set failover`)", s.Failover, s.FailoverFile))
+	}
+	if len(s.Quorum.Voters) == 1 && len(s.Nodes) > 1 {
+		add("there is only one voter (" + s.Quorum.Voters[0] + "): nothing takes over by itself if it crashes; a third host, however small, makes that automatic")
+	}
+	return out
+}

@@ -1,0 +1,104 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"nightporter/cluster"
+	"nightporter/config"
+	"nightporter/identity"
+	"nightporter/lease"
+	"nightporter/wake"
+)
+
+// System is the real outside world: this host's clocks, kernel, network, disk and power.
+func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) {
+	host, err := identity.NewHost(cfg.Interface, log)
+	if err != nil {
+		return Deps{}, err
+	}
+	caller, err := wake.NewCaller(cfg.Interface)
+	if err != nil {
+		return Deps{}, err
+	}
+	return Deps{
+		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Net: systemNet{},
+		Power: systemPower{cfg: cfg, suspender: wake.Suspender{Command: cfg.SuspendCommand}},
+		Disk:  newSystemDisk(cfg.DataDir, cfg.RunDir),
+		Listen: func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error) {
+			return wake.Listen(link, g, on)
+		},
+		Ready: func(state string) {
+			if _, err := daemon.SdNotify(false, state); err != nil {
+				log.Debug("the service manager was not told", "state", state, "err", err)
+			}
+		},
+	}, nil
+}
+
+// systemClock reads the kernel's clocks.
+type systemClock struct{}
+
+func (systemClock) Boot() lease.Boot {
+	boot, _ := wake.Clocks()
+	return lease.Boot(boot)
+}
+
+func (systemClock) Mono() time.Duration {
+	_, mono := wake.Clocks()
+	return mono
+}
+
+func (systemClock) Wall() time.Time { return time.Now().UTC() }
+
+// systemKernel is identity.Host with its Hold as an interface.
+type systemKernel struct{ *identity.Host }
+
+func (k systemKernel) Prepare(s identity.Spec) (Hold, error) {
+	h, err := k.Host.Prepare(s)
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// systemPower suspends by command and reads the network card.
+type systemPower struct {
+	cfg       *config.Config
+	suspender wake.Suspender
+}
+
+// Arm makes sure that a magic packet will wake this host.
+func (p systemPower) Arm() error {
+	if p.cfg.WoL == config.WoLAssumed {
+		return nil
+	}
+	if err := wake.Arm(p.cfg.Interface); err != nil {
+		return fmt.Errorf("its network card cannot be armed for Wake-on-LAN (set wol: assumed for a card that wakes all the same): %w", err)
+	}
+	return nil
+}
+
+func (p systemPower) Suspend(ctx context.Context) error { return p.suspender.Suspend(ctx) }
+
+func (p systemPower) WakeAddresses() ([]net.HardwareAddr, error) {
+	return wake.Addresses(p.cfg.Interface)
+}
+
+// systemNet is memberlist over UDP and TCP, and TLS over TCP.
+type systemNet struct{}
+
+func (systemNet) Gossip(c cluster.GossipConfig) (*cluster.Gossip, error) {
+	return cluster.StartGossip(c)
+}
+
+func (systemNet) Peers(bind netip.AddrPort, id *cluster.Identity, dir cluster.Directory, log *slog.Logger) (Peers, error) {
+	return cluster.Listen(bind, id, dir, log)
+}

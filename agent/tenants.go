@@ -1,0 +1,157 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"nightporter/cluster"
+	"nightporter/fsm"
+	"nightporter/lease"
+	"nightporter/wake"
+)
+
+// tenants keeps one tenant for each service that this host has, or may come to have, something to do with, and tells
+// each what is wanted of it.
+type tenants struct {
+	self        string
+	clock       Clock
+	kernel      Kernel
+	log         *slog.Logger
+	out         outbox
+	demand      func(wake.Demand)
+	listen      func(string, wake.Guard, func(wake.Demand)) (io.Closer, error)
+	onForeign   identityConflict
+	incarnation uint64
+
+	mu      sync.Mutex
+	all     map[string]*tenant
+	running sync.WaitGroup
+}
+
+// with runs f in the goroutine of a service's tenant.
+func (ts *tenants) with(service string, f func(*tenant)) {
+	ts.mu.Lock()
+	t := ts.all[service]
+	ts.mu.Unlock()
+	if t != nil {
+		t.do(func() { f(t) })
+	}
+}
+
+// each runs f in every tenant's goroutine.
+func (ts *tenants) each(f func(*tenant)) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, t := range ts.all {
+		t.do(func() { f(t) })
+	}
+}
+
+// shown gives what status prints of a service's tenant.
+func (ts *tenants) shown(service string) tenancy {
+	ts.mu.Lock()
+	t := ts.all[service]
+	ts.mu.Unlock()
+	if t == nil {
+		return tenancy{}
+	}
+	if s := t.shown.Load(); s != nil {
+		return *s
+	}
+	return tenancy{}
+}
+
+// reconcile tells every tenant its wish as the view has it now, and starts tenants for new services. A tenant whose
+// service is gone stays, empty: its highest released epoch must not be forgotten while this daemon lives.
+func (ts *tenants) reconcile(ctx context.Context, v cluster.View, committed fsm.View) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	quorum := lease.Quorum{Config: committed.ConfigIndex, Voters: cluster.Voters(committed.Servers)}
+	for name := range v.State.Services {
+		if ts.all[name] == nil {
+			ts.all[name] = ts.start(ctx, name)
+		}
+	}
+	for name, t := range ts.all {
+		w := ts.wishFor(name, v, quorum)
+		t.want.Store(&w)
+		t.do(func() {})
+	}
+}
+
+// wishFor is pure: what the view wants of one service on this host. A host whose record says that it sleeps, or that has
+// not reported back after a sleep or a crash, asks for nothing; one that is about to suspend serves on until it is
+// relieved.
+func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wish {
+	sv, exists := v.State.Services[name]
+	own := v.State.Ownerships[name]
+	me := v.State.Nodes[ts.self]
+	w := wish{
+		Service: sv, Exists: exists, Own: own, Quorum: quorum, Timing: v.Timing,
+		Serving: slices.Contains(sv.Targets, ts.self),
+	}
+	rests := me.Power == fsm.Asleep || me.Power == fsm.Waking || me.Power == fsm.Off
+	w.Mine = exists && own.Owner == ts.self && !rests
+	w.Park = w.Serving && me.Power != fsm.Awake
+	if h := v.State.History[name]; len(h) > 0 {
+		w.Prev = h[len(h)-1].From
+	}
+	w.Heir = own.Owner != "" && own.Owner != ts.self && v.Present[own.Owner].Alive
+	return w
+}
+
+func (ts *tenants) start(ctx context.Context, name string) *tenant {
+	t := &tenant{
+		service: name, self: ts.self, clock: ts.clock, kernel: ts.kernel, log: ts.log, out: ts.out,
+		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign,
+		inbox:  make(chan func(), 256),
+		holder: lease.NewHolder(name, ts.self, ts.incarnation),
+	}
+	ts.running.Go(func() { t.run(ctx) })
+	return t
+}
+
+// wait waits until every tenant has closed its fence and ended.
+func (ts *tenants) wait() { ts.running.Wait() }
+
+// quiet says whether no identity is open or asked for here.
+func (ts *tenants) quiet() bool {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, t := range ts.all {
+		if s := t.shown.Load(); s != nil && (s.Opened || s.Epoch != 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// problems gathers what the tenants complain about.
+func (ts *tenants) problems() []string {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	var out []string
+	for _, t := range ts.all {
+		if s := t.shown.Load(); s != nil && s.Problem != "" {
+			out = append(out, s.Problem)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// starved says whether a tenure here has found no majority for longer than limit.
+func (ts *tenants) starved(now lease.Boot, limit time.Duration) bool {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, t := range ts.all {
+		if s := t.shown.Load(); s != nil && s.Epoch != 0 && s.Majority != 0 && now.Sub(s.Majority) > limit {
+			return true
+		}
+	}
+	return false
+}

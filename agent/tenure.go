@@ -1,0 +1,243 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"nightporter/cluster"
+	"nightporter/fsm"
+	"nightporter/lease"
+)
+
+// ask begins a round: every voter of the applied configuration is asked, this host's own ballot among them.
+func (t *tenant) ask(now lease.Boot) {
+	timing := t.wish.Timing
+	req, ok := t.holder.Begin(now, t.epoch, t.wish.Quorum, timing.TTL, timing.Margin, t.prior)
+	if !ok {
+		t.nextAsk = now.Add(timing.Renew)
+		return
+	}
+	t.sayReady()
+	t.nextAsk, t.offset = now.Add(timing.Renew), t.clockOffset()
+	for _, voter := range t.wish.Quorum.Voters {
+		if voter != t.self {
+			t.out.send(voter, cluster.Message{Requests: []lease.Request{req}})
+		}
+	}
+	if slices.Contains(t.wish.Quorum.Voters, t.self) {
+		if a, ok := t.out.vote(req); ok {
+			t.answer(a)
+		}
+	}
+}
+
+// sayReady tells the former owner that everything here is prepared, so that it may close. It is repeated with each
+// round until the fence is open.
+func (t *tenant) sayReady() {
+	prev := t.wish.Prev
+	if prev != "" && prev != t.self && !t.opened && t.probed == t.epoch {
+		t.out.send(prev, cluster.Message{Prepared: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})
+	}
+}
+
+// answer takes one voter's answer; the one that completes a majority opens the fence or moves its deadline.
+func (t *tenant) answer(a lease.Answer) {
+	if (t.clockOffset() - t.offset).Abs() > wakeJitter {
+		t.resumed() // the round began before a suspend: its deadline is on a clock that no longer counts
+		return
+	}
+	deadline, ok := t.holder.Answer(a)
+	if !ok {
+		t.refused(a)
+		return
+	}
+	if t.epoch == 0 || a.Epoch != t.epoch {
+		return // given up meanwhile
+	}
+	if !t.wish.Mine || t.wish.Own.Epoch != t.epoch {
+		return // about to be given up: the old deadline is enough
+	}
+	t.prior, t.majority = nil, t.clock.Boot()
+	t.deadline = max(t.deadline, deadline)
+	t.open()
+}
+
+// refused sets the time of the next round by what the refusals say: as soon as a majority could grant, but no busier
+// than a millisecond and no lazier than a renewal.
+func (t *tenant) refused(a lease.Answer) {
+	refusals := t.holder.Refused()
+	if a.Refusal == lease.Granted || len(refusals) == 0 || t.opened {
+		return
+	}
+	voters := len(t.wish.Quorum.Voters)
+	need := voters/2 + 1
+	silent := voters - len(refusals) // granted or not heard: they may count
+	if silent >= need {
+		return
+	}
+	var left []time.Duration
+	for _, r := range refusals {
+		if r.Refusal == lease.HeldByOther || r.Refusal == lease.Amnesia {
+			left = append(left, r.Remaining)
+		}
+	}
+	if len(left) < need-silent {
+		return
+	}
+	slices.Sort(left)
+	wait := left[need-silent-1] + 200*time.Microsecond
+	t.nextAsk = min(t.nextAsk, t.clock.Boot().Add(max(wait, time.Millisecond)))
+}
+
+// open carries the lease into the kernel: only with a finished probe and no foreign holder.
+func (t *tenant) open() {
+	now := t.clock.Boot()
+	if t.hold == nil || t.probed != t.epoch || now >= t.deadline {
+		return
+	}
+	if len(t.foreign) > 0 && t.onForeign == conflictStop {
+		return
+	}
+	if t.opened {
+		if err := t.hold.Extend(time.Duration(t.deadline)); err != nil {
+			t.fail("extend the fence's deadline", err)
+		}
+		return
+	}
+	if err := t.hold.Open(time.Duration(t.deadline)); err != nil {
+		t.fail("open the fence", err)
+		return
+	}
+	t.opened, t.problem, t.announced = true, "", 0
+	t.announce(now)
+	t.nextCheck = now.Add(checkEvery)
+	t.out.all(cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})
+	t.log.Info("identity opened", "service", t.service, "epoch", t.epoch, "reason", t.wish.Own.Reason)
+}
+
+// announce sends one round of gratuitous ARP and neighbour advertisements, and tells the nodes once more that the
+// tenure is open for as long as somebody may wait for it.
+func (t *tenant) announce(now lease.Boot) {
+	err := t.hold.Announce(func() bool { return t.opened && t.clock.Boot() < t.deadline })
+	if err != nil {
+		t.problem = "announcing " + t.service + ": " + err.Error()
+	}
+	if t.announced > 0 {
+		t.out.all(cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})
+	}
+	t.announced++
+	t.nextSay = now.Add(announceWait(t.announced))
+}
+
+// giveUp closes the fence, and only then releases: the release goes to every voter and, with the hint, to the heir.
+func (t *tenant) giveUp(now lease.Boot) {
+	if t.hold != nil {
+		if err := t.hold.Close(); err != nil && now < t.deadline {
+			if t.seized == nil {
+				t.log.Error("fence cannot be closed: nothing is released before the kernel's deadline", "service", t.service, "epoch", t.epoch, "err", err)
+			}
+			t.seized = err
+			return
+		}
+	}
+	t.seized = nil
+	t.opened = false
+	if rel, ok := t.holder.Release(); ok && rel.Epoch == t.epoch {
+		t.release, t.acked, t.heir = &rel, false, t.wish.Own.Owner
+		t.nextTell, t.tellUntil = now, now.Add(t.wish.Timing.TTL)
+		t.tell(now)
+	}
+	t.log.Info("identity released", "service", t.service, "epoch", t.epoch, "reason", t.wish.Own.Reason, "heir", t.wish.Own.Owner)
+	t.epoch, t.closedAt, t.probed = 0, now, 0
+	t.foreign = nil
+}
+
+// tell repeats a release until every voter has acknowledged it or the lease would have run out by itself.
+func (t *tenant) tell(now lease.Boot) {
+	if t.release == nil || t.acked || now < t.nextTell {
+		return
+	}
+	if now >= t.tellUntil {
+		t.release = nil
+		return
+	}
+	rel := *t.release
+	if t.heir != "" && t.heir != t.self {
+		t.out.send(t.heir, cluster.Message{Handed: []lease.Release{rel}})
+	}
+	for _, voter := range t.wish.Quorum.Voters {
+		if voter != t.self {
+			t.out.send(voter, cluster.Message{Releases: []lease.Release{rel}})
+		} else if a, ok := t.out.free(rel); ok {
+			t.holder.Acked(a, t.wish.Quorum.Voters)
+		}
+	}
+	t.nextTell = now.Add(t.wish.Timing.Renew / 2)
+}
+
+// ack takes a voter's acknowledgement.
+func (t *tenant) ack(a lease.Ack) {
+	if t.release != nil && t.holder.Acked(a, t.wish.Quorum.Voters) {
+		t.acked = true
+	}
+}
+
+// handed is the former holder's word that its fence is closed: the release travels with this host's own request.
+func (t *tenant) handed(r lease.Release) {
+	if r.Service != t.service || r.Node == t.self {
+		return
+	}
+	if t.prior == nil || r.Epoch > t.prior.Epoch {
+		t.prior = &r
+		if t.epoch > r.Epoch && !t.opened {
+			t.nextAsk = 0
+		}
+	}
+}
+
+// ready is the new owner's word that it has applied the record and prepared everything.
+func (t *tenant) ready(epoch uint64) {
+	if t.prepared == nil {
+		t.prepared = make(map[uint64]bool)
+	}
+	t.prepared[epoch] = true
+}
+
+// startProbe asks the LAN whether a host outside the cluster has the address, beside everything else.
+func (t *tenant) startProbe(ctx context.Context) {
+	t.probing = true
+	epoch, hold, wait := t.epoch, t.hold, t.wish.Timing.Probe
+	go func() {
+		found, err := hold.Probe(ctx, wait)
+		select {
+		case t.inbox <- func() { t.probeEnded(epoch, found, err) }:
+		case <-ctx.Done():
+		}
+	}()
+}
+
+func (t *tenant) probeEnded(epoch uint64, found []foreign, err error) {
+	t.probing = false
+	if epoch != t.epoch || t.hold == nil {
+		return
+	}
+	if err != nil {
+		t.fail("ask the LAN whether the address is free", err)
+		return
+	}
+	if len(found) == 0 && len(t.foreign) > 0 {
+		t.log.Info("the foreign holder is gone", "service", t.service)
+	}
+	t.foreign, t.probed = found, epoch
+	if len(found) > 0 {
+		t.problem = t.foreignProblem()
+		t.nextCheck = t.clock.Boot().Add(time.Second)
+		t.log.Error(t.problem, "service", t.service, "epoch", t.epoch, "reason", fsm.ForeignHolder)
+		if t.onForeign == conflictStop {
+			return
+		}
+	}
+	t.sayReady()
+	t.open()
+}

@@ -1,0 +1,320 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"nightporter/cluster"
+	"nightporter/fsm"
+	"nightporter/lease"
+	"nightporter/wake"
+)
+
+// waking calls sleeping hosts: for a client's demand, for an operator, for the quorum. The magic packets go first, at
+// once and from here, whether there is a leader or not (I4); then the others are told, and the log.
+type waking struct {
+	self     string
+	clock    Clock
+	machine  *fsm.Machine
+	scene    *scene
+	raft     raftNode
+	proposer *proposer
+	out      outbox
+	tenants  *tenants
+	caller   Caller
+	log      *slog.Logger
+	bell     bell
+
+	mu      sync.Mutex
+	board   *wake.Board
+	gaveUp  map[string]string // by node: the sentence for status, until it is back
+	entries chan fsm.Command  // for the log, in order; the packets never wait for it
+}
+
+func newWaking(timeout time.Duration) *waking {
+	return &waking{
+		board: wake.NewBoard(timeout, 0), bell: newBell(),
+		gaveUp: make(map[string]string), entries: make(chan fsm.Command, 64),
+	}
+}
+
+// demand is called for each connection attempt that the front swallowed: on the packet socket's own goroutine, so that
+// the first magic packet leaves before anything else is done.
+func (w *waking) demand(d wake.Demand) {
+	state := w.machine.View().State
+	node, ok := w.target(state, d.Service)
+	if !ok {
+		return
+	}
+	w.begin(wake.Wake{
+		ID: newID(), Node: node, Sleeps: state.Nodes[node].Sleeps, Service: d.Service, Cause: string(fsm.Demand),
+		Client: d.Client.String(), Port: portName(d),
+	})
+}
+
+func portName(d wake.Demand) string {
+	return d.Protocol + "/" + strconv.Itoa(int(d.Dest.Port()))
+}
+
+// target is the host to wake for a service: none when a target is awake and in touch (the plan gives it the service),
+// else the first in the order of the definition that is not in maintenance and can be called.
+func (w *waking) target(state *fsm.State, service string) (string, bool) {
+	v := w.scene.view()
+	first := ""
+	for _, t := range state.Services[service].Targets {
+		n, known := state.Nodes[t]
+		if !known || n.Maintenance || t == w.self {
+			continue
+		}
+		if n.Power == fsm.Awake && v.Present[t].Alive {
+			return "", false
+		}
+		if first == "" && len(n.Wake) > 0 {
+			first = t
+		}
+	}
+	return first, first != ""
+}
+
+// begin starts or joins a campaign and does at once what is due.
+func (w *waking) begin(want wake.Wake) (wake.Wake, wake.Verdict) {
+	now := time.Duration(w.clock.Boot())
+	w.mu.Lock()
+	got, verdict := w.board.Begin(now, want)
+	w.mu.Unlock()
+	if verdict == wake.Started {
+		w.due()
+		w.log.Info("waking", "node", got.Node, "service", got.Service, "reason", got.Cause, "client", got.Client, "port", got.Port)
+		w.record(fsm.BeginWake{Wake: fsm.Wake{
+			ID: got.ID, Node: got.Node, Service: got.Service, Cause: fsm.Reason(got.Cause), Client: got.Client,
+			Port: got.Port, By: w.self, Started: w.clock.Wall(),
+		}})
+	}
+	w.bell.ring()
+	return got, verdict
+}
+
+// operator calls a node because a person asked.
+func (w *waking) operator(node string, sleeps uint64) {
+	w.begin(wake.Wake{ID: newID(), Node: node, Sleeps: sleeps, Cause: string(fsm.OperatorWake)})
+}
+
+// help takes in what another host says of its campaign.
+func (w *waking) help(c cluster.WakeCall) {
+	if c.Node == w.self {
+		return
+	}
+	w.mu.Lock()
+	news := w.board.Help(time.Duration(w.clock.Boot()), wake.Wake{
+		ID: c.ID, Node: c.Node, Sleeps: c.Sleeps, Service: c.Service, Cause: string(c.Cause), Client: c.Client, Port: c.Port,
+	})
+	w.mu.Unlock()
+	if news {
+		w.bell.ring()
+	}
+}
+
+// run repeats the calls, ends campaigns whose node is back, and looks after the quorum.
+func (w *waking) run(ctx context.Context) {
+	changed, cancel := w.machine.Watch()
+	defer cancel()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var leaderless lease.Boot
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-w.bell:
+		case <-timer.C:
+		}
+		leaderless = w.quorum(leaderless)
+		w.settle()
+		timer.Reset(min(w.due(), quorumLook))
+	}
+}
+
+// quorumLook is how often the quorum is looked at when nothing else happens.
+const quorumLook = 500 * time.Millisecond
+
+// due does what the board says is due now and returns when to ask again.
+func (w *waking) due() time.Duration {
+	w.mu.Lock()
+	actions, wait := w.board.Next(time.Duration(w.clock.Boot()))
+	w.mu.Unlock()
+	for _, a := range actions {
+		switch a.Kind {
+		case wake.Call:
+			w.call(a)
+		case wake.GiveUp:
+			w.giveUp(a)
+		}
+	}
+	return wait
+}
+
+// call sends the packets, and tells the others after the first one.
+func (w *waking) call(a wake.Action) {
+	macs := w.addresses(a.Wake.Node)
+	if len(macs) == 0 {
+		w.log.Error("no wake address is known", "node", a.Wake.Node)
+	} else if err := w.caller.Call(macs, nil); err != nil {
+		w.log.Error("magic packets not sent", "node", a.Wake.Node, "err", err)
+	}
+	if a.Own {
+		w.out.all(cluster.Message{Wake: []cluster.WakeCall{{
+			ID: a.Wake.ID, Node: a.Wake.Node, Service: a.Wake.Service, Cause: fsm.Reason(a.Wake.Cause),
+			Client: a.Wake.Client, Port: a.Wake.Port, Sleeps: a.Wake.Sleeps,
+		}}})
+	}
+}
+
+func (w *waking) addresses(node string) []net.HardwareAddr {
+	var macs []net.HardwareAddr
+	for _, m := range w.machine.View().State.Nodes[node].Wake {
+		macs = append(macs, m.Hardware())
+	}
+	return macs
+}
+
+// giveUp says so loudly; the campaign's own host also records it.
+func (w *waking) giveUp(a wake.Action) {
+	sentence := a.Wake.Node + " did not wake after " + plural(a.Attempt, "call") + ": check its power, its network card's Wake-on-LAN setting and its cable"
+	w.mu.Lock()
+	w.gaveUp[a.Wake.Node] = sentence
+	w.mu.Unlock()
+	if !a.Own {
+		return
+	}
+	w.log.Error(sentence, "node", a.Wake.Node, "reason", a.Wake.Cause)
+	w.record(fsm.EndWake{ID: a.Wake.ID, Result: fsm.GaveUp, At: w.clock.Wall()})
+	if n := w.machine.View().State.Nodes[a.Wake.Node]; n.Power == fsm.Waking {
+		w.record(w.power(n, fsm.Asleep, fsm.GaveUp))
+	}
+}
+
+// settle moves the power state of those that are called, and ends the campaigns of those that are back. A node that
+// only has not gone yet is called back; a node is back when its record says awake and gossip has it.
+func (w *waking) settle() {
+	v := w.scene.view()
+	w.mu.Lock()
+	running := w.board.Running()
+	for name := range w.gaveUp {
+		if v.Present[name].Alive && v.State.Nodes[name].Power == fsm.Awake {
+			delete(w.gaveUp, name)
+		}
+	}
+	w.mu.Unlock()
+	for _, c := range running {
+		n, known := v.State.Nodes[c.Wake.Node]
+		switch {
+		case !known || (n.Power == fsm.Awake && v.Present[n.Name].Alive):
+			w.end(c.Wake.Node, fsm.WokeUp)
+		case !c.Own:
+		case n.Power == fsm.Suspending:
+			w.record(w.power(n, fsm.Awake, fsm.SleepCancelled))
+		case n.Power == fsm.Asleep || n.Power == fsm.Off:
+			w.record(w.power(n, fsm.Waking, fsm.Reason(c.Wake.Cause)))
+		}
+	}
+}
+
+func (w *waking) power(n fsm.Node, to fsm.Power, why fsm.Reason) fsm.Command {
+	return fsm.SetPower{Node: n.Name, From: n.Power, To: to, Sleeps: n.Sleeps, Reason: why, At: w.clock.Wall(), By: w.self}
+}
+
+func (w *waking) end(node string, result fsm.Reason) {
+	w.mu.Lock()
+	a, ran := w.board.End(node)
+	w.mu.Unlock()
+	if !ran || !a.Own {
+		return
+	}
+	w.log.Info("awake", "node", node, "reason", a.Wake.Cause, "calls", a.Attempt)
+	w.record(fsm.EndWake{ID: a.Wake.ID, Result: result, At: w.clock.Wall()})
+}
+
+// quorum wakes the sleeping voters when nobody can decide, or when a holder here finds no majority although there is a
+// leader (a change of voters that is stuck). It returns since when there has been trouble; 0 = none.
+func (w *waking) quorum(since lease.Boot) lease.Boot {
+	v := w.scene.view()
+	if v.State.Cluster.ID == "" || (w.raft.Leader() != "" && !w.tenants.starved(v.Now, 2*v.Timing.TTL)) {
+		return 0
+	}
+	if since == 0 {
+		return v.Now
+	}
+	if v.Now.Sub(since) < 2*v.Timing.RaftHeartbeat {
+		return since
+	}
+	for _, name := range cluster.Voters(w.machine.View().Servers) {
+		if name == w.self || v.Present[name].Alive || w.calling(name) {
+			continue
+		}
+		w.begin(wake.Wake{ID: newID(), Node: name, Sleeps: v.State.Nodes[name].Sleeps, Cause: string(fsm.QuorumLost)})
+	}
+	return since
+}
+
+func (w *waking) calling(node string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.board.Running(), func(p wake.Progress) bool { return p.Wake.Node == node && p.Own })
+}
+
+// record queues an entry for the log. A full queue drops it: the packets matter, the ledger follows.
+func (w *waking) record(c fsm.Command) {
+	select {
+	case w.entries <- c:
+	default:
+	}
+}
+
+// ledger brings the entries into the log, one after the other.
+func (w *waking) ledger(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case c := <-w.entries:
+			once, cancel := context.WithTimeout(ctx, 2*time.Second)
+			if _, err := w.proposer.propose(once, c); err != nil {
+				w.log.Debug("wake not recorded", "err", err)
+			}
+			cancel()
+		}
+	}
+}
+
+// problems are the hosts that could not be woken.
+func (w *waking) problems() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []string
+	for _, s := range w.gaveUp {
+		out = append(out, s)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func newID() string {
+	var id [8]byte
+	rand.Read(id[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(id[:])
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}

@@ -1,0 +1,305 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// book is a Backend that notes what it was asked and answers what it was told to.
+type book struct {
+	asked  []any
+	caller Caller
+	err    error
+	status Status
+	// When not nil, Status says at entered that it is there, and waits for hold.
+	hold, entered chan struct{}
+}
+
+func (b *book) note(ctx context.Context, what ...any) error {
+	b.caller = CallerOf(ctx)
+	b.asked = append(b.asked, what...)
+	return b.err
+}
+
+func (b *book) Status(ctx context.Context) (Status, error) {
+	if b.hold != nil {
+		b.entered <- struct{}{}
+		select {
+		case <-b.hold:
+		case <-ctx.Done():
+			return Status{}, ctx.Err()
+		}
+	}
+	return b.status, b.note(ctx, "status")
+}
+
+func (b *book) Members(ctx context.Context) ([]NodeStatus, error) {
+	return b.status.Nodes, b.note(ctx, "members")
+}
+
+func (b *book) Services(ctx context.Context) ([]Service, error) {
+	return []Service{web}, b.note(ctx, "services")
+}
+
+func (b *book) History(ctx context.Context, s string) (History, error) {
+	return History{Service: s}, b.note(ctx, "history", s)
+}
+
+func (b *book) Version(ctx context.Context) (Version, error) {
+	return Version{Version: "v9"}, b.note(ctx, "version")
+}
+
+func (b *book) Apply(ctx context.Context, l []Service) (Applied, error) {
+	return Applied{Created: []string{l[0].Name}}, b.note(ctx, "apply", l)
+}
+
+func (b *book) Delete(ctx context.Context, s string) error { return b.note(ctx, "delete", s) }
+
+func (b *book) Move(ctx context.Context, s, n string) (Moved, error) {
+	return Moved{Service: s, To: n, Epoch: 7}, b.note(ctx, "move", s, n)
+}
+
+func (b *book) Set(ctx context.Context, s Settings) error { return b.note(ctx, "set", s) }
+
+func (b *book) Sleep(ctx context.Context, n string) (PowerChange, error) {
+	return PowerChange{Node: n, Power: "asleep"}, b.note(ctx, "sleep", n)
+}
+
+func (b *book) Wake(ctx context.Context, n string) (PowerChange, error) {
+	return PowerChange{Node: n, Power: "waking"}, b.note(ctx, "wake", n)
+}
+
+func (b *book) Join(ctx context.Context, a []string) (Joined, error) {
+	return Joined{Reached: len(a)}, b.note(ctx, "join", a)
+}
+func (b *book) Leave(ctx context.Context) error            { return b.note(ctx, "leave") }
+func (b *book) Forget(ctx context.Context, n string) error { return b.note(ctx, "forget", n) }
+
+func (b *book) Propose(ctx context.Context, c []byte) ([]byte, error) {
+	return append([]byte("done "), c...), b.note(ctx, "propose", c)
+}
+
+var web = Service{
+	Name: "web", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.200"), netip.MustParseAddr("2001:db8::200")},
+	MAC: MAC{2, 0, 0, 0, 0, 1}, Ports: []Port{{"tcp", 8080}, {"udp", 53}}, Targets: []string{"delta"}, Hold: "drop",
+}
+
+// serving starts a server for b at a unix socket and stops it at the end of the test.
+func serving(t *testing.T, b Backend) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "s")
+	l, err := Listen(socket, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(b, slog.New(slog.DiscardHandler))
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := errors.Join(s.Close(ctx), <-done); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the socket is still there: %v", err)
+		}
+	})
+	return socket
+}
+
+func client(t *testing.T, socket string) *Client {
+	c := NewClient(socket)
+	t.Cleanup(c.Close)
+	return c
+}
+
+func TestEveryOperationArrivesAndAnswers(t *testing.T) {
+	b := &book{}
+	c := client(t, serving(t, b))
+	ctx := t.Context()
+	var got []any
+	keep := func(v any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+		got = append(got, v)
+	}
+	keep(c.Services(ctx))
+	keep(c.History(ctx, "web"))
+	keep(c.Version(ctx))
+	keep(c.Apply(ctx, []Service{web}))
+	keep(nil, c.Delete(ctx, "web"))
+	keep(c.Move(ctx, "web", "alpha"))
+	keep(nil, c.Set(ctx, Settings{Failover: Duration(300 * time.Millisecond)}))
+	keep(c.Sleep(ctx, "delta"))
+	keep(c.Wake(ctx, "delta"))
+	keep(c.Join(ctx, []string{"192.0.2.1", "b:7373"}))
+	keep(nil, c.Leave(ctx))
+	keep(nil, c.Forget(ctx, "echo"))
+	wantAnswers := []any{
+		[]Service{web},
+		History{Service: "web"},
+		Version{Version: "v9"},
+		Applied{Created: []string{"web"}},
+		nil,
+		Moved{Service: "web", To: "alpha", Epoch: 7},
+		nil,
+		PowerChange{Node: "delta", Power: "asleep"},
+		PowerChange{Node: "delta", Power: "waking"},
+		Joined{Reached: 2},
+		nil, nil,
+	}
+	wantAsked := []any{
+		"services", "history", "web", "version", "apply",
+		[]Service{web},
+		"delete", "web", "move", "web", "alpha",
+		"set",
+		Settings{Failover: Duration(300 * time.Millisecond)},
+		"sleep", "delta", "wake", "delta",
+		"join",
+		[]string{"192.0.2.1", "b:7373"},
+		"leave", "forget", "echo",
+	}
+	same := cmp.Options{cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()}
+	if diff := cmp.Diff(wantAnswers, got, same); diff != "" {
+		t.Errorf("answers (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(wantAsked, b.asked, same); diff != "" {
+		t.Errorf("asked (-want +got):\n%s", diff)
+	}
+	if b.caller != (Caller{}) {
+		t.Errorf("a local caller counts as peer %q", b.caller.Peer)
+	}
+}
+
+func TestErrorsKeepCodeAndWords(t *testing.T) {
+	for _, want := range []*Error{
+		NoLeader("move web to alpha", "1 of 3 voters is awake"),
+		NoCluster("move web", "2 of 3 hosts have met"),
+		UnknownService("wbe", []string{"dns", "web"}),
+		UnknownNode("x", nil),
+		Refused("delta stays awake: it is the only voter", ""),
+		Invalid("no", "write yes"),
+		Unavailable("read", "it is starting"),
+	} {
+		t.Run(string(want.Code), func(t *testing.T) {
+			c := client(t, serving(t, &book{err: want}))
+			_, err := c.Move(t.Context(), "web", "alpha")
+			if diff := cmp.Diff(want, err); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	c := client(t, serving(t, &book{err: errors.New("disk on fire")}))
+	err := c.Leave(t.Context())
+	if CodeOf(err) != CodeInternal || err.Error() != "the daemon could not leave: disk on fire; the daemon's log says more" {
+		t.Errorf("got %v (%s)", err, CodeOf(err))
+	}
+}
+
+func TestLocalCallersMayNotPropose(t *testing.T) {
+	b := &book{}
+	_, err := client(t, serving(t, b)).Propose(t.Context(), []byte("x"))
+	if CodeOf(err) != CodePermission || len(b.asked) != 0 {
+		t.Errorf("got %v; the backend was asked %v", err, b.asked)
+	}
+}
+
+func TestTimeoutSaysThatItMayHaveHappened(t *testing.T) {
+	b := &book{hold: make(chan struct{}), entered: make(chan struct{}, 1)}
+	c := client(t, serving(t, b))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err := c.Status(ctx)
+	if CodeOf(err) != CodeTimeout || err.Error() != "no answer in time while trying to read the status; it may have been carried out all the same; look at `nightporter status` before trying again" {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Status(ctx); CodeOf(err) != CodeTimeout {
+		t.Errorf("after a cancel: got %v", err)
+	}
+}
+
+func TestCloseLetsARequestFinish(t *testing.T) {
+	b := &book{hold: make(chan struct{}), entered: make(chan struct{}, 1), status: Status{Node: "alpha"}}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(b, slog.New(slog.DiscardHandler))
+	served, answered, closed := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	c := client(t, path)
+	go func() {
+		got, err := c.Status(t.Context())
+		if err == nil && got.Node != "alpha" {
+			err = errors.New("a wrong answer")
+		}
+		answered <- err
+	}()
+	<-b.entered
+	go func() { closed <- s.Close(context.Background()) }()
+	if err := <-served; err != nil { // it listens no more: Close is under way
+		t.Error(err)
+	}
+	select {
+	case err := <-answered:
+		t.Fatalf("the request was cut off: %v", err)
+	case err := <-closed:
+		t.Fatalf("closed while a request is under way: %v", err)
+	default:
+	}
+	close(b.hold)
+	if err := errors.Join(<-answered, <-closed); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestClosedServerServesNoMore(t *testing.T) {
+	s := NewServer(&book{}, slog.New(slog.DiscardHandler))
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(l); err != nil {
+		t.Error(err)
+	}
+	if _, err := net.Dial("unix", path); err == nil {
+		t.Error("it still listens")
+	}
+}
+
+func TestRequestsThatMakeNoSense(t *testing.T) {
+	c := client(t, serving(t, &book{}))
+	if err := c.ask(t.Context(), "nonsense", "try it", none{}, &none{}); CodeOf(err) != CodeVersion {
+		t.Errorf("an unknown operation: %v", err)
+	}
+	if err := c.ask(t.Context(), "move", "move", []int{1}, &none{}); CodeOf(err) != CodeInvalid {
+		t.Errorf("a body of another shape: %v", err)
+	}
+	if err := c.ask(t.Context(), "propose", "move", proposal{slices.Repeat([]byte{1}, bodyLimit)}, &none{}); CodeOf(err) != CodeInvalid {
+		t.Errorf("a body that is too long: %v", err)
+	}
+}

@@ -1,0 +1,99 @@
+package api
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Status is all that one agent knows: about itself exactly, about the others as the log and gossip have it.
+type Status struct {
+	Node    string  `json:"node"` // the agent that answers
+	Version string  `json:"version"`
+	Cluster Cluster `json:"cluster"`
+	Leader  string  `json:"leader"` // "" = none known
+	Quorum  Quorum  `json:"quorum"`
+
+	Failover     Duration `json:"failover_seconds"`      // in force
+	FailoverFile Duration `json:"failover_file_seconds"` // what this host's file says; it counts at bootstrap only
+
+	LAN      LAN             `json:"lan"`
+	Problems []string        `json:"problems"` // what is wrong, worst first, a sentence each
+	Services []ServiceStatus `json:"services"` // by name
+	Nodes    []NodeStatus    `json:"nodes"`    // by name
+}
+
+// Cluster names the cluster. ID is "" until it is founded.
+type Cluster struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// Quorum tells how close the cluster is to losing the majority of its voters.
+type Quorum struct {
+	Voters []string `json:"voters"`
+	Awake  []string `json:"awake"` // the voters that are alive and awake
+	Needed int      `json:"needed"`
+	Have   bool     `json:"have"` // len(Awake) >= Needed
+}
+
+// LAN is the interface that carries the identities on the answering host.
+type LAN struct {
+	Interface string         `json:"interface"`
+	Up        bool           `json:"up"`
+	Prefixes  []netip.Prefix `json:"prefixes"` // with the host's own address in it: 192.0.2.11/24
+}
+
+// ServiceStatus is one service as the answering agent sees it.
+type ServiceStatus struct {
+	Service
+	Owner      string    `json:"owner"`       // "" = nobody
+	OwnerState string    `json:"owner_state"` // serving, holding, claiming, silent, none
+	Epoch      uint64    `json:"epoch"`
+	Reason     string    `json:"reason"`
+	Since      time.Time `json:"since"`
+	By         string    `json:"by"`
+	Role       string    `json:"role"` // of the answering node: serving, holding, parked, none
+	Lease      Lease     `json:"lease"`
+	Fence      Fence     `json:"fence"`
+}
+
+// Lease is the answering node's own right to use the service, or why it has none.
+type Lease struct {
+	State   string    `json:"state"` // held, asking, refused, none
+	Epoch   uint64    `json:"epoch"`
+	Left    Duration  `json:"left_seconds"`
+	Refused []Refusal `json:"refused"` // of the current round
+}
+
+// Refusal is one voter's no.
+type Refusal struct {
+	Voter  string   `json:"voter"`
+	Reason string   `json:"reason"`
+	Holder string   `json:"holder"` // who is in the way
+	Left   Duration `json:"left_seconds"`
+}
+
+// Fence is what the kernel of the answering node lets through.
+type Fence struct {
+	Kind   string   `json:"kind"`
+	State  string   `json:"state"`  // open, closed, none
+	Limits []string `json:"limits"` // what this kind does not cover, a sentence each
+}
+
+// NodeStatus is one host of the cluster.
+type NodeStatus struct {
+	Name        string         `json:"name"`
+	Alive       bool           `json:"alive"` // as gossip has it
+	Power       string         `json:"power"` // awake, suspending, asleep, waking, off
+	PowerReason string         `json:"power_reason"`
+	Since       time.Time      `json:"since"`  // of the power state
+	Policy      string         `json:"policy"` // always-on, sleeps
+	Voter       bool           `json:"voter"`
+	Leader      bool           `json:"leader"`
+	Maintenance bool           `json:"maintenance"`
+	Fit         bool           `json:"fit"` // it could hold a service now
+	Addr        netip.AddrPort `json:"addr"`
+	Wake        []MAC          `json:"wake"`
+	LastSeen    time.Time      `json:"last_seen"`
+	Version     string         `json:"version"`
+}

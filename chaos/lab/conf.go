@@ -1,0 +1,68 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"nightporter/config"
+)
+
+// writeConfig writes the configuration file that all hosts share, and the secret.
+func writeConfig(o Options) error {
+	if err := os.WriteFile(filepath.Join(o.Dir, secretName), config.NewSecret(), 0o600); err != nil {
+		return fmt.Errorf("write the lab's secret: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(o.Dir, configName), []byte(configText(o)), 0o600); err != nil {
+		return fmt.Errorf("write the lab's configuration: %w", err)
+	}
+	return nil
+}
+
+// configText is the configuration file. A JSON string is a YAML string, so strconv.Quote does for paths.
+func configText(o Options) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Written by `nightporter lab up`.\n")
+	fmt.Fprintf(&b, "cluster: lab\nsecret_file: %s\ninterface: %s\n", quote(o.Dir, secretName), hostIface)
+	fmt.Fprintf(&b, "failover: %s\nlog_level: %s\nwol: assumed # the card is a stand-in\n\nnodes:\n", o.Failover, o.LogLevel)
+	for k := 1; k <= o.Hosts; k++ {
+		p := hostPlug(k)
+		fmt.Fprintf(&b, "  %s:\n    address: %s\n    power: %s\n    data_dir: %s\n", p.name, p.addr, o.policy(k), quote(o.Dir, "hosts", p.name, "data"))
+		fmt.Fprintf(&b, "    suspend_command: [%s, lab, suspend-self, --dir, %s, --host, %s]\n", quote(o.Dir, "bin", "nightporter"), quote(o.Dir), p.name)
+	}
+	if len(o.Services) > 0 {
+		fmt.Fprintf(&b, "\nservices:\n")
+	}
+	for _, sv := range o.Services {
+		fmt.Fprintf(&b, "  - name: %s\n    address: [%s]\n", sv.Name, list(sv.Addresses))
+		if sv.MAC != nil {
+			fmt.Fprintf(&b, "    mac: %s\n", strconv.Quote(sv.MAC.String()))
+		}
+		fmt.Fprintf(&b, "    ports: [%s]\n    targets: [%s]\n", list(sv.Ports), strings.Join(sv.Targets, ", "))
+		if sv.Hold != "" {
+			fmt.Fprintf(&b, "    hold: %s\n", sv.Hold)
+		}
+	}
+	return b.String()
+}
+
+func (o Options) policy(k int) config.Power {
+	for _, s := range o.Sleepers {
+		if s == k {
+			return config.Sleeps
+		}
+	}
+	return config.AlwaysOn
+}
+
+func quote(elem ...string) string { return strconv.Quote(filepath.Join(elem...)) }
+
+func list[T fmt.Stringer](items []T) string {
+	words := make([]string, len(items))
+	for i, item := range items {
+		words[i] = strconv.Quote(item.String())
+	}
+	return strings.Join(words, ", ")
+}

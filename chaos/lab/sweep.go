@@ -1,0 +1,142 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// sweep removes a lab's directory and control groups after its processes have ended. Doing it twice does no harm. With
+// keep only the socket and the notes about processes go.
+func sweep(dir string, keep bool) error {
+	if _, err := os.Stat(filepath.Join(dir, markName)); errors.Is(err, fs.ErrNotExist) {
+		return nil // gone already, or not ours
+	}
+	var errs []error
+	if p, err := readPids(dir); err == nil {
+		errs = append(errs, removeCgroup(p.Cgroup))
+	}
+	if keep {
+		for _, name := range []string{socketName, pidsName, markName} {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, fmt.Errorf("tidy the lab's directory: %w", err))
+			}
+		}
+		return errors.Join(errs...)
+	}
+	// The mark goes last, so that a removal that was interrupted can be taken up again.
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, fmt.Errorf("remove the lab's directory: %w", err))
+	}
+	for _, e := range entries {
+		if e.Name() == markName {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			errs = append(errs, fmt.Errorf("remove the lab's directory: %w", err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove the lab's directory: %w", err)
+	}
+	return nil
+}
+
+// cgroupRoots are where version 2 of control groups may be mounted: alone, or beside version 1. The freezer of version 1
+// is not used although it would do: a process that it froze cannot be killed, so that a lab whose keeper and supervisor
+// were both killed would leave its sleeping hosts behind for ever.
+var cgroupRoots = [...]string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}
+
+const cgroupPrefix = "nightporter-lab-"
+
+// makeCgroup makes the control group that the hosts' groups go in; "" where this user may not, and SIGSTOP has to do.
+// Groups of labs that were killed together with their keepers are removed on this occasion.
+func makeCgroup(keeper int) string {
+	for _, root := range cgroupRoots {
+		if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(root, "cgroup.max.depth")); err != nil {
+			continue // version 1
+		}
+		for _, at := range []string{root, filepath.Join(root, ownCgroup())} {
+			removeDeadCgroups(at)
+			group := filepath.Join(at, cgroupPrefix+strconv.Itoa(keeper))
+			if err := os.Mkdir(group, 0o755); err != nil {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(group, "cgroup.freeze")); err == nil && mayMoveInto(at) {
+				return group
+			}
+			os.Remove(group) // it is empty and ours; a failure leaves an empty group for the next lab to remove
+		}
+	}
+	return ""
+}
+
+// mayMoveInto tells whether processes can be brought into groups beneath at: that takes the right to write there.
+func mayMoveInto(at string) bool {
+	f, err := os.OpenFile(filepath.Join(at, "cgroup.procs"), os.O_WRONLY, 0)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
+// ownCgroup is the path of this process's group in version 2.
+func ownCgroup() string {
+	body, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(body)) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			return path
+		}
+	}
+	return ""
+}
+
+// removeDeadCgroups removes the groups of labs whose keeper does not run any more. A group with processes in it cannot
+// be removed, so a number that was given to another keeper since does no harm.
+func removeDeadCgroups(at string) {
+	old, err := filepath.Glob(filepath.Join(at, cgroupPrefix+"*"))
+	if err != nil {
+		return
+	}
+	for _, group := range old {
+		pid := strings.TrimPrefix(filepath.Base(group), cgroupPrefix)
+		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
+			_ = removeCgroup(group) // the next lab tries again
+		}
+	}
+}
+
+// removeCgroup removes a lab's group and the hosts' groups in it.
+func removeCgroup(group string) error {
+	if group == "" {
+		return nil
+	}
+	hosts, err := filepath.Glob(filepath.Join(group, "*", "cgroup.freeze"))
+	if err != nil {
+		return fmt.Errorf("remove the lab's control group: %w", err)
+	}
+	for _, h := range hosts {
+		if err := os.Remove(filepath.Dir(h)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove a host's control group: %w", err)
+		}
+	}
+	if err := os.Remove(group); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the lab's control group: %w", err)
+	}
+	return nil
+}

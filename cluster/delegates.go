@@ -1,0 +1,100 @@
+package cluster
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// The five faces that memberlist wants; each is called on its receive path and must not block, nor call back into it.
+type (
+	delegate Gossip
+	events   Gossip
+	alive    Gossip
+	conflict Gossip
+	merge    Gossip
+)
+
+// NodeMeta implements memberlist.Delegate.
+func (d *delegate) NodeMeta(int) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.meta
+}
+
+// NotifyMsg implements memberlist.Delegate. Decoding copies, so the buffer may be used again.
+func (d *delegate) NotifyMsg(b []byte) {
+	m, err := DecodeMessage(b)
+	if err != nil {
+		d.log.Debug("a message was not understood", "err", err)
+		return
+	}
+	d.mu.Lock()
+	ready := d.list != nil
+	d.mu.Unlock()
+	if ready {
+		d.conf.OnMessage(m)
+	}
+}
+
+// GetBroadcasts implements memberlist.Delegate; nothing is spread by rumour.
+func (*delegate) GetBroadcasts(int, int) [][]byte { return nil }
+
+// LocalState implements memberlist.Delegate.
+func (*delegate) LocalState(bool) []byte { return nil }
+
+// MergeRemoteState implements memberlist.Delegate.
+func (*delegate) MergeRemoteState([]byte, bool) {}
+
+// NotifyJoin implements memberlist.EventDelegate.
+func (e *events) NotifyJoin(n *memberlist.Node) { (*Gossip)(e).set(n, Alive) }
+
+// NotifyUpdate implements memberlist.EventDelegate.
+func (e *events) NotifyUpdate(n *memberlist.Node) { (*Gossip)(e).set(n, Alive) }
+
+// NotifyLeave implements memberlist.EventDelegate. memberlist does not say whether the node told its end itself; an agent
+// that stops says so in its description first.
+func (e *events) NotifyLeave(n *memberlist.Node) {
+	s := Failed
+	if m, err := DecodeMeta(n.Meta); err == nil && m.Unfit == Stopping {
+		s = Left
+	}
+	(*Gossip)(e).set(n, s)
+}
+
+// NotifyAlive implements memberlist.AliveDelegate: strangers are kept out.
+func (a *alive) NotifyAlive(n *memberlist.Node) error {
+	if n.Name == a.conf.Node {
+		return nil
+	}
+	err := (*Gossip)(a).acceptable(n)
+	if err != nil {
+		a.mu.Lock()
+		again := a.refused.again(err.Error())
+		a.mu.Unlock()
+		if !again {
+			a.log.Warn("a host is kept out of the cluster", "err", err)
+		}
+	}
+	return err
+}
+
+// NotifyMerge implements memberlist.MergeDelegate: a join with strangers is refused with the reason.
+func (m *merge) NotifyMerge(peers []*memberlist.Node) error {
+	for _, n := range peers {
+		if err := (*Gossip)(m).acceptable(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NotifyConflict implements memberlist.ConflictDelegate.
+func (c *conflict) NotifyConflict(existing, other *memberlist.Node) {
+	was, err1 := DecodeMeta(existing.Meta)
+	is, err2 := DecodeMeta(other.Meta)
+	if err1 == nil && err2 == nil && was.Pin == is.Pin {
+		return // the same host under a new address: memberlist takes it over after a while
+	}
+	c.conf.OnConflict(fmt.Sprintf("two hosts call themselves %s: %s and %s; give one of them another name (node: in the configuration, or --node)", existing.Name, existing.Address(), other.Address()))
+}

@@ -1,0 +1,215 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// Status is what gossip thinks of a member.
+type Status string
+
+// The states of a member. memberlist forgets who failed or left; the agent must not.
+const (
+	Alive  Status = "alive"
+	Failed Status = "failed"
+	Left   Status = "left"
+)
+
+// Member is one host as gossip has it.
+type Member struct {
+	Name    string
+	Addr    netip.AddrPort // of its gossip
+	Status  Status
+	Meta    Meta
+	Changed time.Time // when Status last changed
+}
+
+// GossipConfig is what gossip needs.
+type GossipConfig struct {
+	Node, Cluster   string
+	Bind, Advertise netip.AddrPort
+	Key             []byte // 32 bytes; never empty: memberlist would speak in the clear
+	Timing          Timing
+	Meta            Meta
+	Transport       memberlist.Transport // nil = UDP and TCP on Bind
+	Log             *slog.Logger
+	OnChange        func()                // members or their Meta changed; must not block
+	OnMessage       func(Message)         // on gossip's receive path; must not block
+	OnConflict      func(sentence string) // two hosts use one name
+}
+
+// Gossip is memberlist with a memory.
+type Gossip struct {
+	list *memberlist.Memberlist
+	conf GossipConfig
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	members map[string]Member
+	meta    []byte
+	refused often
+}
+
+// StartGossip begins to listen. It joins nobody yet.
+func StartGossip(c GossipConfig) (*Gossip, error) {
+	if len(c.Key) != 32 {
+		return nil, fmt.Errorf("gossip needs a key of 32 bytes, it was given %d", len(c.Key))
+	}
+	meta, err := c.Meta.Encode()
+	if err != nil {
+		return nil, err
+	}
+	g := &Gossip{conf: c, log: c.Log, members: make(map[string]Member), meta: meta, refused: often{every: 10 * time.Second}}
+	list, err := memberlist.Create(g.config())
+	if err != nil {
+		return nil, fmt.Errorf("opening gossip on %s (UDP and TCP; is another agent running, or gossip_port taken?): %w", c.Bind, err)
+	}
+	g.mu.Lock()
+	g.list = list
+	g.mu.Unlock()
+	return g, nil
+}
+
+func (g *Gossip) config() *memberlist.Config {
+	c, t := g.conf, g.conf.Timing
+	m := memberlist.DefaultLANConfig()
+	m.Name, m.Transport = c.Node, c.Transport
+	m.BindAddr, m.BindPort = c.Bind.Addr().String(), int(c.Bind.Port())
+	m.AdvertiseAddr, m.AdvertisePort = c.Advertise.Addr().String(), int(c.Advertise.Port())
+	m.SecretKey = c.Key
+	m.ProbeInterval, m.ProbeTimeout, m.SuspicionMult = t.ProbeInterval, t.ProbeTimeout, t.SuspicionMult
+	m.GossipInterval = t.GossipInterval
+	m.TCPTimeout = 3 * time.Second
+	m.DeadNodeReclaimTime = 5 * time.Second // a host may come back under another address
+	m.EnableCompression = false             // messages are small and hurried
+	m.Delegate, m.Events, m.Alive, m.Conflict, m.Merge = (*delegate)(g), (*events)(g), (*alive)(g), (*conflict)(g), (*merge)(g)
+	m.Logger = standard(bridge("gossip", c.Log, g.noise))
+	return m
+}
+
+// Members gives everybody that was ever met, by name, this host included.
+func (g *Gossip) Members() []Member {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := make([]Member, 0, len(g.members))
+	for _, name := range slices.Sorted(maps.Keys(g.members)) {
+		out = append(out, g.members[name])
+	}
+	return out
+}
+
+// Member gives one of them.
+func (g *Gossip) Member(name string) (Member, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m, ok := g.members[name]
+	return m, ok
+}
+
+// Send sends one datagram to a node at the last address known, whatever gossip thinks of it: a node that is believed
+// dead may hold a lease that it must be able to give back.
+func (g *Gossip) Send(node string, m Message) error {
+	to, ok := g.Member(node)
+	if !ok {
+		return fmt.Errorf("the address of %s is not known", node)
+	}
+	b, err := EncodeMessage(m)
+	if err != nil {
+		return err
+	}
+	dest := &memberlist.Node{Name: node, Addr: to.Addr.Addr().AsSlice(), Port: to.Addr.Port(), PMax: memberlist.ProtocolVersionMax}
+	if err := g.list.SendBestEffort(dest, b); err != nil {
+		return fmt.Errorf("sending to %s at %s: %w", node, to.Addr, err)
+	}
+	return nil
+}
+
+// metaWait is how long SetMeta waits for its rumour to be under way.
+const metaWait = 20 * time.Millisecond
+
+// SetMeta changes what this node says of itself.
+func (g *Gossip) SetMeta(m Meta) error {
+	b, err := m.Encode()
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.meta = b
+	own := g.members[g.conf.Node]
+	own.Meta = m
+	g.members[g.conf.Node] = own
+	g.mu.Unlock()
+	// An error only says that the rumour is still on its way: memberlist waits until it was sent several times.
+	_ = g.list.UpdateNode(metaWait)
+	return nil
+}
+
+// Join meets other agents. It returns how many addresses answered; the error says why the others did not.
+func (g *Gossip) Join(addrs []string) (int, error) {
+	n, err := g.list.Join(addrs)
+	if err != nil {
+		return n, fmt.Errorf("joining %s: %w", strings.Join(addrs, ", "), err)
+	}
+	return n, nil
+}
+
+// Leave tells the others that this agent stops.
+func (g *Gossip) Leave(timeout time.Duration) error { return g.list.Leave(timeout) }
+
+// Shutdown ends gossip without a word.
+func (g *Gossip) Shutdown() error { return g.list.Shutdown() }
+
+// set takes news of one node over.
+func (g *Gossip) set(n *memberlist.Node, s Status) {
+	meta, err := DecodeMeta(n.Meta)
+	if err != nil {
+		return // refused by the alive delegate already; a leave message may carry none
+	}
+	addr, _ := netip.AddrFromSlice(n.Addr)
+	m := Member{Name: n.Name, Addr: netip.AddrPortFrom(addr.Unmap(), n.Port), Status: s, Meta: meta, Changed: time.Now()}
+	g.mu.Lock()
+	if old, known := g.members[n.Name]; known && old.Status == s {
+		m.Changed = old.Changed
+	}
+	g.members[n.Name] = m
+	g.mu.Unlock()
+	g.conf.OnChange()
+}
+
+// acceptable says why a node must stay outside, or nil.
+func (g *Gossip) acceptable(n *memberlist.Node) error {
+	meta, err := DecodeMeta(n.Meta)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s at %s is no agent of this version: %w", n.Name, n.Address(), err)
+	case meta.Name != g.conf.Cluster:
+		return fmt.Errorf("%s at %s belongs to the cluster %q, this host to %q", n.Name, n.Address(), meta.Name, g.conf.Cluster)
+	case meta.Protocol != g.conf.Meta.Protocol:
+		return fmt.Errorf("%s at %s speaks protocol %d (version %s), this host %d: upgrade the older one", n.Name, n.Address(), meta.Protocol, meta.Version, g.conf.Meta.Protocol)
+	}
+	return nil
+}
+
+// noise keeps memberlist's lines readable: a wrong secret becomes one sentence, probes that only look for sleeping hosts
+// are details.
+func (g *Gossip) noise(level slog.Level, msg string) bool {
+	if strings.Contains(msg, "ecrypt") {
+		g.mu.Lock()
+		again := g.refused.again("decrypt")
+		g.mu.Unlock()
+		if !again {
+			g.log.Warn("a message could not be decrypted: does that host have the same secret file and cluster name?", "detail", msg)
+		}
+		return true
+	}
+	return level < slog.LevelWarn && !g.log.Enabled(context.Background(), slog.LevelDebug)
+}

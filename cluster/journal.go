@@ -1,0 +1,174 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"nightporter/fsm"
+)
+
+// Journal is the Raft log as the lease rules need to read it: with its uncommitted end. It wraps the log store, sees every
+// append and every cut, and keeps what rules 1 to 3 ask for (hashicorp/raft v1.8.0 tells none of it: the index of
+// GetConfiguration and Stats()["latest_configuration_index"] are always 0).
+type Journal struct {
+	inner raft.LogStore
+
+	mu       sync.Mutex
+	epochs   map[string]uint64 // by service: the highest epoch that an Assign in the log gives
+	config   uint64            // index of the newest configuration in the log
+	snapshot uint64            // index of the newest configuration that a snapshot has
+	longest  time.Duration     // largest failover setting in the log
+	stored   chan struct{}
+}
+
+var _ raft.LogStore = (*Journal)(nil)
+
+// NewJournal reads the log once.
+func NewJournal(inner raft.LogStore) (*Journal, error) {
+	j := &Journal{inner: inner, stored: make(chan struct{}, 1)}
+	if err := j.scan(); err != nil {
+		return nil, err
+	}
+	return j, nil
+}
+
+// scan forgets what is known of the log and reads it anew.
+func (j *Journal) scan() error {
+	j.epochs, j.config, j.longest = make(map[string]uint64), 0, 0
+	first, err := j.inner.FirstIndex()
+	if err != nil {
+		return fmt.Errorf("reading the log's first index: %w", err)
+	}
+	last, err := j.inner.LastIndex()
+	if err != nil {
+		return fmt.Errorf("reading the log's last index: %w", err)
+	}
+	for i := first; first != 0 && i <= last; i++ {
+		var l raft.Log
+		if err := j.inner.GetLog(i, &l); err != nil {
+			return fmt.Errorf("reading log entry %d: %w", i, err)
+		}
+		j.see(&l)
+	}
+	return nil
+}
+
+// see takes one entry in.
+func (j *Journal) see(l *raft.Log) {
+	switch l.Type {
+	case raft.LogConfiguration:
+		j.config = max(j.config, l.Index)
+	case raft.LogCommand:
+		c, err := fsm.Decode(l.Data)
+		if err != nil {
+			return // the state machine judges it
+		}
+		switch c := c.(type) {
+		case fsm.Assign:
+			j.epochs[c.Service] = max(j.epochs[c.Service], c.Planned+1)
+		case fsm.SetFailover:
+			j.longest = max(j.longest, c.Failover)
+		case fsm.Found:
+			j.longest = max(j.longest, c.Failover)
+		}
+	}
+}
+
+// NewestConfig is the index of the newest configuration in this node's log or snapshot, committed or not (rule 2).
+func (j *Journal) NewestConfig() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return max(j.config, j.snapshot)
+}
+
+// NoteSnapshot tells the index of a snapshot's configuration.
+func (j *Journal) NoteSnapshot(configIndex uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.snapshot = max(j.snapshot, configIndex)
+}
+
+// Epoch is the highest epoch of a service in the log, committed or not (rule 3). What was compacted away is in the applied
+// state. A deletion names no epoch; the state has it once it is committed.
+func (j *Journal) Epoch(service string) uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.epochs[service]
+}
+
+// LargestFailover is the largest failover setting in the log: what may have been granted before a restart (rule 1).
+func (j *Journal) LargestFailover() time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.longest
+}
+
+// Term is the term of an entry, false when the log does not have it.
+func (j *Journal) Term(index uint64) (uint64, bool) {
+	var l raft.Log
+	if err := j.inner.GetLog(index, &l); err != nil {
+		return 0, false
+	}
+	return l.Term, true
+}
+
+// Entries reads the entries from to to, both included.
+func (j *Journal) Entries(from, to uint64) ([]*raft.Log, error) {
+	var out []*raft.Log
+	for i := from; i <= to; i++ {
+		l := new(raft.Log)
+		if err := j.inner.GetLog(i, l); err != nil {
+			return nil, fmt.Errorf("reading log entry %d: %w", i, err)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// Stored gives a token after entries were appended.
+func (j *Journal) Stored() <-chan struct{} { return j.stored }
+
+// FirstIndex implements raft.LogStore.
+func (j *Journal) FirstIndex() (uint64, error) { return j.inner.FirstIndex() }
+
+// LastIndex implements raft.LogStore.
+func (j *Journal) LastIndex() (uint64, error) { return j.inner.LastIndex() }
+
+// GetLog implements raft.LogStore.
+func (j *Journal) GetLog(index uint64, l *raft.Log) error { return j.inner.GetLog(index, l) }
+
+// StoreLog implements raft.LogStore.
+func (j *Journal) StoreLog(l *raft.Log) error { return j.StoreLogs([]*raft.Log{l}) }
+
+// StoreLogs implements raft.LogStore. What is being written counts before it is on disk: the rules only get stricter.
+func (j *Journal) StoreLogs(logs []*raft.Log) error {
+	j.mu.Lock()
+	for _, l := range logs {
+		j.see(l)
+	}
+	j.mu.Unlock()
+	if err := j.inner.StoreLogs(logs); err != nil {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		return errors.Join(fmt.Errorf("writing the log (disk full or read-only?): %w", err), j.scan())
+	}
+	select {
+	case j.stored <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// DeleteRange implements raft.LogStore. A cut end no longer counts; a compacted beginning still does, through the state.
+func (j *Journal) DeleteRange(from, to uint64) error {
+	if err := j.inner.DeleteRange(from, to); err != nil {
+		return fmt.Errorf("cutting the log: %w", err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.scan()
+}

@@ -1,0 +1,104 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// bridge gives hashicorp's libraries a logger whose lines end in ours. drop says which lines are noise.
+func bridge(name string, to *slog.Logger, drop func(level slog.Level, msg string) bool) hclog.Logger {
+	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: name, Level: hclog.Debug, Output: io.Discard})
+	l.RegisterSink(&sink{to: to.With("part", name), drop: drop})
+	return l
+}
+
+// sink is where the bridge's lines go.
+type sink struct {
+	to   *slog.Logger
+	drop func(slog.Level, string) bool
+}
+
+// Accept implements hclog.SinkAdapter.
+func (s *sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
+	to := slogLevel(level)
+	if !s.to.Enabled(context.Background(), to) || (s.drop != nil && s.drop(to, msg)) {
+		return
+	}
+	s.to.Log(context.Background(), to, msg, clean(args)...)
+}
+
+func slogLevel(l hclog.Level) slog.Level {
+	switch l {
+	case hclog.Error:
+		return slog.LevelError
+	case hclog.Warn:
+		return slog.LevelWarn
+	case hclog.Info:
+		return slog.LevelInfo
+	}
+	return slog.LevelDebug
+}
+
+// clean makes hclog's values printable and its keys one word.
+func clean(args []any) []any {
+	out := make([]any, 0, len(args))
+	for i, a := range args {
+		if i%2 == 0 {
+			k := strings.ReplaceAll(fmt.Sprint(a), " ", "_")
+			if k == "error" {
+				k = "err"
+			}
+			out = append(out, k)
+			continue
+		}
+		switch v := a.(type) {
+		case hclog.Format:
+			if len(v) > 0 {
+				out = append(out, fmt.Sprintf(fmt.Sprint(v[0]), v[1:]...))
+			} else {
+				out = append(out, "")
+			}
+		case error:
+			out = append(out, v.Error())
+		default:
+			out = append(out, v)
+		}
+	}
+	if len(out)%2 == 1 {
+		out = append(out, "")
+	}
+	return out
+}
+
+// standard gives memberlist's kind of logger: lines that begin with [LEVEL].
+func standard(l hclog.Logger) *log.Logger {
+	return l.StandardLogger(&hclog.StandardLoggerOptions{InferLevels: true})
+}
+
+// often tells whether something was reported lately; it is not safe for concurrent use.
+type often struct {
+	every time.Duration
+	last  map[string]time.Time
+}
+
+func (o *often) again(key string) bool {
+	now := time.Now()
+	if last, seen := o.last[key]; seen && now.Sub(last) < o.every {
+		return true
+	}
+	if o.last == nil || len(o.last) > 256 {
+		o.last = make(map[string]time.Time)
+	}
+	o.last[key] = now
+	return false
+}
+
+// discard is for libraries whose lines say nothing that their errors do not.
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

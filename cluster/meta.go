@@ -1,0 +1,121 @@
+package cluster
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"nightporter/fsm"
+)
+
+// Meta is what a node says of itself in gossip. memberlist allows 512 bytes for it.
+type Meta struct {
+	Cluster     string         // the cluster's ID (32 hex digits), "" before the node belongs to one
+	Name        string         // the cluster's name
+	Protocol    int            // of the messages between agents; nodes with another one do not meet
+	Version     string         // of the binary
+	Pin         string         // hex SHA-256 of the node's public key
+	Digest      string         // of the configuration file, hex
+	Raft        netip.AddrPort // where Raft and peers reach it
+	Wake        []fsm.MAC      // where magic packets go
+	Policy      fsm.Policy
+	Power       fsm.Power // its own word
+	Sleeps      uint64    // the sleep that Power belongs to
+	Incarnation uint64    // of the daemon
+	Promised    string    // to whom it promised to found a cluster, while it belongs to none
+	Unfit       string    // why it could not hold an identity now; "" = fit
+}
+
+// MetaMax is memberlist's bound.
+const MetaMax = 512
+
+// unfitMax is how much of the Unfit sentence travels.
+const unfitMax = 96
+
+// wireMeta is Meta with short keys; hashes travel as bytes (base64 in JSON).
+type wireMeta struct {
+	Cluster     []byte   `json:"u,omitempty"`
+	Name        string   `json:"n"`
+	Protocol    int      `json:"p"`
+	Version     string   `json:"v,omitempty"`
+	Pin         []byte   `json:"k,omitempty"`
+	Digest      []byte   `json:"d,omitempty"`
+	Raft        string   `json:"r,omitempty"`
+	Wake        [][]byte `json:"w,omitempty"`
+	Policy      string   `json:"o,omitempty"`
+	Power       string   `json:"s,omitempty"`
+	Sleeps      uint64   `json:"z,omitempty"`
+	Incarnation uint64   `json:"i,omitempty"`
+	Promised    string   `json:"f,omitempty"`
+	Unfit       string   `json:"x,omitempty"`
+}
+
+var errMeta = errors.New("not a node's description")
+
+// Encode gives the bytes for gossip.
+func (m Meta) Encode() ([]byte, error) {
+	w := wireMeta{
+		Name: m.Name, Protocol: m.Protocol, Version: m.Version, Policy: string(m.Policy), Power: string(m.Power),
+		Sleeps: m.Sleeps, Incarnation: m.Incarnation, Promised: m.Promised, Unfit: m.Unfit,
+	}
+	if len(w.Unfit) > unfitMax {
+		w.Unfit = w.Unfit[:unfitMax]
+	}
+	for _, h := range []struct {
+		from string
+		to   *[]byte
+	}{{m.Cluster, &w.Cluster}, {m.Pin, &w.Pin}, {m.Digest, &w.Digest}} {
+		b, err := hex.DecodeString(h.from)
+		if err != nil {
+			return nil, fmt.Errorf("encoding a node's description: %q is not hex", h.from)
+		}
+		*h.to = b
+	}
+	w.Digest = w.Digest[:min(len(w.Digest), 8)]
+	if m.Raft.IsValid() {
+		w.Raft = m.Raft.String()
+	}
+	for _, mac := range m.Wake {
+		w.Wake = append(w.Wake, []byte(mac))
+	}
+	b, err := json.Marshal(w)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a node's description: %w", err)
+	}
+	if len(b) > MetaMax {
+		return nil, fmt.Errorf("this node's description has %d bytes and gossip carries %d: give it fewer wake addresses or a shorter name", len(b), MetaMax)
+	}
+	return b, nil
+}
+
+// DecodeMeta reads what Encode made (I10: anything else is an error).
+func DecodeMeta(b []byte) (Meta, error) {
+	var w wireMeta
+	if len(b) == 0 || len(b) > MetaMax {
+		return Meta{}, errMeta
+	}
+	if err := json.Unmarshal(b, &w); err != nil {
+		return Meta{}, fmt.Errorf("%w: %w", errMeta, err)
+	}
+	m := Meta{
+		Cluster: hex.EncodeToString(w.Cluster), Name: w.Name, Protocol: w.Protocol, Version: w.Version,
+		Pin: hex.EncodeToString(w.Pin), Digest: hex.EncodeToString(w.Digest), Policy: fsm.Policy(w.Policy),
+		Power: fsm.Power(w.Power), Sleeps: w.Sleeps, Incarnation: w.Incarnation, Promised: w.Promised, Unfit: w.Unfit,
+	}
+	if w.Raft != "" {
+		a, err := netip.ParseAddrPort(w.Raft)
+		if err != nil {
+			return Meta{}, fmt.Errorf("%w: %w", errMeta, err)
+		}
+		m.Raft = a
+	}
+	for _, mac := range w.Wake {
+		if len(mac) != 6 {
+			return Meta{}, errMeta
+		}
+		m.Wake = append(m.Wake, fsm.MAC(mac))
+	}
+	return m, nil
+}

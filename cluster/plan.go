@@ -1,0 +1,175 @@
+package cluster
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"nightporter/fsm"
+)
+
+// Plan says which assignments the leader should propose now. It is a pure function: the same view gives the same
+// plan, and after the plan is carried out it is empty.
+//
+// Preference: a ready target in the order of the definition, else an awake front; an owner that can go on keeps the
+// service (sticky), but a front gives it to a target that became ready.
+func Plan(v View) []fsm.Assign {
+	if v.State == nil || v.State.Cluster.ID == "" {
+		return nil
+	}
+	load := v.load()
+	var plan []fsm.Assign
+	for _, name := range slices.Sorted(maps.Keys(v.State.Services)) {
+		sv, own := v.State.Services[name], v.State.Ownerships[name]
+		owner, reason := v.next(sv, own, load)
+		if reason == "" {
+			continue
+		}
+		load[owner]++
+		plan = append(plan, fsm.Assign{
+			Service: name, Owner: owner, Planned: own.Epoch, Reason: reason, At: v.Wall, By: v.Self,
+		})
+	}
+	return plan
+}
+
+// next decides one service: the owner it should have, and the reason for a change ("" = leave it).
+func (v View) next(sv fsm.Service, own fsm.Ownership, load map[string]int) (string, fsm.Reason) {
+	lost := v.lost(sv.Name, own)
+	if lost == "" {
+		if t := v.takesBack(sv, own); t != "" {
+			return t, fsm.TargetReady
+		}
+		return "", ""
+	}
+	owner := v.candidate(sv, own.Owner, load)
+	if owner == "" {
+		// Nobody else can take it. An owner that only fell silent may come back under its own epoch; one that must
+		// give it up (it sleeps, leaves, is drained) does so only when somebody takes it, except that a dead record
+		// is not left standing as the owner.
+		if own.Owner != "" && lost == fsm.OwnerLeft {
+			return "", fsm.NobodyAvailable
+		}
+		return "", ""
+	}
+	return owner, lost
+}
+
+// lost says why the present owner cannot keep the service, or "".
+func (v View) lost(service string, own fsm.Ownership) fsm.Reason {
+	if own.Owner == "" {
+		if own.Epoch == 0 {
+			return fsm.FirstOwner
+		}
+		if own.Reason == fsm.ServiceChanged || own.Reason == fsm.ServiceDeleted {
+			return fsm.ServiceChanged
+		}
+		return fsm.OwnerFailed
+	}
+	n, known := v.State.Nodes[own.Owner]
+	switch {
+	case !known:
+		return fsm.OwnerLeft
+	case n.Power == fsm.Suspending:
+		return fsm.OwnerSleeps
+	case n.Maintenance:
+		return fsm.OwnerDrained
+	case n.Power == fsm.Asleep || n.Power == fsm.Waking:
+		return fsm.OwnerAsleep
+	case v.Present[own.Owner].Alive && v.Present[own.Owner].Unfit != "":
+		return fsm.OwnerUnfit
+	case n.Power == fsm.Off && !v.Present[own.Owner].Alive:
+		return fsm.OwnerFailed
+	case v.silent(service, own):
+		return fsm.OwnerFailed
+	}
+	return ""
+}
+
+// takesBack gives the target that should take a service from the front that holds it, or "". An operator's move
+// stays in force until a target comes back after it.
+func (v View) takesBack(sv fsm.Service, own fsm.Ownership) string {
+	if slices.Contains(sv.Targets, own.Owner) {
+		return ""
+	}
+	for _, t := range sv.Targets {
+		if !v.eligible(t) || v.damped(sv.Name, t) {
+			continue
+		}
+		if own.Reason == fsm.OperatorMoved && !v.State.Nodes[t].PowerSince.After(own.Since) {
+			continue
+		}
+		return t
+	}
+	return ""
+}
+
+// candidate gives the best node to hold a service other than the one that lost it, or "".
+func (v View) candidate(sv fsm.Service, not string, load map[string]int) string {
+	for _, t := range sv.Targets {
+		if t != not && v.eligible(t) && !v.damped(sv.Name, t) {
+			return t
+		}
+	}
+	var fronts []string
+	for name := range v.State.Nodes {
+		if name != not && v.eligible(name) {
+			fronts = append(fronts, name)
+		}
+	}
+	if len(fronts) == 0 {
+		return ""
+	}
+	return slices.MinFunc(fronts, func(a, b string) int {
+		return cmp.Or(
+			cmp.Compare(v.frontRank(sv, a), v.frontRank(sv, b)),
+			cmp.Compare(load[a], load[b]),
+			cmp.Compare(a, b),
+		)
+	})
+}
+
+// frontRank orders fronts: always-on hosts first, then sleepers; a node that keeps losing this service last.
+func (v View) frontRank(sv fsm.Service, name string) int {
+	rank := 0
+	if v.State.Nodes[name].Policy != fsm.AlwaysOn {
+		rank++
+	}
+	if v.damped(sv.Name, name) {
+		rank += 2
+	}
+	return rank
+}
+
+// dampWindow is how far back failures are counted; each doubles the time for which the node is passed over.
+const dampWindow = 5 * time.Minute
+
+// damped says whether a node lost this service by failure so recently, and so often, that giving it back would only
+// make it flap: after n losses within dampWindow it is passed over for 2^n times failover (at most a minute).
+func (v View) damped(service, node string) bool {
+	var losses int
+	var last time.Time
+	for _, c := range v.State.History[service] {
+		if c.From == node && (c.Reason == fsm.OwnerFailed || c.Reason == fsm.OwnerUnfit) && v.Wall.Sub(c.At) < dampWindow {
+			losses++
+			last = c.At
+		}
+	}
+	if losses == 0 {
+		return false
+	}
+	rest := min(v.Timing.Failover<<min(losses, 10), time.Minute)
+	return v.Wall.Sub(last) < rest
+}
+
+// load counts the services that each node owns.
+func (v View) load() map[string]int {
+	load := make(map[string]int)
+	for name := range v.State.Services {
+		if o := v.State.Ownerships[name].Owner; o != "" {
+			load[o]++
+		}
+	}
+	return load
+}

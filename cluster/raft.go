@@ -1,0 +1,223 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"nightporter/fsm"
+)
+
+// RaftConfig is what the Raft node needs.
+type RaftConfig struct {
+	Node      string
+	Timing    Timing
+	Machine   *fsm.Machine
+	Stores    Stores
+	Stream    raft.StreamLayer // or Transport
+	Transport raft.Transport
+	Log       *slog.Logger
+}
+
+// Raft is this host's Raft node.
+type Raft struct {
+	raft    *raft.Raft
+	conf    RaftConfig
+	journal *Journal
+	trans   raft.Transport
+	lease   time.Duration // LeaderLeaseTimeout, which cannot be changed while Raft runs
+	quit    chan struct{}
+	running sync.WaitGroup
+	once    sync.Once
+
+	mu   sync.Mutex
+	hint Mark // the newest entry that is known to be committed and not yet foreseen
+}
+
+// ErrNotLeader is what a proposal ends with on a node that does not lead.
+var ErrNotLeader = errors.New("this node is not the leader")
+
+const (
+	snapshotEvery     = 2 * time.Minute
+	snapshotThreshold = 1024 // entries
+	trailingLogs      = 256  // kept after a snapshot, so that a follower that slept a little needs no snapshot
+	logCache          = 512  // entries in memory
+)
+
+// StartRaft starts the node on what its disk remembers.
+func StartRaft(c RaftConfig) (*Raft, error) {
+	cache, err := raft.NewLogCache(logCache, c.Stores.Log)
+	if err != nil {
+		return nil, fmt.Errorf("making the log's cache: %w", err)
+	}
+	journal, err := NewJournal(cache)
+	if err != nil {
+		return nil, err
+	}
+	logger := bridge("raft", c.Log, nil)
+	trans := c.Transport
+	if trans == nil {
+		trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+			Stream: c.Stream, MaxPool: 3, Timeout: max(2*c.Timing.RaftHeartbeat, time.Second), Logger: logger,
+		})
+	}
+	conf := raft.DefaultConfig()
+	conf.LocalID = raft.ServerID(c.Node)
+	conf.HeartbeatTimeout, conf.ElectionTimeout = c.Timing.RaftHeartbeat, c.Timing.RaftElection
+	conf.LeaderLeaseTimeout, conf.CommitTimeout = c.Timing.RaftLeaderLease, c.Timing.RaftCommit
+	conf.SnapshotInterval, conf.SnapshotThreshold, conf.TrailingLogs = snapshotEvery, snapshotThreshold, trailingLogs
+	conf.Logger = logger
+	r := &Raft{conf: c, journal: journal, trans: trans, lease: conf.LeaderLeaseTimeout, quit: make(chan struct{})}
+	snaps := &snapshots{SnapshotStore: c.Stores.Snapshots, machine: c.Machine, journal: journal}
+	if r.raft, err = raft.NewRaft(conf, c.Machine, journal, c.Stores.Stable, snaps, trans); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting Raft: %w", err), closeTransport(trans))
+	}
+	r.running.Go(r.followHints)
+	return r, nil
+}
+
+func closeTransport(t raft.Transport) error {
+	if c, ok := t.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+// Journal is the log with its uncommitted end.
+func (r *Raft) Journal() *Journal { return r.journal }
+
+// HasState says whether this node has ever been part of a cluster.
+func (r *Raft) HasState() (bool, error) {
+	has, err := raft.HasExistingState(r.journal, r.conf.Stores.Stable, r.conf.Stores.Snapshots)
+	if err != nil {
+		return false, fmt.Errorf("looking for Raft state: %w", err)
+	}
+	return has, nil
+}
+
+// Bootstrap writes the first configuration of a new cluster. Only the founder calls it; the others get it from the log.
+func (r *Raft) Bootstrap(servers []raft.Server) error {
+	if err := r.raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error(); err != nil {
+		return fmt.Errorf("writing the first configuration: %w", err)
+	}
+	return nil
+}
+
+// Propose commits a command and gives what the state machine made of it, and the entry's mark for the others. An error says
+// that the command is not known to be committed; it may be.
+func (r *Raft) Propose(ctx context.Context, c fsm.Command) (fsm.Result, Mark, error) {
+	raw, err := fsm.Encode(c)
+	if err != nil {
+		return fsm.Result{}, Mark{}, fmt.Errorf("encoding a command: %w", err)
+	}
+	f := r.raft.Apply(raw, timeLeft(ctx))
+	if err := wait(ctx, f); err != nil {
+		return fsm.Result{}, Mark{}, err
+	}
+	res, ok := f.Response().(fsm.Result)
+	if !ok {
+		return fsm.Result{}, Mark{}, fmt.Errorf("the state machine answered %T", f.Response())
+	}
+	mark := Mark{Index: f.Index()}
+	mark.Term, _ = r.journal.Term(mark.Index)
+	return res, mark, nil
+}
+
+// timeLeft is how long Raft may queue a request.
+func timeLeft(ctx context.Context) time.Duration {
+	if d, ok := ctx.Deadline(); ok {
+		return max(time.Until(d), time.Millisecond)
+	}
+	return 10 * time.Second
+}
+
+// wait waits for a future, or for the end of ctx; the operation goes on then.
+func wait(ctx context.Context, f raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }() // ends with the future, which Raft always answers
+	select {
+	case err := <-done:
+		if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipLost) || errors.Is(err, raft.ErrLeadershipTransferInProgress) {
+			return fmt.Errorf("%w: %w", ErrNotLeader, err)
+		}
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Leader is the leader's name, "" when none is known.
+func (r *Raft) Leader() string {
+	_, id := r.raft.LeaderWithID()
+	return string(id)
+}
+
+// IsLeader says whether this node believes that it leads. It may be wrong; what it proposes then is not committed.
+func (r *Raft) IsLeader() bool { return r.raft.State() == raft.Leader }
+
+// Leadership tells of every change; only the newest is kept for a slow reader.
+func (r *Raft) Leadership() <-chan bool { return r.raft.LeaderCh() }
+
+// Barrier returns when everything committed before is applied here.
+func (r *Raft) Barrier(ctx context.Context) error { return wait(ctx, r.raft.Barrier(timeLeft(ctx))) }
+
+// AddVoter gives a node a vote; prevIndex is the configuration that the change was planned from.
+func (r *Raft) AddVoter(ctx context.Context, node string, prevIndex uint64) error {
+	return wait(ctx, r.raft.AddVoter(raft.ServerID(node), raft.ServerAddress(node), prevIndex, timeLeft(ctx)))
+}
+
+// AddNonvoter lets a node follow the log without a vote.
+func (r *Raft) AddNonvoter(ctx context.Context, node string, prevIndex uint64) error {
+	return wait(ctx, r.raft.AddNonvoter(raft.ServerID(node), raft.ServerAddress(node), prevIndex, timeLeft(ctx)))
+}
+
+// Demote takes a node's vote away.
+func (r *Raft) Demote(ctx context.Context, node string, prevIndex uint64) error {
+	return wait(ctx, r.raft.DemoteVoter(raft.ServerID(node), prevIndex, timeLeft(ctx)))
+}
+
+// Remove takes a node out of the configuration.
+func (r *Raft) Remove(ctx context.Context, node string, prevIndex uint64) error {
+	return wait(ctx, r.raft.RemoveServer(raft.ServerID(node), prevIndex, timeLeft(ctx)))
+}
+
+// Transfer hands the leadership to a node.
+func (r *Raft) Transfer(ctx context.Context, to string) error {
+	return wait(ctx, r.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)))
+}
+
+// Retime changes the election timing while Raft runs. The leader's lease and the commit timeout cannot be changed then, so
+// the heartbeat stays between one and two and a half of that lease; the error says so.
+func (r *Raft) Retime(t Timing) error {
+	beat := min(max(t.RaftHeartbeat, r.lease), r.lease*5/2)
+	c := r.raft.ReloadableConfig()
+	c.HeartbeatTimeout, c.ElectionTimeout = beat, beat
+	if err := r.raft.ReloadConfig(c); err != nil {
+		return fmt.Errorf("changing Raft's timing: %w", err)
+	}
+	if beat != t.RaftHeartbeat {
+		return fmt.Errorf("the heartbeat is %s until then, not %s", beat, t.RaftHeartbeat)
+	}
+	return nil
+}
+
+// Shutdown ends Raft and closes its stores.
+func (r *Raft) Shutdown() error {
+	var err error
+	r.once.Do(func() {
+		close(r.quit)
+		err = r.raft.Shutdown().Error()
+		r.running.Wait()
+		err = errors.Join(err, closeTransport(r.trans))
+		if r.conf.Stores.Close != nil {
+			err = errors.Join(err, r.conf.Stores.Close())
+		}
+	})
+	return err
+}

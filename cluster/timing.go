@@ -1,0 +1,56 @@
+// Package cluster knows who is here and who should own what: gossip, the Raft node and its log, the transport
+// between the nodes, and the pure functions that plan ownership and the set of voters.
+package cluster
+
+import (
+	"time"
+
+	"nightporter/lease"
+)
+
+// Timing is every duration that the one setting, failover, decides. docs/design.md has the same table.
+//
+// The budget of a crash: a holder's last renewal is on average Renew/2 old when it dies, so its lease runs out
+// TTL - Renew/2 later; an election that is needed as well runs meanwhile (at most 2 x RaftHeartbeat for the last
+// follower to notice, plus a round of votes); then one commit and one question to the voters. With TTL = 2/3 that
+// leaves a third of failover for scheduling, disks and the network.
+type Timing struct {
+	Failover time.Duration
+
+	TTL    time.Duration // how long a grant runs
+	Margin time.Duration // taken off the holder's deadline, for clock rates
+	Renew  time.Duration // between the rounds of a holder
+	Probe  time.Duration // how long the pre-claim probe listens (RFC 5227 waits seconds; the lease stands behind us)
+
+	RaftHeartbeat   time.Duration // a follower without a leader waits 1 to 2 times this
+	RaftElection    time.Duration
+	RaftLeaderLease time.Duration
+	RaftCommit      time.Duration // idle AppendEntries; hints carry commits faster, so this may be slow
+
+	GossipInterval time.Duration
+	ProbeInterval  time.Duration
+	ProbeTimeout   time.Duration
+	SuspicionMult  int
+}
+
+// Derive gives the timing for a failover setting.
+func Derive(failover time.Duration) Timing {
+	ttl := failover * 2 / 3
+	beat := failover * 3 / 10
+	probe := max(failover, 200*time.Millisecond)
+	return Timing{
+		Failover:        failover,
+		TTL:             ttl,
+		Margin:          lease.Margin(ttl),
+		Renew:           ttl / 5,
+		Probe:           max(failover/40, 5*time.Millisecond),
+		RaftHeartbeat:   beat,
+		RaftElection:    beat,
+		RaftLeaderLease: beat / 2,
+		RaftCommit:      failover / 5,
+		GossipInterval:  min(max(failover/5, 50*time.Millisecond), 200*time.Millisecond),
+		ProbeInterval:   probe,
+		ProbeTimeout:    probe / 2,
+		SuspicionMult:   2,
+	}
+}

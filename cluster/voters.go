@@ -1,0 +1,214 @@
+package cluster
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/raft"
+
+	"nightporter/fsm"
+)
+
+// MaxVoters bounds the voters: more of them cost time for each commit and survive nothing that matters at home.
+const MaxVoters = 5
+
+// WantedVoters is the set of voters that a cluster of these nodes should have: odd, at most MaxVoters, always-on hosts
+// first, present voters before others of the same kind (a change costs a wait, so none is made for its own sake). With
+// three always-on hosts or more, no sleeper votes. It is a pure function of the records and of today's voters.
+func WantedVoters(nodes map[string]fsm.Node, voters []string) []string {
+	names := slices.Collect(maps.Keys(nodes))
+	rank := func(name string) int {
+		n := nodes[name]
+		r := 0
+		if n.Policy != fsm.AlwaysOn {
+			r++
+		}
+		if n.Power == fsm.Off || n.Maintenance {
+			r += 2
+		}
+		return r
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(
+			cmp.Compare(rank(a), rank(b)),
+			cmp.Compare(notIn(voters, a), notIn(voters, b)),
+			cmp.Compare(a, b),
+		)
+	})
+	size := min(len(names), MaxVoters)
+	steady := 0
+	for _, n := range names {
+		if rank(n) == 0 {
+			steady++
+		}
+	}
+	if steady >= 3 {
+		size = min(steady, MaxVoters)
+	}
+	if size%2 == 0 {
+		size--
+	}
+	if size <= 0 {
+		return nil
+	}
+	wanted := names[:size]
+	slices.Sort(wanted)
+	return wanted
+}
+
+func notIn(set []string, name string) int {
+	if slices.Contains(set, name) {
+		return 0
+	}
+	return 1
+}
+
+// Voters lists the voters of a configuration.
+func Voters(servers []raft.Server) []string {
+	var v []string
+	for _, s := range servers {
+		if s.Suffrage == raft.Voter {
+			v = append(v, string(s.ID))
+		}
+	}
+	slices.Sort(v)
+	return v
+}
+
+// Step is one change of the Raft configuration.
+type Step struct {
+	Verb StepVerb
+	Node string
+}
+
+// StepVerb is the kind of a configuration change.
+type StepVerb string
+
+// The four changes, in the order in which NextStep prefers them.
+const (
+	RemoveServer StepVerb = "remove"
+	AddNonvoter  StepVerb = "add-nonvoter"
+	AddVoter     StepVerb = "add-voter"
+	DemoteVoter  StepVerb = "demote"
+)
+
+// NextStep gives the one change that brings the configuration nearer to what the records want, or false. One server
+// changes at a time, and never so that the voters that are awake and in touch are fewer than a majority of the new
+// voters (an uncommitted change blocks every renewal). answers says which nodes would vote now.
+func NextStep(nodes map[string]fsm.Node, servers []raft.Server, answers map[string]bool) (Step, bool) {
+	voters := Voters(servers)
+	wanted := WantedVoters(nodes, voters)
+	var steps []Step
+	for _, s := range servers {
+		if _, known := nodes[string(s.ID)]; !known {
+			steps = append(steps, Step{RemoveServer, string(s.ID)})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(nodes)) {
+		if !slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == name }) {
+			steps = append(steps, Step{AddNonvoter, name})
+		}
+	}
+	for _, name := range wanted {
+		if !slices.Contains(voters, name) && answers[name] {
+			steps = append(steps, Step{AddVoter, name})
+		}
+	}
+	for _, name := range voters {
+		_, known := nodes[name]
+		if known && !slices.Contains(wanted, name) && allIn(voters, wanted) {
+			steps = append(steps, Step{DemoteVoter, name})
+		}
+	}
+	for _, s := range steps {
+		if s.safe(voters, answers) {
+			return s, true
+		}
+	}
+	return Step{}, false
+}
+
+// allIn says whether every wanted voter votes already: only then is a surplus one demoted.
+func allIn(voters, wanted []string) bool {
+	for _, w := range wanted {
+		if !slices.Contains(voters, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// safe says whether a majority of the voters after the step would answer.
+func (s Step) safe(voters []string, answers map[string]bool) bool {
+	after := slices.Clone(voters)
+	switch s.Verb {
+	case AddNonvoter:
+	case AddVoter:
+		after = append(after, s.Node)
+	default:
+		after = slices.DeleteFunc(after, func(v string) bool { return v == s.Node })
+	}
+	n := 0
+	for _, v := range after {
+		if answers[v] {
+			n++
+		}
+	}
+	return len(after) > 0 && n >= len(after)/2+1
+}
+
+// MayRest says whether a node may suspend without taking the awake voters below a majority of the voters (I8), and
+// whether somebody else can hold each of its services. The error is the sentence for the operator.
+func MayRest(v View, servers []raft.Server, node string) error {
+	voters := Voters(servers)
+	need := len(voters)/2 + 1
+	var awake []string
+	for _, name := range voters {
+		if name != node && v.Present[name].Alive && v.State.Nodes[name].Power == fsm.Awake {
+			awake = append(awake, name)
+		}
+	}
+	if slices.Contains(voters, node) && len(awake) < need {
+		if len(voters) == 1 {
+			return fmt.Errorf("%s is the only voter of this cluster, so nothing could be decided, and no wake be recorded, while it sleeps; a third host, or an always-on one that votes in its place, allows it to sleep", node)
+		}
+		return fmt.Errorf("the voters that stay awake (%s) would be fewer than the %d that a majority of %d needs", orNone(awake), need, len(voters))
+	}
+	load := v.load()
+	for _, name := range slices.Sorted(maps.Keys(v.State.Services)) {
+		if v.State.Ownerships[name].Owner == node && v.candidate(v.State.Services[name], node, load) == "" {
+			return fmt.Errorf("no other awake host could hold service %s while %s sleeps", name, node)
+		}
+	}
+	return nil
+}
+
+// MayLeave says whether a node may be taken out of the cluster for good: the other voters must be a working majority
+// of what is left.
+func MayLeave(v View, servers []raft.Server, node string) error {
+	voters := Voters(servers)
+	if !slices.Contains(voters, node) {
+		return nil
+	}
+	answers := make(map[string]bool)
+	for name, p := range v.Present {
+		answers[name] = p.Alive && name != node && v.State.Nodes[name].Power == fsm.Awake
+	}
+	if len(voters) == 1 {
+		return fmt.Errorf("%s is the only voter: if it leaves, the cluster ends; stop its agent instead, or let another host join and become a voter first", node)
+	}
+	if !(Step{RemoveServer, node}).safe(voters, answers) {
+		return fmt.Errorf("the other voters that are awake and in touch are no majority of what would be left")
+	}
+	return nil
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"nightporter/agent"
+	"nightporter/config"
+)
+
+// runAgent is the daemon itself.
+func runAgent(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	deps, err := agent.System(cfg, version, log)
+	if err != nil {
+		return err
+	}
+	return agent.Run(ctx, cfg, deps)
+}
+
+func agentVerb(sh *shell) *cobra.Command {
+	var path, node, dataDir, runDir, level string
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run the daemon of this host",
+		Long: `Run the daemon of this host until SIGTERM or SIGINT: then it hands over what it holds and ends.
+
+The log goes to standard error, one line each, in key=value form. The host finds itself in the
+configuration by its host name (the part before the first dot, in lower case) or by --node.`,
+		Example: `  nightporter agent
+  nightporter agent --config ./nightporter.yaml --node alpha --data-dir ./data --run-dir /run/np`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(path, node, false)
+			if err != nil {
+				return err
+			}
+			cfg.Place(dataDir, runDir)
+			if cmd.Flags().Changed("log-level") {
+				cfg.LogLevel = level
+			}
+			log, err := sh.logger(cfg.LogLevel)
+			if err != nil {
+				return err
+			}
+			for _, note := range cfg.Notes {
+				log.Warn(note, "node", cfg.Node)
+			}
+			return sh.runAgent(cmd.Context(), cfg, log)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&path, "config", config.DefaultPath, "the configuration file")
+	flags.StringVar(&node, "node", "", "the name of this host (default: its host name)")
+	flags.StringVar(&dataDir, "data-dir", "", "where state is kept, instead of the file's data_dir")
+	flags.StringVar(&runDir, "run-dir", "", "where socket, lock and lease table are kept, instead of the file's run_dir")
+	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error, instead of the file's log_level")
+	return cmd
+}
+
+// loadConfig reads the configuration as this host, or the named one, sees it. alone leaves the host itself unread.
+func loadConfig(path, node string, alone bool) (*config.Config, error) {
+	if node == "" {
+		name, err := config.HostNode()
+		if err != nil {
+			return nil, err
+		}
+		node = name
+	}
+	prefixes := config.LocalPrefixes
+	if alone {
+		prefixes = nil
+	}
+	return config.Load(path, node, prefixes)
+}
+
+// logger writes to standard error. The service manager adds the time; elsewhere the line has its own.
+func (sh *shell) logger(level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("the log level is %q; write debug, info, warn or error", level)
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	if sh.getenv("JOURNAL_STREAM") != "" {
+		opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey && len(groups) == 0 {
+				return slog.Attr{}
+			}
+			return a
+		}
+	}
+	return slog.New(slog.NewTextHandler(sh.err, opts)), nil
+}

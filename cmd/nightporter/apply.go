@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"nightporter/api"
+	"nightporter/config"
+)
+
+func applyVerb(sh *shell) *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "apply -f FILE",
+		Short: "Define or change services",
+		Long: `Define or change the services of a file with the one key "services", in the form that "get" prints and
+that the configuration file has too. Services that the file does not name stay as they are; "delete"
+removes one. The file is tested first, against the LAN of this host, and nothing is changed when
+anything in it is wrong.`,
+		Example: `  nightporter apply -f services.yaml
+  nightporter get | sed s/8080/9090/ | nightporter apply -f -`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if path == "" {
+				return errors.New("no file is named; write -f FILE, or -f - for standard input")
+			}
+			return cobra.NoArgs(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
+				status, err := c.Status(ctx)
+				if err != nil {
+					return err
+				}
+				services, err := sh.readServices(path, status.LAN.Prefixes)
+				if err != nil {
+					return err
+				}
+				a, err := c.Apply(ctx, toAPI(services))
+				if err != nil {
+					return err
+				}
+				return sh.show(a, func(p *page) { drawApplied(p, a) })
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&path, "filename", "f", "", "the file, or - for standard input")
+	return cmd
+}
+
+func (sh *shell) readServices(path string, prefixes []netip.Prefix) ([]config.Service, error) {
+	name, in := "standard input", sh.in
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("read the services: %w", err)
+		}
+		defer f.Close()
+		name, in = path, io.Reader(f)
+	}
+	return config.LoadServices(name, in, prefixes)
+}
+
+func drawApplied(p *page, a api.Applied) {
+	for _, part := range []struct {
+		what  string
+		names []string
+	}{{"created", a.Created}, {"changed", a.Changed}, {"unchanged", a.Unchanged}} {
+		if len(part.names) > 0 {
+			p.line("%s: %s", part.what, strings.Join(part.names, ", "))
+		}
+	}
+	if len(a.Created)+len(a.Changed)+len(a.Unchanged) == 0 {
+		p.line("the file defines no service; nothing was changed")
+	}
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"nightporter/api"
+)
+
+// fakeAgent is a small cluster that answers from memory: alpha (leader) and bravo awake, delta asleep.
+type fakeAgent struct{ services []api.Service }
+
+func newFake() *fakeAgent {
+	return &fakeAgent{services: []api.Service{{
+		Name: "web", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.200")}, MAC: api.MAC{2, 0, 0, 0, 0, 1},
+		Ports: []api.Port{{Protocol: "tcp", Number: 8080}}, Targets: []string{"delta"}, Hold: "drop",
+	}}}
+}
+
+var (
+	names = []string{"alpha", "bravo", "delta"}
+	since = time.Date(2026, 1, 2, 3, 4, 5, 678000000, time.UTC)
+)
+
+func (f *fakeAgent) Status(ctx context.Context) (api.Status, error) {
+	nodes, err := f.Members(ctx)
+	s := api.Status{
+		Node: "alpha", Version: "v0.1", Cluster: api.Cluster{ID: "c0ffee", Name: "home"}, Leader: "alpha",
+		Quorum:   api.Quorum{Voters: names, Awake: names[:2], Needed: 2, Have: true},
+		Failover: api.Duration(300 * time.Millisecond), FailoverFile: api.Duration(time.Second),
+		LAN:      api.LAN{Interface: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}},
+		Problems: []string{"delta's wake address is not known"}, Nodes: nodes,
+	}
+	for _, v := range f.services {
+		s.Services = append(s.Services, api.ServiceStatus{
+			Service: v, Owner: "alpha", OwnerState: "holding", Epoch: 7, Reason: "owner-sleeps", Since: since, Role: "holding",
+			Lease: api.Lease{State: "held", Epoch: 7, Left: api.Duration(187654321), Refused: []api.Refusal{{Voter: "bravo", Reason: "held-by-other", Holder: "delta", Left: api.Duration(time.Second)}}},
+			Fence: api.Fence{Kind: "nft", State: "open", Limits: []string{"a wall clock that is set back"}},
+		})
+	}
+	return s, err
+}
+
+func (f *fakeAgent) Members(context.Context) ([]api.NodeStatus, error) {
+	return []api.NodeStatus{
+		{Name: "alpha", Alive: true, Power: "awake", PowerReason: "node-joined", Since: since, Policy: "always-on", Voter: true, Leader: true, Addr: netip.MustParseAddrPort("192.0.2.11:7374"), Wake: []api.MAC{{2, 0, 0, 0, 0, 0x11}}, Version: "v0.1"},
+		{Name: "delta", Power: "asleep", PowerReason: "operator-sleep", Since: since, Policy: "sleeps", Maintenance: true},
+	}, nil
+}
+
+func (f *fakeAgent) Services(context.Context) ([]api.Service, error) { return f.services, nil }
+
+func (f *fakeAgent) find(name string) error {
+	var known []string
+	for _, s := range f.services {
+		known = append(known, s.Name)
+	}
+	if !slices.Contains(known, name) {
+		return api.UnknownService(name, known)
+	}
+	return nil
+}
+
+func findNode(name string) error {
+	if !slices.Contains(names, name) {
+		return api.UnknownNode(name, names)
+	}
+	return nil
+}
+
+func (f *fakeAgent) History(_ context.Context, s string) (api.History, error) {
+	if s == "quiet" {
+		return api.History{Service: s}, nil
+	}
+	return api.History{
+		Service: s,
+		Changes: []api.Change{
+			{Index: 4, At: since, Epoch: 6, To: "delta", Reason: "first-owner", By: "alpha"},
+			{Index: 9, At: since.Add(2 * time.Second), Epoch: 7, From: "delta", To: "alpha", Reason: "owner-sleeps", By: "alpha", Detail: "by hand"},
+		},
+		Wakes: []api.WakeRecord{
+			{ID: "1", Node: "delta", Cause: "demand", Client: "192.0.2.7:51234", Port: "tcp/8080", By: "alpha", Started: since.Add(time.Second), Ended: since.Add(4 * time.Second), Result: "woke-up"},
+			{ID: "2", Node: "delta", Cause: "operator-wake", By: "bravo", Started: since.Add(9 * time.Second)},
+		},
+	}, f.find(s)
+}
+
+func (f *fakeAgent) Version(context.Context) (api.Version, error) {
+	return api.Version{Version: "v0.1", Go: "go1.26", Node: "alpha"}, nil
+}
+
+func (f *fakeAgent) Apply(_ context.Context, list []api.Service) (api.Applied, error) {
+	var a api.Applied
+	for _, s := range list {
+		i := slices.IndexFunc(f.services, func(o api.Service) bool { return o.Name == s.Name })
+		if i >= 0 {
+			f.services[i] = s
+			a.Changed = append(a.Changed, s.Name)
+			continue
+		}
+		f.services = append(f.services, s)
+		a.Created = append(a.Created, s.Name)
+	}
+	return a, nil
+}
+
+func (f *fakeAgent) Delete(_ context.Context, s string) error {
+	err := f.find(s)
+	f.services = slices.DeleteFunc(f.services, func(o api.Service) bool { return o.Name == s })
+	return err
+}
+
+func (f *fakeAgent) Move(_ context.Context, s, n string) (api.Moved, error) {
+	if n == "delta" {
+		return api.Moved{}, api.NoLeader("move "+s, "1 of 3 voters is awake")
+	}
+	if err := f.find(s); err != nil {
+		return api.Moved{}, err
+	}
+	return api.Moved{Service: s, From: "alpha", To: n, Epoch: 8}, findNode(n)
+}
+
+func (f *fakeAgent) Set(context.Context, api.Settings) error { return nil }
+
+func (f *fakeAgent) Sleep(ctx context.Context, n string) (api.PowerChange, error) {
+	if n == "bravo" {
+		<-ctx.Done() // never answers: the command's patience ends first
+		return api.PowerChange{}, ctx.Err()
+	}
+	if n == "alpha" {
+		return api.PowerChange{}, api.Refused("alpha stays awake: of 3 voters only alpha and bravo are awake", "wake delta first")
+	}
+	return api.PowerChange{Node: n, Power: "asleep", Moved: []api.Moved{{Service: "web", From: n, To: "alpha", Epoch: 8}}}, findNode(n)
+}
+
+func (f *fakeAgent) Wake(_ context.Context, n string) (api.PowerChange, error) {
+	return api.PowerChange{Node: n, Power: "waking", Called: []string{"02:00:00:00:00:14"}}, findNode(n)
+}
+
+func (f *fakeAgent) Join(_ context.Context, addrs []string) (api.Joined, error) {
+	return api.Joined{Reached: len(addrs) - 1}, nil
+}
+
+func (f *fakeAgent) Leave(context.Context) error { return nil }
+
+func (f *fakeAgent) Forget(_ context.Context, n string) error { return findNode(strings.ToLower(n)) }
+
+func (f *fakeAgent) Propose(_ context.Context, c []byte) ([]byte, error) { return c, nil }

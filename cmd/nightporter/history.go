@@ -1,0 +1,72 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"nightporter/api"
+)
+
+func historyVerb(sh *shell) *cobra.Command {
+	return &cobra.Command{
+		Use:   "history SERVICE",
+		Short: "Tell who held a service, why it moved, and who woke its hosts",
+		Long: `Tell the changes of a service's owner and the wakes that it caused, oldest first. EPOCH is the number
+of the ownership: it rises with every change and never repeats.`,
+		Example: `  nightporter history web`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
+				h, err := c.History(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				return sh.show(h, func(p *page) { drawHistory(p, h) })
+			})
+		},
+	}
+}
+
+// drawHistory lays changes and wakes into one time-line.
+func drawHistory(p *page, h api.History) {
+	type event struct {
+		at  time.Time
+		row []string
+	}
+	var events []event
+	for _, c := range h.Changes {
+		events = append(events, event{c.At, []string{moment(c.At), number(c.Epoch), arrow(c.From, c.To), c.Reason, c.By, c.Detail}})
+	}
+	for _, w := range h.Wakes {
+		cause := w.Cause
+		if w.Client != "" {
+			cause += ": " + w.Client + " wants " + w.Port
+		}
+		events = append(events, event{w.Started, []string{moment(w.Started), "", "wakes " + w.Node, cause, w.By, ended(w)}})
+	}
+	if len(events) == 0 {
+		p.line("nothing has happened to %s yet", h.Service)
+		return
+	}
+	slices.SortStableFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
+	rows := make([][]string, len(events))
+	for i, e := range events {
+		rows[i] = e.row
+	}
+	p.table([]string{"TIME (UTC)", "EPOCH", "WHAT", "WHY", "BY", "DETAIL"}, rows)
+}
+
+func arrow(from, to string) string {
+	return cmp.Or(from, "nobody") + " -> " + cmp.Or(to, "nobody")
+}
+
+func ended(w api.WakeRecord) string {
+	if w.Ended.IsZero() {
+		return "under way"
+	}
+	return w.Result + " after " + w.Ended.Sub(w.Started).Round(time.Millisecond).String()
+}

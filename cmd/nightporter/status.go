@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"nightporter/api"
+	"nightporter/config"
+)
+
+func statusVerb(sh *shell) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Tell who holds what, who sleeps, and what is wrong",
+		Long: `Tell what the agent of this host knows: first what is wrong, then the services, then the nodes.
+LEASE and FENCE are those of this host; the rest is what the cluster has agreed on.`,
+		Example: `  nightporter status
+  nightporter status -o json | jq -r '.services[] | .name + " " + .owner'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
+				s, err := c.Status(ctx)
+				if err != nil {
+					return err
+				}
+				return sh.show(s, func(p *page) { drawStatus(p, s) })
+			})
+		},
+	}
+}
+
+func drawStatus(p *page, s api.Status) {
+	leader := s.Leader
+	if leader == "" {
+		leader = "none"
+	}
+	p.line("cluster %s, seen from %s (%s)", s.Cluster.Name, s.Node, s.Version)
+	p.line("leader %s, %d of %s awake (%d needed), failover %s", leader,
+		len(s.Quorum.Awake), count(len(s.Quorum.Voters), "voter"), s.Quorum.Needed, s.Failover)
+	if s.FailoverFile != 0 && s.FailoverFile != s.Failover {
+		p.line("note: the file says failover %s; the cluster's own value rules (`nightporter set failover` changes it)", s.FailoverFile)
+	}
+	if note := config.FailoverNote(time.Duration(s.Failover)); note != "" && s.Failover != 0 {
+		p.line("note: %s", note)
+	}
+	for _, problem := range s.Problems {
+		p.line("! %s", problem)
+	}
+	p.line("")
+	if len(s.Services) == 0 {
+		p.line("no services; define some with `nightporter apply -f FILE`")
+	} else {
+		drawServices(p, s.Services)
+	}
+	p.line("")
+	drawNodes(p, s.Nodes)
+}
+
+func drawServices(p *page, services []api.ServiceStatus) {
+	var rows [][]string
+	for _, v := range services {
+		lease := v.Lease.State
+		if v.Lease.State == "held" {
+			lease += " " + time.Duration(v.Lease.Left).Round(time.Millisecond).String()
+		}
+		fence := strings.TrimSpace(v.Fence.State + " " + v.Fence.Kind)
+		rows = append(rows, []string{v.Name, list(v.Addresses), v.Owner, v.OwnerState, number(v.Epoch), v.Reason, moment(v.Since), v.Role, lease, fence})
+	}
+	p.table([]string{"SERVICE", "ADDRESS", "OWNER", "STATE", "EPOCH", "REASON", "SINCE", "HERE", "LEASE", "FENCE"}, rows)
+	for _, v := range services {
+		for _, r := range v.Lease.Refused {
+			p.line("%s: voter %s refuses the lease (%s%s)", v.Name, r.Voter, r.Reason, inTheWay(r))
+		}
+		for _, l := range v.Fence.Limits {
+			p.line("%s: the fence does not cover %s", v.Name, l)
+		}
+	}
+}
+
+func inTheWay(r api.Refusal) string {
+	if r.Holder == "" {
+		return ""
+	}
+	return ", " + r.Holder + " still has it for " + time.Duration(r.Left).Round(time.Millisecond).String()
+}

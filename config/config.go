@@ -1,0 +1,142 @@
+// Package config reads the one configuration file, which is the same on every host. It is strict: whatever it does
+// not understand is a problem with a file, a line and a column, and all problems are reported in one go.
+//
+// The file rules the host (cluster, secret, interface, directories, suspend command, power, ports, log level). Services
+// and failover are only the values that a new cluster starts with; afterwards the replicated state rules them.
+package config
+
+import (
+	"net"
+	"net/netip"
+	"path/filepath"
+	"time"
+)
+
+// DefaultPath is where the agent looks for the file when no flag names another.
+const DefaultPath = "/etc/nightporter/nightporter.yaml"
+
+// Defaults of the file's optional keys.
+const (
+	DefaultSecretFile     = "/etc/nightporter/secret"
+	DefaultDataDir        = "/var/lib/nightporter"
+	DefaultRunDir         = "/run/nightporter"
+	DefaultGossipPort     = 7373
+	DefaultPeerPort       = 7374
+	DefaultFailover       = time.Second
+	DefaultSuspendTimeout = 30 * time.Second
+	DefaultWakeTimeout    = 90 * time.Second
+)
+
+// Range of the failover setting, and the value below which it is labelled "quiet hardware only".
+const (
+	FailoverMin   = 200 * time.Millisecond
+	FailoverQuiet = 500 * time.Millisecond
+	FailoverMax   = 30 * time.Second
+)
+
+// socketName is the admin socket's file name in the run directory.
+const socketName = "nightporter.sock"
+
+// Power says whether a host may suspend.
+type Power string
+
+// The two policies.
+const (
+	AlwaysOn Power = "always-on"
+	Sleeps   Power = "sleeps"
+)
+
+// WoL says how far the host's network card is trusted to wake it.
+type WoL string
+
+// Auto reads the card's setting and arms it before a suspend; Assumed trusts it unread (USB cards, virtual ones).
+const (
+	WoLAuto    WoL = "auto"
+	WoLAssumed WoL = "assumed"
+)
+
+// OnConflict says what a new holder does when a host outside the cluster answers for ip0.
+type OnConflict string
+
+// Stop leaves the address alone and reports the foreign MAC; Override takes it all the same.
+const (
+	ConflictStop     OnConflict = "stop"
+	ConflictOverride OnConflict = "override"
+)
+
+// HoldDrop is the only hold policy: the front swallows connection attempts while no target serves.
+const HoldDrop = "drop"
+
+// Config is the file as one host sees it: defaults filled in and the host's own entry under nodes applied.
+type Config struct {
+	File    string // the path it was read from
+	Cluster string
+	Node    string
+
+	SecretFile string     // absolute
+	Interface  string     // the LAN interface that carries every service's identity
+	Address    netip.Addr // of this host on Interface; zero only when the host was not looked at
+	GossipPort uint16
+	PeerPort   uint16
+
+	DataDir     string // survives a reboot: Raft log, node key, peers
+	RunDir      string // tmpfs: lease table mirror, lock, socket
+	Socket      string // RunDir/nightporter.sock unless the file names another
+	SocketGroup string // "" = the daemon's own group
+
+	Failover        time.Duration // FailoverMin to FailoverMax; counts at bootstrap only
+	BootstrapExpect int           // hosts that must meet before a new cluster is founded: entries of nodes, else 1
+	Join            []string      // host:port; from the file, else the addresses of the other entries of nodes
+
+	Power          Power
+	SuspendCommand []string
+	SuspendTimeout time.Duration // the hand-over before a suspend may take this long
+	WakeTimeout    time.Duration // a wake that has not succeeded by then has failed
+	WoL            WoL
+	WakeMACs       []net.HardwareAddr // where magic packets for this host go; empty = read from Interface
+	OnConflict     OnConflict
+	LogLevel       string // debug, info, warn, error
+
+	Nodes    []string // the names under nodes, in the file's order
+	Services []Service
+	Digest   string   // 32 hex digits of what the file says: the same on all hosts that have the same file
+	Notes    []string // sentences about values that are valid but deserve a second look
+}
+
+// Service is one floating identity as a person writes it.
+type Service struct {
+	Name      string           // [a-z0-9-], 1 to 32 bytes
+	Addresses []netip.Addr     // ip0: one IPv4, one IPv6, or one of each
+	MAC       net.HardwareAddr // mac0; nil from ParseServices when the file has none: see DeriveMAC
+	Ports     []Port
+	Targets   []string // in order of preference
+	Hold      string   // HoldDrop
+}
+
+// Port is one guarded port.
+type Port struct {
+	Protocol string // "tcp" or "udp"
+	Number   uint16
+}
+
+// Place moves the daemon's directories, as the agent's flags do. An empty string leaves one where it is. The socket
+// moves with the run directory unless the file put it elsewhere.
+func (c *Config) Place(dataDir, runDir string) {
+	if dataDir != "" {
+		c.DataDir = dataDir
+	}
+	if runDir != "" {
+		if c.Socket == filepath.Join(c.RunDir, socketName) {
+			c.Socket = filepath.Join(runDir, socketName)
+		}
+		c.RunDir = runDir
+	}
+}
+
+// FailoverNote labels a failover that only suits some machines; "" for the others.
+func FailoverNote(d time.Duration) string {
+	if d >= FailoverQuiet {
+		return ""
+	}
+	return "failover " + d.String() + " is for quiet hardware only: a host that stalls for a third of it (disk, swap, a busy VM) loses its services to another"
+}

@@ -1,0 +1,247 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+const full = `
+cluster: lab
+interface: br0
+failover: 300ms
+gossip_port: 17373
+socket_group: adm
+join: [192.0.2.9, "[2001:db8::9]:1", beacon, "beacon:99", "192.0.2.9:5"]
+power: always-on
+nodes:
+  alpha: {interface: eth0, address: 192.0.2.11, run_dir: /run/np/./a}
+  bravo: &b
+    address: 192.0.2.12
+    power: sleeps
+    wol: assumed
+    wake: ["02:00:00:00:00:12", "02:00:00:00:01:12"]
+    suspend_command: [sh, -c, "exit 0"]
+    data_dir: /var/lib/np-b
+services:
+  - name: dns
+    address: [192.0.2.200, "2001:db8::200"]
+    mac: 02-00-00-00-00-aa
+    ports: [53/udp, 53, "22/TCP"]
+    targets: [bravo, alpha]
+    hold: drop
+  - {name: web, address: 192.0.2.201, ports: 8080, targets: bravo}
+`
+
+func compared(t *testing.T, want, got any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
+	got, err := Parse("f.yaml", withSecret(t, []byte(full)), "alpha", lan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Digest) != 32 || !strings.HasSuffix(got.SecretFile, "/secret") {
+		t.Errorf("digest %q, secret file %q", got.Digest, got.SecretFile)
+	}
+	got.Digest, got.SecretFile = "", ""
+	compared(t, &Config{
+		File: "f.yaml", Cluster: "lab", Node: "alpha",
+		Interface: "eth0", Address: netip.MustParseAddr("192.0.2.11"),
+		GossipPort: 17373, PeerPort: 7374,
+		DataDir: "/var/lib/nightporter", RunDir: "/run/np/a", Socket: "/run/np/a/nightporter.sock", SocketGroup: "adm",
+		Failover: 300 * time.Millisecond, BootstrapExpect: 2,
+		Join:  []string{"192.0.2.9:17373", "[2001:db8::9]:1", "beacon:17373", "beacon:99", "192.0.2.9:5"},
+		Power: AlwaysOn, SuspendCommand: []string{"systemctl", "suspend"},
+		SuspendTimeout: 30 * time.Second, WakeTimeout: 90 * time.Second,
+		WoL: WoLAuto, OnConflict: ConflictStop, LogLevel: "info",
+		Nodes: []string{"alpha", "bravo"},
+		Services: []Service{
+			{
+				Name: "dns", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.200"), netip.MustParseAddr("2001:db8::200")},
+				MAC: net.HardwareAddr{2, 0, 0, 0, 0, 0xaa}, Ports: []Port{{"udp", 53}, {"tcp", 53}, {"tcp", 22}},
+				Targets: []string{"bravo", "alpha"}, Hold: "drop",
+			},
+			{
+				Name: "web", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.201")}, MAC: DeriveMAC("lab", "web"),
+				Ports: []Port{{"tcp", 8080}}, Targets: []string{"bravo"}, Hold: "drop",
+			},
+		},
+		Notes: []string{FailoverNote(300 * time.Millisecond)},
+	}, got)
+
+	other, err := Parse("f.yaml", []byte(full), "bravo", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other.Interface != "br0" || other.Power != Sleeps || other.WoL != WoLAssumed || len(other.WakeMACs) != 2 ||
+		other.DataDir != "/var/lib/np-b" || len(other.SuspendCommand) != 3 {
+		t.Errorf("bravo's own entry does not rule: %+v", other)
+	}
+}
+
+func TestPeersAreTheOtherNodesUnlessJoinNamesThem(t *testing.T) {
+	c, err := Parse("f.yaml", []byte("cluster: c\nnodes:\n  a: {address: 192.0.2.1}\n  b: {address: 192.0.2.2}\n  c: {}\n"), "a", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared(t, []string{"192.0.2.2:7373"}, c.Join)
+}
+
+func TestAddressIsTheFirstIPv4OfTheInterface(t *testing.T) {
+	six := netip.MustParsePrefix("2001:db8::11/64")
+	for _, tc := range []struct {
+		name string
+		list []netip.Prefix
+		want string
+	}{
+		{"first IPv4", []netip.Prefix{six, netip.MustParsePrefix("192.0.2.11/24"), netip.MustParsePrefix("192.0.2.12/24")}, "192.0.2.11"},
+		{"IPv6 only", []netip.Prefix{six}, "2001:db8::11"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c, err := Parse("f.yaml", withSecret(t, []byte("cluster: c\ninterface: eth0\n")), "a", func(string) ([]netip.Prefix, error) { return tc.list, nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Address.String() != tc.want {
+				t.Errorf("got %s, want %s", c.Address, tc.want)
+			}
+		})
+	}
+	_, err := Parse("f.yaml", withSecret(t, []byte("cluster: c\ninterface: eth0\n")), "a", func(string) ([]netip.Prefix, error) { return nil, nil })
+	if err == nil || !strings.Contains(err.Error(), "f.yaml:2:12: interface eth0 has no address") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestExampleParsesOnEachOfItsHosts(t *testing.T) {
+	for _, node := range []string{"alpha", "bravo", "charlie", "delta"} {
+		c, err := Parse("example.yaml", []byte(Example()), node, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.BootstrapExpect != 4 || len(c.Join) != 3 || len(c.Notes) != 0 || (c.Power == Sleeps) != (node == "delta") {
+			t.Errorf("%s: %+v", node, c)
+		}
+	}
+}
+
+// The commented keys of the example are the defaults: uncommented, they change nothing.
+func TestExampleTellsTheDefaults(t *testing.T) {
+	head, tail, found := strings.Cut(Example(), "# Further keys with their defaults:\n")
+	if !found {
+		t.Fatal("the example has no list of further keys")
+	}
+	tail = strings.ReplaceAll(strings.ReplaceAll(tail, "# socket_group: \"\" ", "# socket_group: x  "), "\n# ", "\n")
+	all := head + strings.TrimPrefix(tail, "# ")
+	want, err := Parse("f", []byte(Example()), "alpha", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Parse("f", []byte(all), "alpha", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.SocketGroup, got.Digest = "", want.Digest
+	compared(t, want, got)
+}
+
+func TestDigestIgnoresHowTheFileIsWritten(t *testing.T) {
+	a := digest([]byte("cluster: home\nnodes: {a: {power: sleeps}}\n"))
+	b := digest([]byte("# hello\nnodes:\n  a:\n    power: sleeps # it does\ncluster:   home\n"))
+	c := digest([]byte("cluster: home\nnodes: {a: {power: always-on}}\n"))
+	if a != b || a == c {
+		t.Errorf("digests %s %s %s: want the first two equal and the third another", a, b, c)
+	}
+}
+
+func TestPlaceMovesTheSocketWithTheRunDirectory(t *testing.T) {
+	c := &Config{DataDir: "/d", RunDir: "/r", Socket: "/r/nightporter.sock"}
+	c.Place("", "/other")
+	if c.Socket != "/other/nightporter.sock" || c.DataDir != "/d" {
+		t.Errorf("got %+v", c)
+	}
+	c = &Config{DataDir: "/d", RunDir: "/r", Socket: "/s"}
+	c.Place("/e", "/other")
+	if c.Socket != "/s" || c.DataDir != "/e" || c.RunDir != "/other" {
+		t.Errorf("got %+v", c)
+	}
+}
+
+func TestServicesComeBackAsTheyWereWritten(t *testing.T) {
+	c, err := Parse("f.yaml", []byte(full), "alpha", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := LoadServices("s.yaml", strings.NewReader(FormatServices(c.Services)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared(t, c.Services, back)
+	if none, err := LoadServices("s.yaml", strings.NewReader(FormatServices(nil)), nil); err != nil || len(none) != 0 {
+		t.Errorf("no services came back as %v, %v", none, err)
+	}
+}
+
+func TestDerivedMACsAreLocalUnicastAndDiffer(t *testing.T) {
+	seen := map[string]bool{}
+	for _, names := range [][2]string{{"a", "b"}, {"ab", ""}, {"", "ab"}, {"b", "a"}} {
+		m := DeriveMAC(names[0], names[1])
+		if m[0] != 0x02 || seen[m.String()] {
+			t.Errorf("%v gives %s", names, m)
+		}
+		seen[m.String()] = true
+	}
+}
+
+func TestCheckAddressesJudgesForeignDefinitions(t *testing.T) {
+	prefixes := []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}
+	web := func(a string) []Service {
+		return []Service{{Name: "web", Addresses: []netip.Addr{netip.MustParseAddr(a)}}}
+	}
+	if err := CheckAddresses(web("192.0.2.200"), prefixes); err != nil {
+		t.Error(err)
+	}
+	for _, a := range []string{"192.0.3.1", "192.0.2.11", "192.0.2.255", "2001:db8::1"} {
+		if err := CheckAddresses(web(a), prefixes); err == nil || !strings.Contains(err.Error(), "service web: "+a) {
+			t.Errorf("%s: got %v", a, err)
+		}
+	}
+}
+
+func TestLocalPrefixesOfThisHost(t *testing.T) {
+	list, err := LocalPrefixes("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range list {
+		if p.Addr().IsLinkLocalUnicast() {
+			t.Errorf("link-local address %s", p)
+		}
+	}
+	if _, err := LocalPrefixes("absent0"); err == nil || !strings.Contains(err.Error(), "it has ") || !strings.Contains(err.Error(), "lo") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLoadReadsTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f.yaml")
+	if err := os.WriteFile(path, []byte(Example()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path, "delta", nil)
+	if err != nil || c.File != path || c.Cluster != "home" {
+		t.Errorf("got %+v, %v", c, err)
+	}
+}

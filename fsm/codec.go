@@ -1,0 +1,114 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// A log entry is a header of five bytes and a JSON payload:
+//
+//	0-1  "NP"
+//	2    version of the payload's format
+//	3    kind (Kind)
+//	4    flags: bit 0 = must be understood; the other bits are reserved and zero
+//
+// DESIGN.md has the rule by which it evolves.
+const (
+	entryMagic     = "NP"
+	entryVersion   = 1
+	entryHeader    = 5
+	flagUnderstand = 1 << 0
+)
+
+// MaxCommand is the largest encoded command in bytes. Encode refuses a larger one; Decode does not, since what is
+// committed must be applied.
+const MaxCommand = 64 << 10
+
+var (
+	// ErrIgnorable means that the entry is of a kind or format that this version does not know and may skip.
+	ErrIgnorable = errors.New("a newer version's entry that may be ignored")
+	// ErrMustUnderstand means that the entry is of a kind or format that this version does not know and that
+	// changes what nodes do: a node that cannot read it has to stop.
+	ErrMustUnderstand = errors.New("a newer version's entry that must be understood")
+	// ErrMalformed means that the bytes are no entry at all, or one of a known format with an unreadable payload.
+	ErrMalformed = errors.New("malformed entry")
+)
+
+// Encode gives the bytes of a log entry. Each command of this version must be understood, but for the records of
+// wakes, on which no decision rests.
+func Encode(c Command) ([]byte, error) {
+	if c == nil {
+		return nil, errors.New("encoding a command: it is nil")
+	}
+	payload, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a %T: %w", c, err)
+	}
+	if n := entryHeader + len(payload); n > MaxCommand {
+		return nil, fmt.Errorf("encoding a %T: it has %d bytes, more than %d: split it", c, n, MaxCommand)
+	}
+	flags := byte(flagUnderstand)
+	if k := c.kind(); k == KindBeginWake || k == KindEndWake {
+		flags = 0
+	}
+	return append([]byte{entryMagic[0], entryMagic[1], entryVersion, byte(c.kind()), flags}, payload...), nil
+}
+
+// Decode reads the bytes of a log entry. Its errors match ErrIgnorable, ErrMustUnderstand or ErrMalformed.
+func Decode(b []byte) (Command, error) {
+	if len(b) < entryHeader || !bytes.HasPrefix(b, []byte(entryMagic)) {
+		return nil, fmt.Errorf("decoding a command of %d bytes: %w: no header", len(b), ErrMalformed)
+	}
+	version, kind, flags := b[2], Kind(b[3]), b[4]
+	read := payloadReader(kind)
+	if version != entryVersion || read == nil || flags&^flagUnderstand != 0 {
+		unknown := ErrIgnorable
+		if flags&flagUnderstand != 0 {
+			unknown = ErrMustUnderstand
+		}
+		return nil, fmt.Errorf("decoding a command of kind %d, format %d, flags %#x (this version writes format %d): %w",
+			kind, version, flags, entryVersion, unknown)
+	}
+	c, err := read(b[entryHeader:])
+	if err != nil {
+		return nil, fmt.Errorf("decoding a command of kind %d: %w: %w", kind, ErrMalformed, err)
+	}
+	return c, nil
+}
+
+// payloadReader gives the function that reads a kind's payload, nil for a kind that this version does not know.
+func payloadReader(k Kind) func([]byte) (Command, error) {
+	switch k {
+	case KindFound:
+		return readPayload[Found]
+	case KindPutNode:
+		return readPayload[PutNode]
+	case KindRemoveNode:
+		return readPayload[RemoveNode]
+	case KindSetPower:
+		return readPayload[SetPower]
+	case KindPutService:
+		return readPayload[PutService]
+	case KindDeleteService:
+		return readPayload[DeleteService]
+	case KindAssign:
+		return readPayload[Assign]
+	case KindSetFailover:
+		return readPayload[SetFailover]
+	case KindBeginWake:
+		return readPayload[BeginWake]
+	case KindEndWake:
+		return readPayload[EndWake]
+	}
+	return nil
+}
+
+func readPayload[C Command](b []byte) (Command, error) {
+	var c C
+	if err := json.Unmarshal(b, &c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}

@@ -1,0 +1,96 @@
+package fsm
+
+import (
+	"bytes"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// fixture is one entry of the log that stands in testdata/v1 as this version's first release wrote it.
+type fixture struct {
+	file    string
+	command Command
+}
+
+// v1Log holds every kind of command, with every field set, and can be applied from first to last.
+func v1Log() []fixture {
+	web := testService("web", 200)
+	web.Addresses = append(web.Addresses, netip.MustParseAddr("fd77::200"))
+	c := testNode("c", Sleeps)
+	c.Power, c.PowerReason, c.PowerSince, c.Sleeps = Awake, NodeReturned, at(2), 4
+	c.Maintenance, c.Joined = true, at(2)
+	return []fixture{
+		{"01-found", Found{Cluster: Cluster{ID: testID, Name: "home", Created: at(0)}, Failover: time.Second, Services: []Service{web}, By: "a"}},
+		{"02-put-node", PutNode{Node: c, At: at(3)}},
+		{"03-put-node", PutNode{Node: testNode("a", AlwaysOn), At: at(4)}},
+		{"04-put-service", PutService{Service: testService("db", 201), At: at(5), By: "a"}},
+		{"05-assign", Assign{Service: "web", Owner: "a", Planned: 0, Reason: FirstOwner, Detail: "best front", At: at(6), By: "a"}},
+		{"06-set-power", SetPower{Node: "c", From: Awake, To: Suspending, Sleeps: 4, Reason: OperatorSleep, At: at(7), By: "a"}},
+		{"07-set-failover", SetFailover{Failover: 300 * time.Millisecond, At: at(8), By: "a"}},
+		{"08-begin-wake", BeginWake{Wake{ID: "w1", Node: "c", Service: "web", Cause: Demand, Client: "10.77.0.100:51234", Port: "tcp/8080", By: "a", Started: at(9)}}},
+		{"09-end-wake", EndWake{ID: "w1", Result: WokeUp, At: at(10)}},
+		{"10-delete-service", DeleteService{Name: "db", At: at(11), By: "a"}},
+		{"11-remove-node", RemoveNode{Name: "c", Reason: NodeLeft, At: at(12)}},
+		{"12-put-node", PutNode{Node: testNode("c", Sleeps), At: at(13)}},
+		{"13-assign", Assign{Service: "web", Owner: "c", Planned: 1, Reason: TargetReady, Detail: "the target is up", At: at(14), By: "a"}},
+	}
+}
+
+// readFixture gives the bytes in testdata. With NIGHTPORTER_WRITE_FIXTURES=1 a file that is missing is written first;
+// one that exists is never touched: it is what is on the disks of those who run that version.
+func readFixture(t *testing.T, name string, now []byte) []byte {
+	t.Helper()
+	path := filepath.Join("testdata", "v1", name)
+	if _, err := os.Stat(path); os.IsNotExist(err) && os.Getenv("NIGHTPORTER_WRITE_FIXTURES") == "1" {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, now, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestV1LogAndSnapshotAreRestored(t *testing.T) {
+	kinds := map[Kind]bool{}
+	s, log := Empty(), v1Log()
+	for i, f := range log {
+		stored := readFixture(t, f.file+".entry", mustEncode(t, f.command))
+		c, err := Decode(stored)
+		if err != nil {
+			t.Fatalf("%s: %v", f.file, err)
+		}
+		if got := mustEncode(t, c); !bytes.Equal(got, mustEncode(t, f.command)) {
+			t.Fatalf("%s means something else now:\n got %s\nwant %s", f.file, got, mustEncode(t, f.command))
+		}
+		if got := mustEncode(t, f.command); !bytes.Equal(got, stored) {
+			t.Errorf("%s is written differently now; a new form needs a new format version:\n now %s\n was %s", f.file, got, stored)
+		}
+		kinds[c.kind()] = true
+		s = play(t, s, uint64(10+i), c)
+	}
+	for k := Kind(1); payloadReader(k) != nil; k++ {
+		if !kinds[k] {
+			t.Errorf("no fixture has kind %d", k)
+		}
+	}
+
+	last := uint64(10 + len(log) - 1)
+	now, err := encodeSnapshot(last, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, restored, err := decodeSnapshot(readFixture(t, "snapshot", now))
+	if err != nil || index != last {
+		t.Fatalf("snapshot of entry %d: %v", index, err)
+	}
+	sameState(t, "the stored snapshot", restored, s)
+}

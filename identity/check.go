@@ -1,0 +1,225 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Drift is one thing about an identity that is not as it was prepared.
+type Drift string
+
+// Check compares the identity with what Prepare built. An error says that it cannot be repaired in place: the link or the LAN
+// interface is gone.
+func (p *Hold) Check() ([]Drift, error) {
+	lower, err := p.host.lowerLink()
+	if err != nil {
+		return nil, err
+	}
+	link, err := p.host.nl.LinkByName(p.link)
+	if err != nil {
+		return nil, fmt.Errorf("the macvlan %s of %s is gone: %w", p.link, p.spec.Service, err)
+	}
+	var out []Drift
+	a := link.Attrs()
+	if a.ParentIndex != lower.Attrs().Index {
+		return nil, fmt.Errorf("the macvlan %s stands on an interface that is no longer %s", p.link, p.host.lower)
+	}
+	if a.Flags&net.FlagUp == 0 {
+		out = append(out, "link down")
+	}
+	if a.HardwareAddr.String() != p.spec.MAC.String() {
+		out = append(out, "another MAC")
+	}
+	more, err := p.checkAddresses(lower, link)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, more...)
+	have, err := p.fence.Present()
+	if err != nil {
+		return nil, err
+	}
+	if !have {
+		out = append(out, "fence removed")
+	}
+	guarded, err := p.guardPresent()
+	if err != nil {
+		return nil, err
+	}
+	if !guarded {
+		out = append(out, "guard removed")
+	}
+	return out, nil
+}
+
+// checkAddresses looks at addresses, rules and routes.
+func (p *Hold) checkAddresses(lower, link netlink.Link) ([]Drift, error) {
+	var out []Drift
+	for _, a := range p.spec.Addrs {
+		addrs, err := p.host.nl.AddrList(link, family(a))
+		if err != nil {
+			return nil, fmt.Errorf("reading the addresses of %s: %w", p.link, err)
+		}
+		if !slices.ContainsFunc(addrs, func(x netlink.Addr) bool { return x.IP.Equal(a.AsSlice()) }) {
+			out = append(out, Drift("address "+a.String()+" removed"))
+		}
+		rules, err := p.host.rules(family(a))
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(rules, func(r netlink.Rule) bool { return r.Table == p.table }) {
+			out = append(out, Drift("policy rule of "+a.String()+" removed"))
+		}
+		ok, err := p.routesPresent(lower, a)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			out = append(out, Drift("routes of "+a.String()+" changed"))
+		}
+	}
+	return out, nil
+}
+
+func (p *Hold) routesPresent(lower netlink.Link, a netip.Addr) (bool, error) {
+	want, err := p.wantRoutes(lower, a)
+	if err != nil {
+		return false, err
+	}
+	have, err := p.host.nl.RouteListFiltered(family(a), &netlink.Route{Table: p.table}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return false, fmt.Errorf("reading the routing table %d: %w", p.table, err)
+	}
+	terminal := slices.ContainsFunc(have, func(r netlink.Route) bool { return r.Type == unix.RTN_UNREACHABLE })
+	for _, w := range want {
+		if !slices.ContainsFunc(have, func(r netlink.Route) bool {
+			return r.LinkIndex == w.LinkIndex && r.Gw.Equal(w.Gw) && sameNet(r.Dst, w.Dst)
+		}) {
+			return false, nil
+		}
+	}
+	return terminal, nil
+}
+
+// sameNet compares destinations; the default route comes as nil or as a network of length 0.
+func sameNet(a, b *net.IPNet) bool {
+	text := func(n *net.IPNet) string {
+		if n == nil {
+			return "default"
+		}
+		if ones, _ := n.Mask.Size(); ones == 0 {
+			return "default"
+		}
+		return n.String()
+	}
+	return text(a) == text(b)
+}
+
+func (p *Hold) guardPresent() (bool, error) {
+	have, err := p.host.nft.chains(p.guard)
+	if err != nil {
+		return false, fmt.Errorf("reading the guard of %s: %w", p.spec.Service, err)
+	}
+	if !have[guardChain] {
+		return false, nil
+	}
+	n, err := p.host.nft.rules(p.guard, guardChain)
+	if err != nil {
+		return false, fmt.Errorf("reading the guard of %s: %w", p.spec.Service, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.guarded || n == 2*len(p.spec.Addrs), nil
+}
+
+// Repair puts back what is missing, fence and guard first; an open identity keeps its deadline.
+func (p *Hold) Repair() error {
+	lower, err := p.host.lowerLink()
+	if err != nil {
+		return err
+	}
+	link, err := p.host.nl.LinkByName(p.link)
+	if err != nil {
+		return fmt.Errorf("the macvlan %s of %s is gone: %w", p.link, p.spec.Service, err)
+	}
+	p.mu.Lock()
+	opened, deadline, guarded := p.opened, p.deadline, p.guarded
+	p.mu.Unlock()
+	if err := p.repairFilters(opened, guarded); err != nil {
+		return err
+	}
+	if link.Attrs().HardwareAddr.String() != p.spec.MAC.String() {
+		if err := p.host.nl.LinkSetHardwareAddr(link, p.spec.MAC); err != nil {
+			return fmt.Errorf("giving %s its MAC back: %w", p.link, err)
+		}
+	}
+	if err := errors.Join(p.silence(), p.address(link)); err != nil {
+		return err
+	}
+	if err := p.host.nl.LinkSetUp(link); err != nil {
+		return fmt.Errorf("bringing %s up again: %w", p.link, err)
+	}
+	if err := p.pruneRoutes(lower); err != nil {
+		return err
+	}
+	if err := p.route(); err != nil {
+		return err
+	}
+	if opened {
+		return p.Extend(deadline)
+	}
+	return nil
+}
+
+// repairFilters builds the fence (closed) and the guard anew where they are gone.
+func (p *Hold) repairFilters(opened, guarded bool) error {
+	have, err := p.fence.Present()
+	if err != nil {
+		return err
+	}
+	if !have {
+		p.log.Warn("the fence was removed by somebody; it is built again, closed", "service", p.spec.Service, "open", opened)
+		f, err := newFence(p.host.nft, p.spec, p.link, p.host.lower)
+		if err != nil {
+			return err
+		}
+		p.fence = f
+	}
+	ok, err := p.guardPresent()
+	if err != nil || ok {
+		return err
+	}
+	return p.makeGuard(guarded)
+}
+
+// pruneRoutes removes routes that the LAN interface no longer has: a gateway that changed.
+func (p *Hold) pruneRoutes(lower netlink.Link) error {
+	for _, a := range p.spec.Addrs {
+		want, err := p.wantRoutes(lower, a)
+		if err != nil {
+			return err
+		}
+		have, err := p.host.nl.RouteListFiltered(family(a), &netlink.Route{Table: p.table}, netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return fmt.Errorf("reading the routing table %d: %w", p.table, err)
+		}
+		for _, r := range have {
+			known := r.Type == unix.RTN_UNREACHABLE || slices.ContainsFunc(want, func(w netlink.Route) bool {
+				return sameNet(r.Dst, w.Dst) && r.Gw.Equal(w.Gw)
+			})
+			if known {
+				continue
+			}
+			if err := p.host.nl.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("removing the old route %s: %w", r.Dst, err)
+			}
+		}
+	}
+	return nil
+}

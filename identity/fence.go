@@ -1,0 +1,186 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+)
+
+// Fence stops everything of one identity at a deadline, whether the daemon lives or not. Deadlines are CLOCK_BOOTTIME since
+// boot. Extend and Close are one kernel transaction and never wait.
+type Fence interface {
+	Extend(deadline time.Duration) error // opens it, or moves its deadline
+	Close() error                        // nothing passes from here on
+	Present() (bool, error)              // false: somebody removed it
+	Remove() error
+	Kind() string
+	Limits() []string // what this kind does not cover, a sentence each
+}
+
+// lateChain has one rule: drop, or drop after the deadline. Every other chain jumps to it.
+const lateChain = "late"
+
+// nftFence is the fence as an nftables netdev table: everything in and out of the macvlan, and on the way out of the LAN
+// interface whatever claims the identity, passes only until a point of the wall clock.
+type nftFence struct {
+	nft   *filter
+	table *nftables.Table
+	late  *nftables.Chain
+	spec  Spec
+	link  string
+	lower string
+}
+
+var _ Fence = (*nftFence)(nil)
+
+// newFence builds the fence, closed. The link must exist and be down.
+func newFence(nft *filter, spec Spec, link, lower string) (*nftFence, error) {
+	t := &nftables.Table{Family: nftables.TableFamilyNetdev, Name: tablePrefix + link[len(linkPrefix):]}
+	f := &nftFence{nft: nft, table: t, late: &nftables.Chain{Name: lateChain, Table: t}, spec: spec, link: link, lower: lower}
+	err := nft.batch(func(c *nftables.Conn) {
+		c.AddTable(t)
+		c.DelTable(t) // whatever a former life left in it
+		c.AddTable(t)
+		c.AddChain(f.late)
+		f.setLate(c, 0)
+		for name, hook := range map[string]*nftables.ChainHook{"in": nftables.ChainHookIngress, "out": nftables.ChainHookEgress} {
+			chain := f.base(c, name, hook, link)
+			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []exprAny{jump(lateChain)}})
+		}
+		f.addLower(c)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("building the fence of %s (Linux 5.16 or later and CAP_NET_ADMIN are needed): %w", spec.Service, err)
+	}
+	return f, nil
+}
+
+func (f *nftFence) base(c *nftables.Conn, name string, hook *nftables.ChainHook, device string) *nftables.Chain {
+	return c.AddChain(&nftables.Chain{
+		Name: name, Table: f.table, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: nftables.ChainPriorityRef(-500), Device: device,
+	})
+}
+
+// addLower keeps the identity from leaving by the LAN interface itself, with whatever MAC.
+func (f *nftFence) addLower(c *nftables.Conn) {
+	chain := f.base(c, "lower", nftables.ChainHookEgress, f.lower)
+	matches := [][]exprAny{etherSource(f.spec.MAC)}
+	for _, a := range f.spec.Addrs {
+		matches = append(matches, claims(a)...)
+	}
+	for _, m := range matches {
+		c.AddRule(&nftables.Rule{Table: f.table, Chain: chain, Exprs: append(m, jump(lateChain))})
+	}
+}
+
+// setLate rewrites the one rule that matters; 0 = drop everything.
+func (f *nftFence) setLate(c *nftables.Conn, wall int64) {
+	rule := []exprAny{drop()}
+	if wall > 0 {
+		rule = append(afterWall(wall), drop())
+	}
+	c.FlushChain(f.late)
+	c.AddRule(&nftables.Rule{Table: f.table, Chain: f.late, Exprs: rule})
+}
+
+// Extend implements Fence. The deadline is carried over to the wall clock as that stands now.
+func (f *nftFence) Extend(deadline time.Duration) error {
+	wall, err := wallOf(deadline)
+	if err != nil {
+		return err
+	}
+	if err := f.nft.batch(func(c *nftables.Conn) { f.setLate(c, wall) }); err != nil {
+		return fmt.Errorf("moving the fence's deadline of %s: %w", f.spec.Service, err)
+	}
+	return nil
+}
+
+// Close implements Fence. A table that is gone with its device is closed as well.
+func (f *nftFence) Close() error {
+	err := f.nft.batch(func(c *nftables.Conn) { f.setLate(c, 0) })
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, lerr := net.InterfaceByName(f.link); lerr != nil {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("closing the fence of %s: %w", f.spec.Service, err)
+	}
+	return nil
+}
+
+// Present implements Fence.
+func (f *nftFence) Present() (bool, error) {
+	have, err := f.nft.chains(f.table)
+	if err != nil {
+		return false, fmt.Errorf("reading the fence of %s: %w", f.spec.Service, err)
+	}
+	for _, name := range []string{lateChain, "in", "out", "lower"} {
+		if !have[name] {
+			return false, nil
+		}
+		n, err := f.nft.rules(f.table, name)
+		if err != nil {
+			return false, fmt.Errorf("reading the fence of %s: %w", f.spec.Service, err)
+		}
+		if n == 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// Remove implements Fence. The link must be gone already, or the identity would be open for a moment.
+func (f *nftFence) Remove() error { return removeTable(f.nft, f.table) }
+
+func removeTable(nft *filter, t *nftables.Table) error {
+	err := nft.batch(func(c *nftables.Conn) {
+		c.AddTable(t) // so that removing what is gone is no error
+		c.DelTable(t)
+	})
+	if err != nil {
+		return fmt.Errorf("removing the nftables table %s: %w", t.Name, err)
+	}
+	return nil
+}
+
+// Kind implements Fence.
+func (*nftFence) Kind() string { return "nftables" }
+
+// Limits implements Fence.
+func (*nftFence) Limits() []string {
+	return []string{
+		"bound to the wall clock: if that is set back while this daemon does not run, the identity stays open for as much longer",
+		"somebody with root who flushes all nftables rules opens it until the next renewal finds out",
+		"frames sent with PACKET_QDISC_BYPASS or AF_XDP are not seen",
+	}
+}
+
+// wallOf carries a point of CLOCK_BOOTTIME over to CLOCK_REALTIME.
+func wallOf(boot time.Duration) (int64, error) {
+	var real, now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_REALTIME, &real); err != nil {
+		return 0, fmt.Errorf("reading the wall clock: %w", err)
+	}
+	// Read second: a pause between the two readings makes the deadline earlier, never later.
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return 0, fmt.Errorf("reading CLOCK_BOOTTIME: %w", err)
+	}
+	return real.Nano() + int64(boot) - now.Nano(), nil
+}
+
+// has says whether an address is one of ip0.
+func (s Spec) has(a netip.Addr) bool {
+	for _, one := range s.Addrs {
+		if one == a {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,177 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Marks of what is ours on a host, by which Sweep finds what a killed agent left.
+const (
+	linkPrefix  = "np-"          // macvlans: np- and ten hex digits of the service's name
+	tablePrefix = "nightporter-" // nftables tables, in the families netdev and inet
+	rulePrio    = 7373           // priority of the `from ip0` policy rules: after local (0), before main (32766)
+	firstTable  = 7373000        // routing tables: this number and up, one for each prepared identity
+	tablesMost  = 1000
+)
+
+// LAN is the interface that carries the identities.
+type LAN struct {
+	Name     string
+	Index    int
+	MAC      net.HardwareAddr
+	Prefixes []netip.Prefix // with the host's own address in each
+	Up       bool
+}
+
+// Spec says what to prepare.
+type Spec struct {
+	Service string
+	MAC     net.HardwareAddr // mac0
+	Addrs   []netip.Addr     // ip0: IPv4, IPv6, or one of each
+}
+
+// Host prepares identities on one LAN interface. It is safe for concurrent use.
+type Host struct {
+	lower string
+	log   *slog.Logger
+	nl    *netlink.Handle
+	nft   *filter
+
+	mu     sync.Mutex
+	tables map[int]bool // routing tables in use
+}
+
+// NewHost opens the kernel's doors and sets the ARP behaviour that a floating address needs: an interface answers only for
+// its own addresses, and speaks only with them (arp_ignore=1, arp_announce=2; kernel documentation ip-sysctl).
+func NewHost(lower string, log *slog.Logger) (*Host, error) {
+	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("opening rtnetlink: %w", err)
+	}
+	h := &Host{lower: lower, log: log, nl: nl, tables: make(map[int]bool)}
+	if _, err := h.lowerLink(); err != nil {
+		nl.Close()
+		return nil, err
+	}
+	if err := suitable(lower); err != nil {
+		nl.Close()
+		return nil, err
+	}
+	if h.nft, err = newFilter(); err != nil {
+		nl.Close()
+		return nil, err
+	}
+	for key, value := range map[string]string{"arp_ignore": "1", "arp_announce": "2"} {
+		if err := sysctl("ipv4", "all", key, value); err != nil {
+			h.nft.close()
+			nl.Close()
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+// Close gives the sockets back. Prepared identities stay as they are.
+func (h *Host) Close() error {
+	h.nl.Close()
+	return h.nft.close()
+}
+
+// lowerLink finds the LAN interface; it may be gone, and back under another index.
+func (h *Host) lowerLink() (netlink.Link, error) {
+	l, err := h.nl.LinkByName(h.lower)
+	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
+		return nil, fmt.Errorf("the interface %s does not exist on this host: plug it in, or name another one (interface: in the configuration)", h.lower)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for the interface %s: %w", h.lower, err)
+	}
+	return l, nil
+}
+
+// suitable refuses interfaces on which a second MAC cannot work.
+func suitable(name string) error {
+	dir := filepath.Join("/sys/class/net", name)
+	if _, err := os.Stat(filepath.Join(dir, "wireless")); err == nil {
+		return fmt.Errorf("%s is a Wi-Fi interface: an access point accepts one MAC for each station, so a service's own MAC cannot live there; use a cable", name)
+	}
+	if master, err := os.Readlink(filepath.Join(dir, "brport", "bridge")); err == nil {
+		return fmt.Errorf("%s is a port of the bridge %s: name the bridge instead (interface: %s)", name, filepath.Base(master), filepath.Base(master))
+	}
+	return nil
+}
+
+// LAN tells what the interface is like now.
+func (h *Host) LAN() (LAN, error) {
+	l, err := h.lowerLink()
+	if err != nil {
+		return LAN{Name: h.lower}, err
+	}
+	a := l.Attrs()
+	lan := LAN{Name: h.lower, Index: a.Index, MAC: a.HardwareAddr, Up: a.Flags&net.FlagUp != 0}
+	lan.Up = lan.Up && a.OperState != netlink.OperDown && a.OperState != netlink.OperLowerLayerDown
+	addrs, err := h.nl.AddrList(l, netlink.FAMILY_ALL)
+	if err != nil {
+		return lan, fmt.Errorf("reading the addresses of %s: %w", h.lower, err)
+	}
+	for _, one := range addrs {
+		if p, ok := prefixOf(one.IPNet); ok && !p.Addr().IsLinkLocalUnicast() {
+			lan.Prefixes = append(lan.Prefixes, p)
+		}
+	}
+	return lan, nil
+}
+
+func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	ip, ok := netip.AddrFromSlice(n.IP)
+	bits, _ := n.Mask.Size()
+	return netip.PrefixFrom(ip.Unmap(), bits), ok
+}
+
+// sysctl writes net.<family>.conf.<link>.<key>. /proc/sys/net shows the caller's own network namespace.
+func sysctl(family, link, key, value string) error {
+	path := filepath.Join("/proc/sys/net", family, "conf", link, key)
+	old, err := os.ReadFile(path)
+	if err == nil && strings.TrimSpace(string(old)) == value {
+		return nil
+	}
+	if err == nil {
+		err = os.WriteFile(path, []byte(value), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("setting %s to %s (root, or CAP_NET_ADMIN in this namespace, is needed): %w", path, value, err)
+	}
+	return nil
+}
+
+// takeTable gives a routing table that nobody uses.
+func (h *Host) takeTable() (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for n := firstTable; n < firstTable+tablesMost; n++ {
+		if !h.tables[n] {
+			h.tables[n] = true
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("all %d routing tables for identities are in use", tablesMost)
+}
+
+func (h *Host) giveTable(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.tables, n)
+}

@@ -1,0 +1,211 @@
+package identity
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/packet"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Hold is one prepared identity. Open, Extend, Close and Guard are one nftables batch each. It is safe for concurrent
+// use, but a caller that closes and extends at once must order the two itself.
+type Hold struct {
+	host  *Host
+	spec  Spec
+	log   *slog.Logger
+	link  string
+	table int
+	fence Fence
+	guard *nftables.Table
+
+	mu       sync.Mutex
+	index    int // of the macvlan
+	guarded  bool
+	opened   bool
+	deadline time.Duration
+	out      *packet.Conn // for announcements; nil until the first one
+}
+
+// linkName gives a service's macvlan its name: interface names have at most 15 bytes.
+func linkName(service string) string {
+	sum := sha256.Sum256([]byte(service))
+	return linkPrefix + hex.EncodeToString(sum[:5])
+}
+
+// Prepare builds everything behind a closed fence and an active guard: link, fence, guard, addresses, up, rules and routes.
+// Nothing of the identity can leave this host before Open. What stood under the same name before is replaced.
+func (h *Host) Prepare(s Spec) (*Hold, error) {
+	lower, err := h.lowerLink()
+	if err != nil {
+		return nil, err
+	}
+	table, err := h.takeTable()
+	if err != nil {
+		return nil, err
+	}
+	p := &Hold{host: h, spec: s, log: h.log, link: linkName(s.Service), table: table}
+	if err := p.build(lower); err != nil {
+		return nil, errors.Join(fmt.Errorf("preparing %s on %s: %w", s.Service, h.lower, err), p.Remove())
+	}
+	return p, nil
+}
+
+func (p *Hold) build(lower netlink.Link) error {
+	if err := p.host.dropLink(p.link); err != nil {
+		return err
+	}
+	link := &netlink.Macvlan{
+		LinkAttrs: netlink.LinkAttrs{Name: p.link, ParentIndex: lower.Attrs().Index, HardwareAddr: p.spec.MAC, TxQLen: -1},
+		Mode:      netlink.MACVLAN_MODE_BRIDGE,
+	}
+	if err := p.host.nl.LinkAdd(link); err != nil {
+		return fmt.Errorf("making the macvlan %s: %w", p.link, macvlanHint(err))
+	}
+	made, err := p.host.nl.LinkByName(p.link)
+	if err != nil {
+		return fmt.Errorf("finding the macvlan %s: %w", p.link, err)
+	}
+	p.index = made.Attrs().Index
+	if p.fence, err = newFence(p.host.nft, p.spec, p.link, p.host.lower); err != nil {
+		return err
+	}
+	if err := p.silence(); err != nil {
+		return err
+	}
+	if err := p.makeGuard(true); err != nil {
+		return err
+	}
+	if err := p.address(made); err != nil {
+		return err
+	}
+	if err := p.host.nl.LinkSetUp(made); err != nil {
+		return fmt.Errorf("bringing %s up (is %s up?): %w", p.link, p.host.lower, err)
+	}
+	return p.route()
+}
+
+func macvlanHint(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w: root, or CAP_NET_ADMIN in this network namespace, is needed", err)
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("%w: the interface is used by a bridge or a bond; name that one instead", err)
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("%w: the kernel's macvlan module is missing", err)
+	}
+	return err
+}
+
+// silence keeps the link from speaking by itself: no link-local address, no router solicitations, no duplicate address
+// detection; and none of IPv6 at all where ip0 is IPv4 only.
+func (p *Hold) silence() error {
+	v6 := false
+	for _, a := range p.spec.Addrs {
+		v6 = v6 || a.Is6()
+	}
+	if _, err := os.Stat("/proc/sys/net/ipv6"); errors.Is(err, os.ErrNotExist) && !v6 {
+		return nil
+	}
+	values := map[string]string{"addr_gen_mode": "1", "accept_ra": "0", "autoconf": "0", "router_solicitations": "0", "accept_dad": "0", "dad_transmits": "0"}
+	if !v6 {
+		values = map[string]string{"addr_gen_mode": "1", "disable_ipv6": "1"}
+	}
+	for key, value := range values {
+		if err := sysctl("ipv6", p.link, key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// address gives the link ip0, as /32 and /128: no route of its own, no duplicate address detection (the probe does that).
+func (p *Hold) address(link netlink.Link) error {
+	for _, a := range p.spec.Addrs {
+		addr := &netlink.Addr{IPNet: single(a), Flags: unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE}
+		if err := p.host.nl.AddrReplace(link, addr); err != nil {
+			return fmt.Errorf("giving %s the address %s: %w", p.link, a, err)
+		}
+	}
+	return nil
+}
+
+func single(a netip.Addr) *net.IPNet {
+	return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
+}
+
+// Link is the macvlan's name, for packet sockets.
+func (p *Hold) Link() string { return p.link }
+
+// Fence is the fence that is in force.
+func (p *Hold) Fence() Fence { return p.fence }
+
+// Open lets the identity pass until deadline (CLOCK_BOOTTIME since boot).
+func (p *Hold) Open(deadline time.Duration) error { return p.Extend(deadline) }
+
+// Extend moves the deadline.
+func (p *Hold) Extend(deadline time.Duration) error {
+	if err := p.fence.Extend(deadline); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.opened, p.deadline = true, deadline
+	return nil
+}
+
+// Close stops the identity now.
+func (p *Hold) Close() error {
+	p.mu.Lock()
+	p.opened = false
+	p.mu.Unlock()
+	return p.fence.Close()
+}
+
+// Remove takes everything off this host: the fence closes first and goes last. It takes tens of milliseconds.
+func (p *Hold) Remove() error {
+	var errs []error
+	if p.fence != nil {
+		errs = append(errs, p.Close())
+	}
+	p.mu.Lock()
+	if p.out != nil {
+		errs = append(errs, p.out.Close())
+		p.out = nil
+	}
+	p.mu.Unlock()
+	errs = append(errs, p.host.dropLink(p.link), p.host.dropRules(p.table))
+	if p.fence != nil {
+		errs = append(errs, p.fence.Remove())
+	}
+	if p.guard != nil {
+		errs = append(errs, removeTable(p.host.nft, p.guard))
+	}
+	p.host.giveTable(p.table)
+	return errors.Join(errs...)
+}
+
+// dropLink deletes a link if it is there.
+func (h *Host) dropLink(name string) error {
+	l, err := h.nl.LinkByName(name)
+	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
+		return nil
+	}
+	if err == nil {
+		err = h.nl.LinkDel(l)
+	}
+	if err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("removing the link %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+package identity
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/mdlayher/arp"
+	"github.com/mdlayher/ethernet"
+	"github.com/mdlayher/ndp"
+	"github.com/mdlayher/packet"
+	"golang.org/x/sys/unix"
+)
+
+// Foreign is a host outside the cluster that has one of our addresses.
+type Foreign struct {
+	IP  netip.Addr
+	MAC net.HardwareAddr
+}
+
+// String prints both.
+func (f Foreign) String() string { return f.IP.String() + " is at " + f.MAC.String() }
+
+// Probe asks the LAN whether somebody has ip0 and listens for wait. It asks as RFC 5227 and RFC 4862 do, from the LAN
+// interface with the host's own MAC and without an address, so it moves nobody's tables and can run while another member
+// holds the identity: answers with mac0 are that member's. It asks twice, since one frame may be lost.
+func (p *Hold) Probe(ctx context.Context, wait time.Duration) ([]Foreign, error) {
+	ifi, err := net.InterfaceByName(p.host.lower)
+	if err != nil {
+		return nil, fmt.Errorf("probing by %s: %w", p.host.lower, err)
+	}
+	conn, err := packet.Listen(ifi, packet.Raw, unix.ETH_P_ALL, nil)
+	if err != nil {
+		return nil, fmt.Errorf("opening a packet socket on %s (CAP_NET_RAW is needed): %w", p.host.lower, err)
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	found := make(map[string]Foreign)
+	end := time.Now().Add(wait)
+	for _, until := range []time.Time{time.Now().Add(wait / 2), end} {
+		for _, a := range p.spec.Addrs {
+			frame, err := question(ifi.HardwareAddr, a)
+			if err != nil {
+				return nil, err
+			}
+			if _, err := conn.WriteTo(frame, &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:6])}); err != nil {
+				return nil, fmt.Errorf("probing for %s by %s: %w", a, p.host.lower, err)
+			}
+		}
+		if err := p.hear(ctx, conn, ifi, until, found); err != nil {
+			return nil, err
+		}
+	}
+	var out []Foreign
+	for _, f := range found {
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+// hear collects answers until a moment.
+func (p *Hold) hear(ctx context.Context, conn *packet.Conn, ifi *net.Interface, until time.Time, found map[string]Foreign) error {
+	if err := conn.SetReadDeadline(until); err != nil {
+		return fmt.Errorf("listening for answers: %w", err)
+	}
+	buf := make([]byte, 2048)
+	for {
+		n, _, err := conn.ReadFrom(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("listening for answers on %s: %w", ifi.Name, err)
+		}
+		f, ok := claim(buf[:n])
+		if !ok || !p.spec.has(f.IP) || bytes.Equal(f.MAC, p.spec.MAC) || bytes.Equal(f.MAC, ifi.HardwareAddr) {
+			continue
+		}
+		f.MAC = bytes.Clone(f.MAC)
+		found[f.String()] = f
+	}
+}
+
+// question builds the frame that asks for an address.
+func question(from net.HardwareAddr, a netip.Addr) ([]byte, error) {
+	if a.Is4() {
+		return arpFrame(arp.OperationRequest, from, from, netip.IPv4Unspecified(), make(net.HardwareAddr, 6), a)
+	}
+	group, err := ndp.SolicitedNodeMulticast(a)
+	if err != nil {
+		return nil, fmt.Errorf("building a neighbour solicitation: %w", err)
+	}
+	body, err := ndp.MarshalMessageChecksum(&ndp.NeighborSolicitation{TargetAddress: a}, netip.IPv6Unspecified(), group)
+	if err != nil {
+		return nil, fmt.Errorf("building a neighbour solicitation: %w", err)
+	}
+	return ipv6Frame(from, multicastMAC(group), netip.IPv6Unspecified(), group, body)
+}
+
+// claim reads who says in a frame that it has an address: the sender of an ARP packet, the target of an advertisement.
+func claim(b []byte) (Foreign, bool) {
+	var f ethernet.Frame
+	if err := f.UnmarshalBinary(b); err != nil {
+		return Foreign{}, false
+	}
+	switch f.EtherType {
+	case ethernet.EtherTypeARP:
+		var a arp.Packet
+		if err := a.UnmarshalBinary(f.Payload); err != nil {
+			return Foreign{}, false
+		}
+		return Foreign{IP: a.SenderIP, MAC: a.SenderHardwareAddr}, !a.SenderIP.IsUnspecified()
+	case ethernet.EtherTypeIPv6:
+		if len(f.Payload) < icmp6Type || f.Payload[ip6Next] != unix.IPPROTO_ICMPV6 {
+			return Foreign{}, false
+		}
+		m, err := ndp.ParseMessage(f.Payload[icmp6Type:])
+		adv, ok := m.(*ndp.NeighborAdvertisement)
+		if err != nil || !ok {
+			return Foreign{}, false
+		}
+		return Foreign{IP: adv.TargetAddress, MAC: f.Source}, true
+	}
+	return Foreign{}, false
+}

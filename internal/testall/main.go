@@ -1,0 +1,135 @@
+// Command testall runs every test with the race detector and tells, at the end and on one page, what failed and what
+// could not run. A test that cannot run on this machine says why and skips; with CI=true that is an error, so that a
+// green run means that everything ran. Arguments are given to `go test`.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// event is one line of `go test -json` (go doc test2json).
+type event struct {
+	Action, Package, Test, Output string
+	ImportPath                    string // of a package that did not build
+	Elapsed                       float64
+}
+
+// tally is what a run has come to.
+type tally struct {
+	passed  int
+	failed  []string
+	skipped []string // with the reason
+	output  map[string][]string
+}
+
+func main() {
+	os.Exit(run(os.Stdout, os.Args[1:], os.Getenv("CI") == "true"))
+}
+
+func run(out io.Writer, args []string, ci bool) int {
+	cmd := exec.Command("go", append([]string{"test", "-race", "-json", "-timeout=30m"}, append(args, "./...")...)...)
+	cmd.Stderr = os.Stderr
+	pipe, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		fmt.Fprintf(out, "testall: start go test: %v\n", err)
+		return 1
+	}
+	t := &tally{output: map[string][]string{}}
+	readErr := t.read(pipe, out)
+	waitErr := cmd.Wait()
+	return t.verdict(out, errors.Join(readErr, waitErr), ci)
+}
+
+// read follows the events and prints what a person wants to see at once: a line for each package, and what failed.
+func (t *tally) read(in io.Reader, out io.Writer) error {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var e event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			fmt.Fprintln(out, lines.Text()) // not an event: a word of the go command itself
+			continue
+		}
+		t.note(e, out)
+	}
+	return lines.Err()
+}
+
+func (t *tally) note(e event, out io.Writer) {
+	key := e.Package + " " + e.Test
+	switch e.Action {
+	case "build-output":
+		fmt.Fprint(out, e.Output)
+	case "output":
+		t.output[key] = append(t.output[key], e.Output)
+	case "pass":
+		if e.Test == "" {
+			fmt.Fprintf(out, "ok    %s  %.1fs\n", e.Package, e.Elapsed)
+			break
+		}
+		t.passed++
+		delete(t.output, key)
+	case "fail":
+		t.failed = append(t.failed, strings.TrimSpace(key))
+		fmt.Fprintf(out, "FAIL  %s\n%s", key, strings.Join(t.output[key], ""))
+		delete(t.output, key)
+	case "skip":
+		if e.Test != "" {
+			t.skipped = append(t.skipped, key+": "+reason(t.output[key]))
+			delete(t.output, key)
+		}
+	}
+}
+
+// reason finds what a skipped test said: "file.go:12: why" between the lines of the go command.
+func reason(output []string) string {
+	var words []string
+	for _, line := range output {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "===") && !strings.HasPrefix(line, "---") {
+			words = append(words, line)
+		}
+	}
+	if len(words) == 0 {
+		return "no reason given"
+	}
+	return strings.Join(words, " ")
+}
+
+// verdict prints the last page and gives the exit code.
+func (t *tally) verdict(out io.Writer, err error, ci bool) int {
+	code := 0
+	if len(t.skipped) > 0 {
+		slices.Sort(t.skipped)
+		fmt.Fprintf(out, "\nCould not run on this machine (%d):\n  %s\n", len(t.skipped), strings.Join(t.skipped, "\n  "))
+		if ci {
+			fmt.Fprintln(out, "That is an error here, because CI=true.")
+			code = 1
+		}
+	}
+	if len(t.failed) > 0 {
+		fmt.Fprintf(out, "\nFailed:\n  %s\n", strings.Join(t.failed, "\n  "))
+		code = 1
+	}
+	if err != nil {
+		fmt.Fprintf(out, "\ngo test: %v\n", err)
+		code = 1
+	}
+	if t.passed == 0 {
+		fmt.Fprintln(out, "\nNo test ran.")
+		code = 1
+	}
+	fmt.Fprintf(out, "\n%d passed, %d failed, %d skipped\n", t.passed, len(t.failed), len(t.skipped))
+	return code
+}

@@ -1,0 +1,83 @@
+package wake
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// ClockStep is how far boot-minus-monotonic may move before it counts as a suspend. Two readings of an awake host
+	// differ by microseconds. A suspend of a fraction of a second can move it by less than this, which is why the
+	// fence does not depend on this test alone.
+	ClockStep = 50 * time.Millisecond
+	// DefaultStall is the gap between two ticks that counts as an absence although the clocks agree: the process was
+	// stopped, the host was frozen, or it slept in a way that does not stop CLOCK_MONOTONIC (suspend to idle on some
+	// machines). It is far above what a busy host does to a process that ticks a few times a second.
+	DefaultStall = 2 * time.Second
+)
+
+// Edge notices that this host, or this process, was away. It is fed with readings of both clocks at each tick and keeps
+// no clock itself. The zero value is ready. Not safe for concurrent use.
+type Edge struct {
+	Stall time.Duration // longest gap between ticks of a host that is awake; 0 = DefaultStall
+
+	ticked bool
+	last   time.Duration // boot at the last tick
+	offset time.Duration // boot minus mono when last found changed: small sleeps add up against it
+}
+
+// Tick takes one reading. It reports whether the host was away since the last one, and for how long at most: the time
+// between the two ticks (0 if it was not away). The first tick only takes the measure.
+func (e *Edge) Tick(boot, mono time.Duration) (resumed bool, gap time.Duration) {
+	offset := boot - mono
+	if !e.ticked {
+		e.ticked, e.last, e.offset = true, boot, offset
+		return false, 0
+	}
+	gap = boot - e.last
+	e.last = boot
+	stall := e.Stall
+	if stall <= 0 {
+		stall = DefaultStall
+	}
+	if step := (offset - e.offset).Abs(); step <= ClockStep && gap <= stall {
+		return false, 0
+	}
+	e.offset = offset
+	return true, gap
+}
+
+const (
+	clockTries = 8
+	// clockSpread is the accepted time between the two readings of CLOCK_BOOTTIME that enclose the one of
+	// CLOCK_MONOTONIC: it bounds the error of boot-minus-monotonic, and is far below ClockStep.
+	clockSpread = 200 * time.Microsecond
+)
+
+// Clocks reads CLOCK_BOOTTIME and CLOCK_MONOTONIC as nearly at the same instant as it can: a process that was preempted
+// between two plain readings would see a suspend that never was.
+func Clocks() (boot, mono time.Duration) {
+	best := time.Duration(-1)
+	for range clockTries {
+		before, between, after := readClock(unix.CLOCK_BOOTTIME), readClock(unix.CLOCK_MONOTONIC), readClock(unix.CLOCK_BOOTTIME)
+		spread := after - before
+		if best < 0 || spread < best {
+			best, boot, mono = spread, before+spread/2, between
+		}
+		if best <= clockSpread {
+			break
+		}
+	}
+	return boot, mono
+}
+
+func readClock(id int32) time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(id, &ts); err != nil {
+		// Both clocks exist on every kernel that this program runs on (2.6.39), and the argument is ours.
+		panic(fmt.Sprintf("read clock %d: %v", id, err))
+	}
+	return time.Duration(ts.Nano())
+}
