@@ -88,7 +88,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	}
 	a.clients = &peerClients{dial: a.peers.DialAPI}
 	a.closers = append(a.closers, a.clients)
-	a.scene = &scene{self: cfg.Node, clock: deps.Clock, machine: a.machine, ballot: b, members: members, learnt: make(map[string]tenureSeen)}
+	a.scene = &scene{self: cfg.Node, clock: deps.Clock, machine: a.machine, ballot: b, members: members, leader: a.raft.Leader, learnt: make(map[string]tenureSeen)}
 	checks := &voteChecks{clock: deps.Clock, mine: func() *cluster.VoteState {
 		return &cluster.VoteState{Warm: b.warm(), Index: a.machine.View().Index}
 	}}

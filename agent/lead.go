@@ -31,6 +31,7 @@ type leader struct {
 	// Of the present term. first: the instant of the leader's first commit in its term; config: when the newest
 	// configuration was seen to be committed. Voter changes are spaced from the later one.
 	first    lease.Boot
+	movedOn  lease.Boot // when the lead was last offered to another voter
 	config   uint64
 	configAt lease.Boot
 	silent   map[string]lease.Boot  // by node: since when gossip does not have it alive
@@ -102,7 +103,28 @@ func (l *leader) turn(ctx context.Context) time.Duration {
 		l.do(ctx, c)
 	}
 	l.voters(ctx, v)
+	l.moveOn(ctx, v)
 	return nextSilence(l.scene.view())
+}
+
+// moveOnEvery is the least time between two attempts to lead elsewhere.
+const moveOnEvery = 10 * time.Second
+
+// moveOn hands the lead to a voter that holds nothing when this node holds something.
+func (l *leader) moveOn(ctx context.Context, v cluster.View) {
+	if v.Now.Sub(max(l.first, l.movedOn)) < moveOnEvery {
+		return
+	}
+	to := cluster.LeadElsewhere(v, cluster.Voters(l.machine.View().Servers))
+	if to == "" {
+		return
+	}
+	l.movedOn = v.Now
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := l.raft.Transfer(ctx, to); err != nil {
+		l.log.Info("the lead stays here for now", "node", to, "err", err)
+	}
 }
 
 // assign proposes the plan, all services at once.

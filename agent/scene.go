@@ -16,6 +16,7 @@ type scene struct {
 	machine *fsm.Machine
 	ballot  *ballot
 	members func() []cluster.Member
+	leader  func() string
 
 	mu     sync.Mutex
 	learnt map[string]tenureSeen // by service: when this host first saw the present epoch
@@ -34,7 +35,7 @@ func (s *scene) view() cluster.View {
 	now := s.clock.Boot()
 	state := s.machine.View().State
 	v := cluster.View{
-		Now: now, Wall: s.clock.Wall(), Self: s.self, State: state,
+		Now: now, Wall: s.clock.Wall(), Self: s.self, Leader: s.leader(), State: state,
 		Timing:   cluster.Derive(state.Timing.Failover),
 		Present:  make(map[string]cluster.Presence),
 		Tenures:  make(map[string]cluster.Sign),

@@ -10,7 +10,7 @@ import (
 )
 
 // tickEvery is how often the clocks are compared: an absence is noticed within one tick of the return.
-const tickEvery = 200 * time.Millisecond
+const tickEvery = 500 * time.Millisecond
 
 // stall is the gap between ticks from which on this process counts as having been away although the clocks agree.
 const stall = 1500 * time.Millisecond

@@ -143,7 +143,7 @@ func (w *waking) run(ctx context.Context) {
 }
 
 // quorumLook is how often the quorum is looked at when nothing else happens.
-const quorumLook = 500 * time.Millisecond
+const quorumLook = time.Second
 
 // due does what the board says is due now and returns when to ask again.
 func (w *waking) due() time.Duration {

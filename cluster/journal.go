@@ -18,11 +18,16 @@ type Journal struct {
 	inner raft.LogStore
 
 	mu       sync.Mutex
-	epochs   map[string]uint64 // by service: the highest epoch that an Assign in the log gives
-	config   uint64            // index of the newest configuration in the log
-	snapshot uint64            // index of the newest configuration that a snapshot has
-	longest  time.Duration     // largest failover setting in the log
+	known    digest
+	snapshot uint64 // index of the newest configuration that a snapshot has
 	stored   chan struct{}
+}
+
+// digest is what a log says, in short.
+type digest struct {
+	epochs  map[string]uint64 // by service: the highest epoch that an Assign in the log gives
+	config  uint64            // index of the newest configuration in the log
+	longest time.Duration     // largest failover setting in the log
 }
 
 var _ raft.LogStore = (*Journal)(nil)
@@ -36,9 +41,10 @@ func NewJournal(inner raft.LogStore) (*Journal, error) {
 	return j, nil
 }
 
-// scan forgets what is known of the log and reads it anew.
+// scan reads the log anew. When it cannot be read, what was known stays: the rules may be too strict, never too lax. The
+// caller holds mu, or is the only one yet.
 func (j *Journal) scan() error {
-	j.epochs, j.config, j.longest = make(map[string]uint64), 0, 0
+	d := digest{epochs: make(map[string]uint64)}
 	first, err := j.inner.FirstIndex()
 	if err != nil {
 		return fmt.Errorf("reading the log's first index: %w", err)
@@ -52,16 +58,17 @@ func (j *Journal) scan() error {
 		if err := j.inner.GetLog(i, &l); err != nil {
 			return fmt.Errorf("reading log entry %d: %w", i, err)
 		}
-		j.see(&l)
+		d.see(&l)
 	}
+	j.known = d
 	return nil
 }
 
 // see takes one entry in.
-func (j *Journal) see(l *raft.Log) {
+func (d *digest) see(l *raft.Log) {
 	switch l.Type {
 	case raft.LogConfiguration:
-		j.config = max(j.config, l.Index)
+		d.config = max(d.config, l.Index)
 	case raft.LogCommand:
 		c, err := fsm.Decode(l.Data)
 		if err != nil {
@@ -69,11 +76,11 @@ func (j *Journal) see(l *raft.Log) {
 		}
 		switch c := c.(type) {
 		case fsm.Assign:
-			j.epochs[c.Service] = max(j.epochs[c.Service], c.Planned+1)
+			d.epochs[c.Service] = max(d.epochs[c.Service], c.Planned+1)
 		case fsm.SetFailover:
-			j.longest = max(j.longest, c.Failover)
+			d.longest = max(d.longest, c.Failover)
 		case fsm.Found:
-			j.longest = max(j.longest, c.Failover)
+			d.longest = max(d.longest, c.Failover)
 		}
 	}
 }
@@ -82,7 +89,7 @@ func (j *Journal) see(l *raft.Log) {
 func (j *Journal) NewestConfig() uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return max(j.config, j.snapshot)
+	return max(j.known.config, j.snapshot)
 }
 
 // NoteSnapshot tells the index of a snapshot's configuration.
@@ -97,14 +104,14 @@ func (j *Journal) NoteSnapshot(configIndex uint64) {
 func (j *Journal) Epoch(service string) uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.epochs[service]
+	return j.known.epochs[service]
 }
 
 // LargestFailover is the largest failover setting in the log: what may have been granted before a restart (rule 1).
 func (j *Journal) LargestFailover() time.Duration {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.longest
+	return j.known.longest
 }
 
 // Term is the term of an entry, false when the log does not have it.
@@ -148,7 +155,7 @@ func (j *Journal) StoreLog(l *raft.Log) error { return j.StoreLogs([]*raft.Log{l
 func (j *Journal) StoreLogs(logs []*raft.Log) error {
 	j.mu.Lock()
 	for _, l := range logs {
-		j.see(l)
+		j.known.see(l)
 	}
 	j.mu.Unlock()
 	if err := j.inner.StoreLogs(logs); err != nil {

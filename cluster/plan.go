@@ -130,16 +130,35 @@ func (v View) candidate(sv fsm.Service, not string, load map[string]int) string 
 	})
 }
 
-// frontRank orders fronts: always-on hosts first, then sleepers; a node that keeps losing this service last.
+// frontRank orders fronts: always-on hosts first, then sleepers; the leader last of its kind, so that one crash does not
+// take both; a node that keeps losing this service last of all.
 func (v View) frontRank(sv fsm.Service, name string) int {
 	rank := 0
-	if v.State.Nodes[name].Policy != fsm.AlwaysOn {
+	if name == v.Leader {
 		rank++
 	}
-	if v.damped(sv.Name, name) {
+	if v.State.Nodes[name].Policy != fsm.AlwaysOn {
 		rank += 2
 	}
+	if v.damped(sv.Name, name) {
+		rank += 4
+	}
 	return rank
+}
+
+// LeadElsewhere gives the voter that should lead instead of this node, or "": a leader that owns a service hands the lead to
+// an always-on voter that owns none. The crash of a host that both leads and holds costs an election on top.
+func LeadElsewhere(v View, voters []string) string {
+	load := v.load()
+	if load[v.Self] == 0 {
+		return ""
+	}
+	for _, name := range voters {
+		if name != v.Self && load[name] == 0 && v.eligible(name) && v.State.Nodes[name].Policy == fsm.AlwaysOn {
+			return name
+		}
+	}
+	return ""
 }
 
 // dampWindow is how far back failures are counted; each doubles the time for which the node is passed over.

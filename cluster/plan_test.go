@@ -21,6 +21,7 @@ type world struct {
 	reason  fsm.Reason
 	epoch   uint64
 	quiet   time.Duration // since the owner's last sign of life
+	leader  string
 	young   bool          // the voter's table is too young to say anything
 	history []fsm.Change
 }
@@ -30,7 +31,7 @@ var wall = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 func (w world) view() View {
 	now := lease.Boot(time.Hour)
 	v := View{
-		Now: now, Wall: wall, Self: "a", Timing: Derive(time.Second), TableAge: time.Minute,
+		Now: now, Wall: wall, Self: "a", Leader: w.leader, Timing: Derive(time.Second), TableAge: time.Minute,
 		Present: map[string]Presence{}, Tenures: map[string]Sign{},
 		State: &fsm.State{
 			Cluster:    fsm.Cluster{ID: "x"},
@@ -106,6 +107,8 @@ func TestPlan(t *testing.T) {
 		{"no ready target: a front", world{nodes: "a:awake b:awake c:asleep", targets: []string{"c"}}, "a", fsm.FirstOwner},
 		{"nobody awake: nobody", world{nodes: "a:asleep b:off", targets: []string{"a"}}, "", ""},
 		{"a front prefers always-on hosts", world{nodes: "a:awake!sleeper b:awake c:asleep", targets: []string{"c"}}, "b", fsm.FirstOwner},
+		{"a front is rather not the leader", world{nodes: "a:awake b:awake c:asleep", targets: []string{"c"}, leader: "a"}, "b", fsm.FirstOwner},
+		{"but rather the leader than a sleeper", world{nodes: "a:awake b:awake!sleeper c:asleep", targets: []string{"c"}, leader: "a"}, "a", fsm.FirstOwner},
 		{"a healthy owner keeps it", world{nodes: "a:awake b:awake", targets: []string{"b"}, owner: "b", epoch: 3, quiet: second / 10}, "", ""},
 		{"a target is sticky against a better one", world{nodes: "a:awake b:awake c:awake", targets: []string{"c", "b"}, owner: "b", epoch: 3}, "", ""},
 		{"a front gives way to a ready target", world{nodes: "a:awake b:awake", targets: []string{"b"}, owner: "a", epoch: 3}, "b", fsm.TargetReady},
@@ -181,4 +184,19 @@ func TestPlanSettles(t *testing.T) {
 			t.Fatalf("the plan does not settle: %v", again)
 		}
 	})
+}
+
+func TestLeadElsewhere(t *testing.T) {
+	tests := []struct{ name, nodes, owner, want string }{
+		{"the leader holds nothing", "a:awake b:awake c:awake", "b", ""},
+		{"it holds something: to one that does not", "a:awake b:awake c:awake", "a", "b"},
+		{"not to a sleeper", "a:awake b:awake!sleeper c:awake", "a", "c"},
+		{"not to one that is not in touch", "a:awake b:awake!dead c:asleep", "a", ""},
+	}
+	for _, tt := range tests {
+		v := world{nodes: tt.nodes, owner: tt.owner, epoch: 1}.view()
+		if got := LeadElsewhere(v, []string{"a", "b", "c"}); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
 }

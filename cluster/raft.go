@@ -36,8 +36,8 @@ type Raft struct {
 	running sync.WaitGroup
 	once    sync.Once
 
-	mu   sync.Mutex
-	hint Mark // the newest entry that is known to be committed and not yet foreseen
+	mu    sync.Mutex
+	hints []Mark // entries that are said to be committed and that the log does not have yet
 }
 
 // ErrNotLeader is what a proposal ends with on a node that does not lead.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,7 +20,8 @@ import (
 // Names in the data directory.
 const (
 	dbFile    = "raft.db"
-	snapCount = 2 // snapshots that are kept
+	snapDir   = "snapshots" // made by hashicorp/raft
+	snapCount = 2           // snapshots that are kept
 )
 
 // Stores are where Raft keeps what must survive.
@@ -34,9 +36,9 @@ type Stores struct {
 func OpenStores(dir string) (s Stores, err error) {
 	path := filepath.Join(dir, dbFile)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return Stores{}, fmt.Errorf("making the data directory: %w", diskHint(err))
+		return Stores{}, fmt.Errorf("making the data directory %s: %w", dir, diskHint(err))
 	}
-	bolt, err := openBolt(path)
+	bolt, err := openBolt(dir, path)
 	if err != nil {
 		return Stores{}, err
 	}
@@ -47,9 +49,12 @@ func OpenStores(dir string) (s Stores, err error) {
 	return Stores{Log: bolt, Stable: bolt, Snapshots: snaps, Close: bolt.Close}, nil
 }
 
-// openBolt opens the database and reads all of it once, with faults turned into errors: a truncated file is mapped beyond
-// its end, and the first touch there would end the process.
-func openBolt(path string) (store *raftboltdb.BoltStore, err error) {
+// openBolt opens the database. All of it was read before, since bbolt panics on a damaged page, also in goroutines of its own
+// where nobody could turn that into an error.
+func openBolt(dir, path string) (store *raftboltdb.BoltStore, err error) {
+	if err := inspect(dir, path); err != nil {
+		return nil, err
+	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
@@ -58,15 +63,10 @@ func openBolt(path string) (store *raftboltdb.BoltStore, err error) {
 	}()
 	store, err = raftboltdb.New(raftboltdb.Options{
 		Path:        path,
-		BoltOptions: &bbolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType},
+		BoltOptions: &bbolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType},
 	})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("%s is in use by another process: is an agent running already?", path)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOSPC):
-		return nil, fmt.Errorf("opening %s: %w", path, diskHint(err))
-	case err != nil:
-		return nil, damaged(path, err)
+	if err != nil {
+		return nil, openError(path, err)
 	}
 	if err := readAll(store); err != nil {
 		return nil, errors.Join(damaged(path, err), store.Close())
@@ -74,7 +74,77 @@ func openBolt(path string) (store *raftboltdb.BoltStore, err error) {
 	return store, nil
 }
 
-// readAll touches every entry.
+// lockWait is how long another process's lock is waited for: one that is just ending.
+const lockWait = time.Second
+
+// openError is the sentence for a database that bbolt does not open.
+func openError(path string, err error) error {
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return fmt.Errorf("%s is in use by another process: is an agent running already?", path)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("opening %s: %w", path, diskHint(err))
+	}
+	return damaged(path, err)
+}
+
+// inspect reads every page of the database that is in use, read-only and in this goroutine, with faults turned into errors.
+func inspect(dir, path string) (err error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+		// bbolt would make a new one. That is right at the first start only; the snapshots' directory is made after it.
+		if _, err := os.Stat(filepath.Join(dir, snapDir)); err == nil {
+			return damaged(path, errors.New("it is missing or empty, though this node has been here before"))
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking at %s: %w", path, diskHint(err))
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = damaged(path, fmt.Errorf("%v", p))
+		}
+	}()
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: lockWait})
+	if err != nil {
+		return openError(path, err)
+	}
+	tx, err := db.Begin(false)
+	if err == nil {
+		err = readPages(tx, info.Size())
+		err = errors.Join(err, tx.Rollback())
+	}
+	if err = errors.Join(err, db.Close()); err != nil {
+		return damaged(path, err)
+	}
+	return nil
+}
+
+// readPages walks all buckets; bbolt looks at each page's header on the way.
+func readPages(tx *bbolt.Tx, size int64) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	if tx.Size() > size {
+		return fmt.Errorf("it is cut off at %d of %d bytes", size, tx.Size())
+	}
+	return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
+		var last []byte
+		return b.ForEach(func(k, _ []byte) error {
+			if last != nil && bytes.Compare(last, k) >= 0 {
+				return errors.New("its keys are out of order")
+			}
+			last = bytes.Clone(k)
+			return nil
+		})
+	})
+}
+
+// readAll reads every entry, and the numbers that Raft would end the process for.
 func readAll(s *raftboltdb.BoltStore) error {
 	first, err := s.FirstIndex()
 	if err != nil {
@@ -93,6 +163,11 @@ func readAll(s *raftboltdb.BoltStore) error {
 			return fmt.Errorf("entry %d says that it is number %d", i, l.Index)
 		}
 	}
+	for _, key := range []string{"CurrentTerm", "LastVoteTerm"} { // as hashicorp/raft names them
+		if v, err := s.Get([]byte(key)); err == nil && len(v) != 8 {
+			return fmt.Errorf("%s has %d bytes", key, len(v))
+		}
+	}
 	return nil
 }
 
@@ -105,7 +180,7 @@ func damaged(path string, err error) error {
 // diskHint adds what to do about a disk.
 func diskHint(err error) error {
 	switch {
-	case errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%w: free some space, the agent goes on by itself when it is started again", err)
 	case errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("%w: mount it read-write, or set data_dir to a directory that can be written", err)

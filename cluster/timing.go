@@ -11,9 +11,12 @@ import (
 // Timing is every duration that the one setting, failover, decides. docs/design.md has the same table.
 //
 // The budget of a crash: a holder's last renewal is on average Renew/2 old when it dies, so its lease runs out
-// TTL - Renew/2 later; an election that is needed as well runs meanwhile (at most 2 x RaftHeartbeat for the last
-// follower to notice, plus a round of votes); then one commit and one question to the voters. With TTL = 2/3 that
-// leaves a third of failover for scheduling, disks and the network.
+// TTL - Renew/2 later; then one commit and one question to the voters. With TTL = 2/3 that leaves a third of failover
+// for scheduling, disks and the network.
+//
+// Raft's timeouts are slower than that on purpose: hashicorp/raft sends a heartbeat every tenth of the timeout to each
+// follower, which is most of what an idle agent costs, and a leader's death disturbs no holder. Only the crash of a host
+// that both leads and holds waits for an election (1 to 2 RaftHeartbeat); the plan keeps the two apart where it can.
 type Timing struct {
 	Failover time.Duration
 
@@ -36,7 +39,6 @@ type Timing struct {
 // Derive gives the timing for a failover setting.
 func Derive(failover time.Duration) Timing {
 	ttl := failover * 2 / 3
-	beat := failover * 3 / 10
 	probe := max(failover, 200*time.Millisecond)
 	return Timing{
 		Failover:        failover,
@@ -44,11 +46,11 @@ func Derive(failover time.Duration) Timing {
 		Margin:          lease.Margin(ttl),
 		Renew:           ttl / 5,
 		Probe:           max(failover/40, 5*time.Millisecond),
-		RaftHeartbeat:   beat,
-		RaftElection:    beat,
-		RaftLeaderLease: beat / 2,
-		RaftCommit:      failover / 5,
-		GossipInterval:  min(max(failover/5, 50*time.Millisecond), 200*time.Millisecond),
+		RaftHeartbeat:   failover,
+		RaftElection:    failover,
+		RaftLeaderLease: failover / 2,
+		RaftCommit:      failover / 2,
+		GossipInterval:  min(max(failover/2, 100*time.Millisecond), 500*time.Millisecond),
 		ProbeInterval:   probe,
 		ProbeTimeout:    probe / 2,
 		SuspicionMult:   2,

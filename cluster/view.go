@@ -13,6 +13,7 @@ type View struct {
 	Now    lease.Boot
 	Wall   time.Time // only for stamps and for the damping of flaps
 	Self   string
+	Leader string // of Raft, "" = none known
 	State  *fsm.State
 	Timing Timing
 

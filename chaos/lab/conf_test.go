@@ -14,9 +14,11 @@ import (
 // The configuration that a lab writes is one that the agent takes without a note.
 func TestConfiguration(t *testing.T) {
 	services := []config.Service{
-		{Name: "one", Addresses: []netip.Addr{lab.ServiceAddr(), netip.MustParseAddr("fd77::200")}, Hold: config.HoldDrop,
+		{
+			Name: "one", Addresses: []netip.Addr{lab.ServiceAddr(), netip.MustParseAddr("fd77::200")}, Hold: config.HoldDrop,
 			Ports: []config.Port{{Protocol: "tcp", Number: 22}, {Protocol: "udp", Number: 53}}, Targets: []string{"h2", "h3"},
-			MAC: config.DeriveMAC("lab", "other")},
+			MAC: config.DeriveMAC("lab", "other"),
+		},
 		{Name: "two", Addresses: []netip.Addr{netip.MustParseAddr("10.77.0.201")}, Ports: []config.Port{{Protocol: "tcp", Number: 80}}, Targets: []string{"h3"}},
 	}
 	l := up(t, lab.Options{Hosts: 3, Sleepers: []int{2, 3}, NoAgent: true, Services: services, Failover: 700 * time.Millisecond})

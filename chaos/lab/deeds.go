@@ -118,8 +118,10 @@ func (s *supervisor) inSwitch(ctx context.Context, q request, files []*os.File) 
 	if err != nil {
 		return response{}, nil, err
 	}
-	attr := &syscall.ProcAttr{Dir: s.bench.options.Dir, Env: append(append([]string(nil), s.bench.env...), q.Env...),
-		Sys: &syscall.SysProcAttr{Setsid: true}}
+	attr := &syscall.ProcAttr{
+		Dir: s.bench.options.Dir, Env: append(append([]string(nil), s.bench.env...), q.Env...),
+		Sys: &syscall.SysProcAttr{Setsid: true},
+	}
 	for _, f := range files {
 		attr.Files = append(attr.Files, f.Fd())
 	}

@@ -71,9 +71,9 @@ func end(ctx context.Context, pid int, verb, dir string, sig unix.Signal) error 
 		return fmt.Errorf("watch process %d of the lab in %s: %w", pid, dir, err)
 	}
 	defer unix.Close(fd)
-	// The number may have been given to another program since.
+	// The number may have been given to another program since. One that is ending has no command line any more.
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil || !strings.Contains(string(line), "\x00"+verb+"\x00--dir\x00"+dir) {
+	if err != nil || len(line) > 0 && !strings.Contains(string(line), "\x00"+verb+"\x00--dir\x00"+dir) {
 		return nil
 	}
 	if sig != 0 {

@@ -62,9 +62,11 @@ func (s *sender) build(parts ...gopacket.SerializableLayer) []byte {
 // arp asks for the host's address.
 func (s *sender) arp(to *lab.Host) []byte {
 	return s.build(&layers.Ethernet{SrcMAC: s.from.MAC(), DstMAC: broadcast, EthernetType: layers.EthernetTypeARP},
-		&layers.ARP{AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4,
+		&layers.ARP{
+			AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4,
 			Operation: layers.ARPRequest, SourceHwAddress: s.from.MAC(), SourceProtAddress: s.from.Addr().AsSlice(),
-			DstHwAddress: make([]byte, 6), DstProtAddress: to.Addr().AsSlice()})
+			DstHwAddress: make([]byte, 6), DstProtAddress: to.Addr().AsSlice(),
+		})
 }
 
 // ping is an ICMP echo request for the host.

@@ -75,9 +75,11 @@ func stopSupervisor(lifeW *os.File, gone <-chan error) error {
 // the user is root over all the others. Root in a container without CAP_SYS_ADMIN is a plain user here.
 func startSupervisor(o Options, ready *os.File) (*exec.Cmd, *os.File, error) {
 	const spaces = syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
-	plain := &syscall.SysProcAttr{Cloneflags: spaces | syscall.CLONE_NEWUSER, Setsid: true,
+	plain := &syscall.SysProcAttr{
+		Cloneflags: spaces | syscall.CLONE_NEWUSER, Setsid: true,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}}
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
 	if os.Geteuid() != 0 {
 		return launchSupervisor(o, ready, plain)
 	}

@@ -21,8 +21,10 @@ func (n *node) launch(argv, env []string, files []*os.File) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	attr := &syscall.ProcAttr{Dir: n.dir(), Env: append(append([]string(nil), n.bench.env...), env...),
-		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}}
+	attr := &syscall.ProcAttr{
+		Dir: n.dir(), Env: append(append([]string(nil), n.bench.env...), env...),
+		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
+	}
 	for _, f := range files {
 		attr.Files = append(attr.Files, f.Fd())
 	}
@@ -93,8 +95,10 @@ func (b *bench) program() string { return filepath.Join(b.options.Dir, "bin", "n
 
 // status describes the node.
 func (n *node) status() HostStatus {
-	h := HostStatus{Name: n.name, Power: n.power, MAC: n.mac.String(), Addr: n.addr, Addr6: n.addr6, Sleeper: n.sleeper,
-		Agent: "none", Sleeps: n.sleeps, Since: n.since, WokenBy: n.wokenBy}
+	h := HostStatus{
+		Name: n.name, Power: n.power, MAC: n.mac.String(), Addr: n.addr, Addr6: n.addr6, Sleeper: n.sleeper,
+		Agent: "none", Sleeps: n.sleeps, Since: n.since, WokenBy: n.wokenBy,
+	}
 	if n.agent != nil {
 		h.Agent = "running"
 		if !n.agent.running() {

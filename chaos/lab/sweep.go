@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // sweep removes a lab's directory and control groups after its processes have ended. Doing it twice does no harm. With
@@ -18,7 +21,9 @@ func sweep(dir string, keep bool) error {
 	}
 	var errs []error
 	if p, err := readPids(dir); err == nil {
-		errs = append(errs, removeCgroup(p.Cgroup))
+		if err := removeCgroup(p.Cgroup); err != nil {
+			return err // and keep the note of it
+		}
 	}
 	if keep {
 		for _, name := range []string{socketName, pidsName, markName} {
@@ -131,12 +136,22 @@ func removeCgroup(group string) error {
 		return fmt.Errorf("remove the lab's control group: %w", err)
 	}
 	for _, h := range hosts {
-		if err := os.Remove(filepath.Dir(h)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove a host's control group: %w", err)
+		if err := removeGroup(filepath.Dir(h)); err != nil {
+			return err
 		}
 	}
-	if err := os.Remove(group); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove the lab's control group: %w", err)
+	return removeGroup(group)
+}
+
+// removeGroup removes one group. The kernel takes a process out of its group only some time after its end.
+func removeGroup(group string) error {
+	for end := time.Now().Add(2 * time.Second); ; time.Sleep(time.Millisecond) {
+		err := unix.Rmdir(group)
+		switch {
+		case err == nil || errors.Is(err, fs.ErrNotExist):
+			return nil
+		case !errors.Is(err, unix.EBUSY) || time.Now().After(end):
+			return fmt.Errorf("remove the control group %s: %w", group, err)
+		}
 	}
-	return nil
 }

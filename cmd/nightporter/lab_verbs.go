@@ -143,8 +143,10 @@ func showLab(cmd *cobra.Command, st lab.Status) error {
 			if h.Sleeper {
 				may = "sleeps"
 			}
-			rows = append(rows, []string{h.Name, string(h.Power), time.Since(h.Since).Round(time.Second).String(), may, h.Addr.String(),
-				h.MAC, h.Agent, fmt.Sprint(h.Processes), h.WokenBy})
+			rows = append(rows, []string{
+				h.Name, string(h.Power), time.Since(h.Since).Round(time.Second).String(), may, h.Addr.String(),
+				h.MAC, h.Agent, fmt.Sprint(h.Processes), h.WokenBy,
+			})
 		}
 		p.table([]string{"HOST", "POWER", "SINCE", "POLICY", "ADDRESS", "MAC", "AGENT", "PROCESSES", "WOKEN BY"}, rows)
 		for _, c := range st.Cuts {
