@@ -53,7 +53,8 @@ func (b *backend) History(_ context.Context, service string) (api.History, error
 		})
 	}
 	for _, w := range state.Wakes {
-		if w.Service != service {
+		// A wake for the quorum or for an operator names no service; it concerns those that run on the node.
+		if w.Service != service && (w.Service != "" || !slices.Contains(state.Services[service].Targets, w.Node)) {
 			continue
 		}
 		h.Wakes = append(h.Wakes, api.WakeRecord{

@@ -35,6 +35,8 @@ type leader struct {
 	config   uint64
 	configAt lease.Boot
 	silent   map[string]lease.Boot  // by node: since when gossip does not have it alive
+	known    map[string]bool        // the nodes that had a record at the last look
+	left     map[string]uint64      // by node: the incarnation that left while it was still in touch
 	trouble  atomic.Pointer[string] // why a node is not admitted
 }
 
@@ -65,7 +67,7 @@ func (l *leader) lead(ctx context.Context) {
 	}
 	l.first = l.scene.clock.Boot()
 	l.configAt, l.config = l.first, 0
-	l.silent = make(map[string]lease.Boot)
+	l.silent, l.left, l.known = make(map[string]lease.Boot), make(map[string]uint64), nil
 	l.log.Info("this node leads the cluster now")
 	changed, cancel := l.machine.Watch()
 	defer cancel()
@@ -162,8 +164,10 @@ func (l *leader) do(ctx context.Context, c fsm.Command) {
 func (l *leader) records(v cluster.View) []fsm.Command {
 	var out []fsm.Command
 	l.trouble.Store(nil)
-	for _, m := range l.members() {
-		if m.Status != cluster.Alive {
+	members := l.members()
+	l.noteLeft(v, members)
+	for _, m := range members {
+		if m.Status != cluster.Alive || m.Meta.Unfit == cluster.Stopping || l.left[m.Name] == m.Meta.Incarnation {
 			continue
 		}
 		rec, known := v.State.Nodes[m.Name]
@@ -189,6 +193,20 @@ func (l *leader) records(v cluster.View) []fsm.Command {
 		}
 	}
 	return out
+}
+
+// noteLeft notices records that are gone while their nodes are still in touch: these have left and are only on their way
+// out. They are not admitted again before their agent was started anew.
+func (l *leader) noteLeft(v cluster.View, members []cluster.Member) {
+	for _, m := range members {
+		if _, has := v.State.Nodes[m.Name]; !has && l.known[m.Name] && m.Status == cluster.Alive {
+			l.left[m.Name] = m.Meta.Incarnation
+		}
+	}
+	l.known = make(map[string]bool)
+	for name := range v.State.Nodes {
+		l.known[name] = true
+	}
 }
 
 // gone notices a node that went silent without sleeping, or that was called in vain.
@@ -253,17 +271,21 @@ func (l *leader) voters(ctx context.Context, v cluster.View) {
 	if !ok {
 		return
 	}
-	if err := l.change(ctx, step, committed.ConfigIndex); err != nil {
+	mark, err := l.change(ctx, step, committed.ConfigIndex)
+	if err != nil {
 		l.log.Warn("the set of voters was not changed; it is tried again", "node", step.Node, "step", step.Verb, "err", err)
 		return
 	}
+	// The voters refuse whoever renews in the former configuration, from the moment at which they store the new one: the
+	// holders must hear of it within their lease.
+	l.post.all(cluster.Message{Committed: &mark})
 	l.log.Info("the set of voters was changed", "node", step.Node, "step", step.Verb)
 }
 
 // caughtUp is how many entries a voter-to-be may be behind.
 const caughtUp = 16
 
-func (l *leader) change(ctx context.Context, s cluster.Step, prev uint64) error {
+func (l *leader) change(ctx context.Context, s cluster.Step, prev uint64) (cluster.Mark, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	switch s.Verb {

@@ -24,10 +24,10 @@ type raftNode interface {
 	Barrier(ctx context.Context) error
 	HasState() (bool, error)
 	Bootstrap(servers []raft.Server) error
-	AddVoter(ctx context.Context, node string, prevIndex uint64) error
-	AddNonvoter(ctx context.Context, node string, prevIndex uint64) error
-	Demote(ctx context.Context, node string, prevIndex uint64) error
-	Remove(ctx context.Context, node string, prevIndex uint64) error
+	AddVoter(ctx context.Context, node string, prevIndex uint64) (cluster.Mark, error)
+	AddNonvoter(ctx context.Context, node string, prevIndex uint64) (cluster.Mark, error)
+	Demote(ctx context.Context, node string, prevIndex uint64) (cluster.Mark, error)
+	Remove(ctx context.Context, node string, prevIndex uint64) (cluster.Mark, error)
 	Transfer(ctx context.Context, to string) error
 	Retime(cluster.Timing) error
 	Shutdown() error

@@ -110,6 +110,10 @@ const (
 // settle is how long a closed identity stays prepared: an owner that gets it back at once finds everything in place.
 const settle = 2 * time.Second
 
+// foreignEvery is how often a host that found a stranger with the address looks whether he is gone; it is also the pause
+// between two attempts to close a fence that did not close.
+const foreignEvery = time.Second
+
 // checkEvery is how often an identity is compared with what it should be when no notification came.
 const checkEvery = 30 * time.Second
 
@@ -162,8 +166,11 @@ func (t *tenant) step(ctx context.Context) {
 			return
 		}
 		t.giveUp(now)
+		if t.seized != nil {
+			return // tried again, and at the latest when the kernel has closed it
+		}
 	}
-	if t.wish.Mine && t.epoch == 0 && t.seized == nil {
+	if t.wish.Mine && t.epoch == 0 {
 		t.begin(ctx, now)
 	}
 	if t.epoch != 0 {
@@ -203,6 +210,7 @@ func (t *tenant) keep(ctx context.Context, now lease.Boot) {
 	}
 	t.setGuard(!t.wish.Serving)
 	if len(t.foreign) > 0 && t.onForeign == conflictStop && !t.probing && now >= t.nextCheck {
+		t.nextCheck = now.Add(foreignEvery)
 		t.startProbe(ctx) // look again whether the foreign host is gone
 	}
 	if now >= t.nextAsk {
@@ -234,7 +242,7 @@ func (t *tenant) due() time.Duration {
 	earliest(t.nextTell, t.release != nil && !t.acked)
 	earliest(t.closedAt.Add(settle), t.hold != nil && !mine && !t.wish.Park)
 	if t.seized != nil {
-		earliest(t.deadline, true)
+		return min(max(t.deadline.Sub(now), 0), foreignEvery/10)
 	}
 	return max(next.Sub(now), 0)
 }

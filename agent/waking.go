@@ -256,7 +256,8 @@ func (w *waking) quorum(since lease.Boot) lease.Boot {
 		return since
 	}
 	for _, name := range cluster.Voters(w.machine.View().Servers) {
-		if name == w.self || v.Present[name].Alive || w.calling(name) {
+		// Gossip misses a sleeper only after a while; what counts is whether the voter is awake and in touch.
+		if name == w.self || (v.Present[name].Alive && v.State.Nodes[name].Power == fsm.Awake) || w.calling(name) {
 			continue
 		}
 		w.begin(wake.Wake{ID: newID(), Node: name, Sleeps: v.State.Nodes[name].Sleeps, Cause: string(fsm.QuorumLost)})
@@ -278,20 +279,46 @@ func (w *waking) record(c fsm.Command) {
 	}
 }
 
-// ledger brings the entries into the log, one after the other.
+// ledgerRetry is the pause between two attempts to record wakes that nobody could commit.
+const ledgerRetry = 250 * time.Millisecond
+
+// ledger brings the entries into the log, one after the other. The beginnings and ends of wakes are kept until there is
+// a leader: a wake for the quorum always begins without one. Changes of power are not: settle asks for them again.
 func (w *waking) ledger(ctx context.Context) {
+	var late []fsm.Command
 	for {
+		var retry <-chan time.Time
+		if len(late) > 0 {
+			retry = time.After(ledgerRetry)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case c := <-w.entries:
-			once, cancel := context.WithTimeout(ctx, 2*time.Second)
-			if _, err := w.proposer.propose(once, c); err != nil {
-				w.log.Debug("wake not recorded", "err", err)
+			_, change := c.(fsm.SetPower)
+			switch {
+			case change:
+				w.enter(ctx, c)
+			case len(late) > 0 || !w.enter(ctx, c):
+				late = append(late[max(0, len(late)+1-cap(w.entries)):], c)
 			}
-			cancel()
+		case <-retry:
+			for len(late) > 0 && w.enter(ctx, late[0]) {
+				late = late[1:]
+			}
 		}
 	}
+}
+
+// enter proposes one entry and says whether it was decided.
+func (w *waking) enter(ctx context.Context, c fsm.Command) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, err := w.proposer.propose(ctx, c)
+	if err != nil {
+		w.log.Debug("wake not recorded yet", "err", err)
+	}
+	return err == nil
 }
 
 // problems are the hosts that could not be woken.

@@ -68,13 +68,8 @@ func (a *alive) NotifyAlive(n *memberlist.Node) error {
 		return nil
 	}
 	err := (*Gossip)(a).acceptable(n)
-	if err != nil {
-		a.mu.Lock()
-		again := a.refused.again(err.Error())
-		a.mu.Unlock()
-		if !again {
-			a.log.Warn("a host is kept out of the cluster", "err", err)
-		}
+	if err != nil && !(*Gossip)(a).again(err.Error()) {
+		a.log.Warn("a host is kept out of the cluster", "err", err)
 	}
 	return err
 }
@@ -96,5 +91,8 @@ func (c *conflict) NotifyConflict(existing, other *memberlist.Node) {
 	if err1 == nil && err2 == nil && was.Pin == is.Pin {
 		return // the same host under a new address: memberlist takes it over after a while
 	}
-	c.conf.OnConflict(fmt.Sprintf("two hosts call themselves %s: %s and %s; give one of them another name (node: in the configuration, or --node)", existing.Name, existing.Address(), other.Address()))
+	sentence := fmt.Sprintf("two hosts call themselves %s: %s and %s; give one of them another name (--node, or its hostname)", existing.Name, existing.Address(), other.Address())
+	if !(*Gossip)(c).again(sentence) {
+		c.conf.OnConflict(sentence)
+	}
 }

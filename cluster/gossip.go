@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -59,6 +60,9 @@ type Gossip struct {
 	refused often
 }
 
+// gossipEvery is how often the same trouble may be reported: a host with another secret sends several packets a second.
+const gossipEvery = 30 * time.Second
+
 // StartGossip begins to listen. It joins nobody yet.
 func StartGossip(c GossipConfig) (*Gossip, error) {
 	if len(c.Key) != 32 {
@@ -68,7 +72,7 @@ func StartGossip(c GossipConfig) (*Gossip, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gossip{conf: c, log: c.Log, members: make(map[string]Member), meta: meta, refused: often{every: 10 * time.Second}}
+	g := &Gossip{conf: c, log: c.Log, members: make(map[string]Member), meta: meta, refused: often{every: gossipEvery}}
 	list, err := memberlist.Create(g.config())
 	if err != nil {
 		return nil, fmt.Errorf("opening gossip on %s (UDP and TCP; is another agent running, or gossip_port taken?): %w", c.Bind, err)
@@ -133,8 +137,8 @@ func (g *Gossip) Send(node string, m Message) error {
 	return nil
 }
 
-// metaWait is how long SetMeta waits for its rumour to be under way.
-const metaWait = 20 * time.Millisecond
+// metaWait is how long SetMeta waits for its rumour to be under way: memberlist wants to, its callers do not.
+const metaWait = time.Nanosecond
 
 // SetMeta changes what this node says of itself.
 func (g *Gossip) SetMeta(m Meta) error {
@@ -156,10 +160,14 @@ func (g *Gossip) SetMeta(m Meta) error {
 // Join meets other agents. It returns how many addresses answered; the error says why the others did not.
 func (g *Gossip) Join(addrs []string) (int, error) {
 	n, err := g.list.Join(addrs)
-	if err != nil {
-		return n, fmt.Errorf("joining %s: %w", strings.Join(addrs, ", "), err)
+	if err == nil {
+		return n, nil
 	}
-	return n, nil
+	err = fmt.Errorf("joining %s: %w", strings.Join(addrs, ", "), err)
+	if strings.Contains(err.Error(), "decrypt") {
+		err = fmt.Errorf("%w: do the hosts there have the same secret file and cluster name?", err)
+	}
+	return n, err
 }
 
 // Leave tells the others that this agent stops.
@@ -199,17 +207,50 @@ func (g *Gossip) acceptable(n *memberlist.Node) error {
 	return nil
 }
 
-// noise keeps memberlist's lines readable: a wrong secret becomes one sentence, probes that only look for sleeping hosts
-// are details.
-func (g *Gossip) noise(level slog.Level, msg string) bool {
-	if strings.Contains(msg, "ecrypt") {
-		g.mu.Lock()
-		again := g.refused.again("decrypt")
-		g.mu.Unlock()
-		if !again {
-			g.log.Warn("a message could not be decrypted: does that host have the same secret file and cluster name?", "detail", msg)
+// noise keeps memberlist's lines readable: a wrong secret becomes one sentence with the address, not one for each packet;
+// what acceptable said is not said again; the rest is a detail below warnings.
+func (g *Gossip) noise(level slog.Level, msg string, _ []any) bool {
+	switch {
+	case strings.Contains(msg, "ecrypt"):
+		from := sender(msg)
+		if !g.again("decrypt " + from) {
+			g.log.Warn(fmt.Sprintf("a message from %s could not be decrypted: does that host have the same secret file and cluster name?", from), "detail", msg)
 		}
 		return true
+	case strings.Contains(msg, "ignoring alive message"), strings.Contains(msg, "Conflicting address for"):
+		return true
+	case level >= slog.LevelWarn:
+		return g.again(alike(msg))
 	}
-	return level < slog.LevelWarn && !g.log.Enabled(context.Background(), slog.LevelDebug)
+	return !g.log.Enabled(context.Background(), slog.LevelDebug)
+}
+
+// alike takes the digits out of a line: lines that differ in ports and counts only are the same.
+func alike(msg string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, msg)
+}
+
+// again says whether something was reported lately.
+func (g *Gossip) again(key string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.refused.again(key)
+}
+
+// sender is the address in a line of memberlist, without the port.
+func sender(msg string) string {
+	_, from, ok := strings.Cut(msg, "from=")
+	if !ok {
+		return "an unknown address"
+	}
+	from, _, _ = strings.Cut(from, " ")
+	if host, _, err := net.SplitHostPort(from); err == nil {
+		return host
+	}
+	return from
 }

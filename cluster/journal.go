@@ -25,12 +25,13 @@ type Journal struct {
 
 // digest is what a log says, in short.
 type digest struct {
+	last    uint64            // index of the last entry
 	epochs  map[string]uint64 // by service: the highest epoch that an Assign in the log gives
 	config  uint64            // index of the newest configuration in the log
 	longest time.Duration     // largest failover setting in the log
 }
 
-var _ raft.LogStore = (*Journal)(nil)
+var _ raft.MonotonicLogStore = (*Journal)(nil)
 
 // NewJournal reads the log once.
 func NewJournal(inner raft.LogStore) (*Journal, error) {
@@ -55,7 +56,10 @@ func (j *Journal) scan() error {
 	}
 	for i := first; first != 0 && i <= last; i++ {
 		var l raft.Log
-		if err := j.inner.GetLog(i, &l); err != nil {
+		switch err := j.inner.GetLog(i, &l); {
+		case errors.Is(err, raft.ErrLogNotFound):
+			continue // see knows what a gap means
+		case err != nil:
 			return fmt.Errorf("reading log entry %d: %w", i, err)
 		}
 		d.see(&l)
@@ -64,8 +68,13 @@ func (j *Journal) scan() error {
 	return nil
 }
 
-// see takes one entry in.
+// see takes one entry in. Behind a gap stands what followed a snapshot that the leader sent; what stands before the gap is
+// older than the snapshot and was never cut, and its uncommitted end may be false.
 func (d *digest) see(l *raft.Log) {
+	if d.last != 0 && l.Index > d.last+1 {
+		*d = digest{epochs: make(map[string]uint64)}
+	}
+	d.last = l.Index
 	switch l.Type {
 	case raft.LogConfiguration:
 		d.config = max(d.config, l.Index)
@@ -138,6 +147,10 @@ func (j *Journal) Entries(from, to uint64) ([]*raft.Log, error) {
 
 // Stored gives a token after entries were appended.
 func (j *Journal) Stored() <-chan struct{} { return j.stored }
+
+// IsMonotonic implements raft.MonotonicLogStore: after a snapshot that the leader sent, Raft removes the log that it replaces,
+// instead of leaving a gap behind it.
+func (*Journal) IsMonotonic() bool { return true }
 
 // FirstIndex implements raft.LogStore.
 func (j *Journal) FirstIndex() (uint64, error) { return j.inner.FirstIndex() }

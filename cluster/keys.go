@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -109,6 +110,9 @@ func NewIdentity(key ed25519.PrivateKey, keys Keys, node string) (*Identity, err
 		NotBefore: validFrom, NotAfter: validUntil, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
+	if ip := net.ParseIP(node); ip != nil { // a host may be named like an address; TLS then looks for it there
+		t.IPAddresses = []net.IP{ip}
+	}
 	der, err := x509.CreateCertificate(rand.Reader, t, keys.root, key.Public(), keys.ca)
 	if err != nil {
 		return nil, fmt.Errorf("certifying this node's key: %w", err)
@@ -133,7 +137,7 @@ func pinOf(c *x509.Certificate) string {
 func readKey(path string) (ed25519.PrivateKey, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("reading this node's key: %w", err)
+		return nil, fmt.Errorf("reading this node's key: %w", diskHint(err))
 	}
 	block, _ := pem.Decode(data)
 	if block == nil {
@@ -161,7 +165,7 @@ func makeKey(path string) (ed25519.PrivateKey, error) {
 	}
 	data := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	if err := renameio.WriteFile(path, data, 0o600, renameio.WithStaticPermissions(0o600)); err != nil {
-		return nil, fmt.Errorf("writing this node's key to %s: %w", path, err)
+		return nil, fmt.Errorf("writing this node's key to %s: %w", path, diskHint(err))
 	}
 	return key, nil
 }

@@ -7,13 +7,14 @@ import (
 	"log"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
 
 // bridge gives hashicorp's libraries a logger whose lines end in ours. drop says which lines are noise.
-func bridge(name string, to *slog.Logger, drop func(level slog.Level, msg string) bool) hclog.Logger {
+func bridge(name string, to *slog.Logger, drop dropFunc) hclog.Logger {
 	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: name, Level: hclog.Debug, Output: io.Discard})
 	l.RegisterSink(&sink{to: to.With("part", name), drop: drop})
 	return l
@@ -22,13 +23,16 @@ func bridge(name string, to *slog.Logger, drop func(level slog.Level, msg string
 // sink is where the bridge's lines go.
 type sink struct {
 	to   *slog.Logger
-	drop func(slog.Level, string) bool
+	drop dropFunc
 }
+
+// dropFunc says which lines are noise. It may be called by many goroutines at once.
+type dropFunc func(level slog.Level, msg string, args []any) bool
 
 // Accept implements hclog.SinkAdapter.
 func (s *sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	to := slogLevel(level)
-	if !s.to.Enabled(context.Background(), to) || (s.drop != nil && s.drop(to, msg)) {
+	if !s.to.Enabled(context.Background(), to) || (s.drop != nil && s.drop(to, msg, args)) {
 		return
 	}
 	s.to.Log(context.Background(), to, msg, clean(args)...)
@@ -80,6 +84,30 @@ func clean(args []any) []any {
 // standard gives memberlist's kind of logger: lines that begin with [LEVEL].
 func standard(l hclog.Logger) *log.Logger {
 	return l.StandardLogger(&hclog.StandardLoggerOptions{InferLevels: true})
+}
+
+// seldomEvery is how often Raft may repeat itself: it reports a peer that does not answer at every attempt, and hosts that
+// sleep do not answer for hours.
+const seldomEvery = time.Minute
+
+// seldom drops the repetitions of warnings and errors about the same peer.
+func seldom() dropFunc {
+	var mu sync.Mutex
+	said := often{every: seldomEvery}
+	return func(level slog.Level, msg string, args []any) bool {
+		if level < slog.LevelWarn {
+			return false
+		}
+		key := msg
+		for i := 0; i+1 < len(args); i += 2 {
+			if k := args[i]; k == "peer" || k == "target" || k == "server-id" || k == "from" {
+				key += fmt.Sprint(" ", args[i+1])
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		return said.again(key)
+	}
 }
 
 // often tells whether something was reported lately; it is not safe for concurrent use.

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,7 +89,7 @@ func DecodeMessage(b []byte) (Message, error) {
 		return Message{}, errMessage
 	}
 	var m Message
-	if err := json.NewDecoder(bytes.NewReader(b[1:])).Decode(&m); err != nil {
+	if err := json.Unmarshal(b[1:], &m); err != nil {
 		return Message{}, fmt.Errorf("decoding a message: %w", err)
 	}
 	if m.From == "" {

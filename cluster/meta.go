@@ -31,8 +31,11 @@ type Meta struct {
 // MetaMax is memberlist's bound.
 const MetaMax = 512
 
-// unfitMax is how much of the Unfit sentence travels.
-const unfitMax = 96
+// How much of the Unfit sentence travels: that a node is unfit matters more than why.
+const (
+	unfitMax = 96
+	unfitMin = 8
+)
 
 // wireMeta is Meta with short keys; hashes travel as bytes (base64 in JSON).
 type wireMeta struct {
@@ -81,6 +84,10 @@ func (m Meta) Encode() ([]byte, error) {
 		w.Wake = append(w.Wake, []byte(mac))
 	}
 	b, err := json.Marshal(w)
+	for err == nil && len(b) > MetaMax && len(w.Unfit) > unfitMin {
+		w.Unfit = w.Unfit[:max(unfitMin, len(w.Unfit)-(len(b)-MetaMax))]
+		b, err = json.Marshal(w)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("encoding a node's description: %w", err)
 	}

@@ -77,6 +77,8 @@ func (v View) lost(service string, own fsm.Ownership) fsm.Reason {
 		return fsm.OwnerDrained
 	case n.Power == fsm.Asleep || n.Power == fsm.Waking:
 		return fsm.OwnerAsleep
+	case v.Present[own.Owner].Alive && v.Present[own.Owner].Unfit == Stopping:
+		return fsm.OwnerDrained // as its own plan says (Relieve): whichever comes first, it is no failure
 	case v.Present[own.Owner].Alive && v.Present[own.Owner].Unfit != "":
 		return fsm.OwnerUnfit
 	case n.Power == fsm.Off && !v.Present[own.Owner].Alive:

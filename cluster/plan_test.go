@@ -22,7 +22,7 @@ type world struct {
 	epoch   uint64
 	quiet   time.Duration // since the owner's last sign of life
 	leader  string
-	young   bool          // the voter's table is too young to say anything
+	young   bool // the voter's table is too young to say anything
 	history []fsm.Change
 }
 

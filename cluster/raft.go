@@ -50,8 +50,21 @@ const (
 	logCache          = 512  // entries in memory
 )
 
-// StartRaft starts the node on what its disk remembers.
+// StartRaft starts the node on what its disk remembers. It owns the stores from here on: they are closed by Shutdown, or
+// right away when it fails.
 func StartRaft(c RaftConfig) (*Raft, error) {
+	r, err := newRaft(c)
+	if err != nil {
+		if c.Stores.Close != nil {
+			err = errors.Join(err, c.Stores.Close())
+		}
+		return nil, err
+	}
+	r.running.Go(r.followHints)
+	return r, nil
+}
+
+func newRaft(c RaftConfig) (*Raft, error) {
 	cache, err := raft.NewLogCache(logCache, c.Stores.Log)
 	if err != nil {
 		return nil, fmt.Errorf("making the log's cache: %w", err)
@@ -60,26 +73,46 @@ func StartRaft(c RaftConfig) (*Raft, error) {
 	if err != nil {
 		return nil, err
 	}
-	logger := bridge("raft", c.Log, nil)
-	trans := c.Transport
-	if trans == nil {
-		trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	logger := bridge("raft", c.Log, seldom())
+	conf := raftOptions(c)
+	conf.Logger = logger
+	if err := raft.ValidateConfig(conf); err != nil {
+		return nil, fmt.Errorf("starting Raft: %w", err)
+	}
+	r := &Raft{conf: c, journal: journal, trans: c.Transport, lease: conf.LeaderLeaseTimeout, quit: make(chan struct{})}
+	if r.trans == nil {
+		r.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream: c.Stream, MaxPool: 3, Timeout: max(2*c.Timing.RaftHeartbeat, time.Second), Logger: logger,
 		})
 	}
+	if r.raft, err = r.open(conf); err != nil {
+		return nil, errors.Join(err, closeTransport(r.trans))
+	}
+	return r, nil
+}
+
+func raftOptions(c RaftConfig) *raft.Config {
 	conf := raft.DefaultConfig()
 	conf.LocalID = raft.ServerID(c.Node)
 	conf.HeartbeatTimeout, conf.ElectionTimeout = c.Timing.RaftHeartbeat, c.Timing.RaftElection
 	conf.LeaderLeaseTimeout, conf.CommitTimeout = c.Timing.RaftLeaderLease, c.Timing.RaftCommit
 	conf.SnapshotInterval, conf.SnapshotThreshold, conf.TrailingLogs = snapshotEvery, snapshotThreshold, trailingLogs
-	conf.Logger = logger
-	r := &Raft{conf: c, journal: journal, trans: trans, lease: conf.LeaderLeaseTimeout, quit: make(chan struct{})}
-	snaps := &snapshots{SnapshotStore: c.Stores.Snapshots, machine: c.Machine, journal: journal}
-	if r.raft, err = raft.NewRaft(conf, c.Machine, journal, c.Stores.Stable, snaps, trans); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting Raft: %w", err), closeTransport(trans))
-	}
-	r.running.Go(r.followHints)
-	return r, nil
+	return conf
+}
+
+// open starts hashicorp/raft, which panics when the log has a hole that no snapshot covers.
+func (r *Raft) open(conf *raft.Config) (node *raft.Raft, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			node, err = nil, fmt.Errorf("%v", p)
+		}
+		if err != nil {
+			err = fmt.Errorf("the Raft state does not fit together (%w): a snapshot or a part of the log is missing or damaged; "+
+				"put the data directory away, run `nightporter forget` for this node on another one, and start it again with an empty one", err)
+		}
+	}()
+	snaps := &snapshots{SnapshotStore: r.conf.Stores.Snapshots, machine: r.conf.Machine, journal: r.journal}
+	return raft.NewRaft(conf, r.conf.Machine, r.journal, r.conf.Stores.Stable, snaps, r.trans)
 }
 
 func closeTransport(t raft.Transport) error {
@@ -117,7 +150,7 @@ func (r *Raft) Propose(ctx context.Context, c fsm.Command) (fsm.Result, Mark, er
 		return fsm.Result{}, Mark{}, fmt.Errorf("encoding a command: %w", err)
 	}
 	f := r.raft.Apply(raw, timeLeft(ctx))
-	if err := wait(ctx, f); err != nil {
+	if err := r.wait(ctx, f); err != nil {
 		return fsm.Result{}, Mark{}, err
 	}
 	res, ok := f.Response().(fsm.Result)
@@ -137,19 +170,29 @@ func timeLeft(ctx context.Context) time.Duration {
 	return 10 * time.Second
 }
 
-// wait waits for a future, or for the end of ctx; the operation goes on then.
-func wait(ctx context.Context, f raft.Future) error {
+// wait waits for a future, or for the end of ctx or of this node; the operation may go on then.
+func (r *Raft) wait(ctx context.Context, f raft.Future) error {
 	done := make(chan error, 1)
-	go func() { done <- f.Error() }() // ends with the future, which Raft always answers
+	go func() { done <- f.Error() }() // ends with the future: Raft answers each, at the latest when it stops
 	select {
 	case err := <-done:
-		if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipLost) || errors.Is(err, raft.ErrLeadershipTransferInProgress) {
-			return fmt.Errorf("%w: %w", ErrNotLeader, err)
-		}
-		return err
+		return r.because(err)
+	case <-r.quit:
+		return raft.ErrRaftShutdown
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// because gives ErrNotLeader the name of the node to ask instead.
+func (r *Raft) because(err error) error {
+	if !errors.Is(err, raft.ErrNotLeader) && !errors.Is(err, raft.ErrLeadershipLost) && !errors.Is(err, raft.ErrLeadershipTransferInProgress) {
+		return err
+	}
+	if name := r.Leader(); name != "" && name != r.conf.Node {
+		return fmt.Errorf("%w, %s is: %w", ErrNotLeader, name, err)
+	}
+	return fmt.Errorf("%w: %w", ErrNotLeader, err)
 }
 
 // Leader is the leader's name, "" when none is known.
@@ -165,31 +208,41 @@ func (r *Raft) IsLeader() bool { return r.raft.State() == raft.Leader }
 func (r *Raft) Leadership() <-chan bool { return r.raft.LeaderCh() }
 
 // Barrier returns when everything committed before is applied here.
-func (r *Raft) Barrier(ctx context.Context) error { return wait(ctx, r.raft.Barrier(timeLeft(ctx))) }
+func (r *Raft) Barrier(ctx context.Context) error { return r.wait(ctx, r.raft.Barrier(timeLeft(ctx))) }
 
-// AddVoter gives a node a vote; prevIndex is the configuration that the change was planned from.
-func (r *Raft) AddVoter(ctx context.Context, node string, prevIndex uint64) error {
-	return wait(ctx, r.raft.AddVoter(raft.ServerID(node), raft.ServerAddress(node), prevIndex, timeLeft(ctx)))
+// AddVoter gives a node a vote; prevIndex is the configuration that the change was planned from. The mark of this and the
+// other changes is for the other nodes: voters count no request of a holder that has not heard of the new configuration.
+func (r *Raft) AddVoter(ctx context.Context, node string, prevIndex uint64) (Mark, error) {
+	return r.reconfigured(ctx, r.raft.AddVoter(raft.ServerID(node), raft.ServerAddress(node), prevIndex, timeLeft(ctx)))
 }
 
 // AddNonvoter lets a node follow the log without a vote.
-func (r *Raft) AddNonvoter(ctx context.Context, node string, prevIndex uint64) error {
-	return wait(ctx, r.raft.AddNonvoter(raft.ServerID(node), raft.ServerAddress(node), prevIndex, timeLeft(ctx)))
+func (r *Raft) AddNonvoter(ctx context.Context, node string, prevIndex uint64) (Mark, error) {
+	return r.reconfigured(ctx, r.raft.AddNonvoter(raft.ServerID(node), raft.ServerAddress(node), prevIndex, timeLeft(ctx)))
 }
 
 // Demote takes a node's vote away.
-func (r *Raft) Demote(ctx context.Context, node string, prevIndex uint64) error {
-	return wait(ctx, r.raft.DemoteVoter(raft.ServerID(node), prevIndex, timeLeft(ctx)))
+func (r *Raft) Demote(ctx context.Context, node string, prevIndex uint64) (Mark, error) {
+	return r.reconfigured(ctx, r.raft.DemoteVoter(raft.ServerID(node), prevIndex, timeLeft(ctx)))
 }
 
 // Remove takes a node out of the configuration.
-func (r *Raft) Remove(ctx context.Context, node string, prevIndex uint64) error {
-	return wait(ctx, r.raft.RemoveServer(raft.ServerID(node), prevIndex, timeLeft(ctx)))
+func (r *Raft) Remove(ctx context.Context, node string, prevIndex uint64) (Mark, error) {
+	return r.reconfigured(ctx, r.raft.RemoveServer(raft.ServerID(node), prevIndex, timeLeft(ctx)))
+}
+
+func (r *Raft) reconfigured(ctx context.Context, f raft.IndexFuture) (Mark, error) {
+	if err := r.wait(ctx, f); err != nil {
+		return Mark{}, err
+	}
+	mark := Mark{Index: f.Index()}
+	mark.Term, _ = r.journal.Term(mark.Index)
+	return mark, nil
 }
 
 // Transfer hands the leadership to a node.
 func (r *Raft) Transfer(ctx context.Context, to string) error {
-	return wait(ctx, r.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)))
+	return r.wait(ctx, r.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)))
 }
 
 // Retime changes the election timing while Raft runs. The leader's lease and the commit timeout cannot be changed then, so

@@ -156,7 +156,10 @@ func readAll(s *raftboltdb.BoltStore) error {
 	}
 	for i := first; first != 0 && i <= last; i++ {
 		var l raft.Log
-		if err := s.GetLog(i, &l); err != nil {
+		switch err := s.GetLog(i, &l); {
+		case errors.Is(err, raft.ErrLogNotFound):
+			continue // behind a snapshot that the leader sent; Raft itself knows whether it may be missing
+		case err != nil:
 			return fmt.Errorf("entry %d: %w", i, err)
 		}
 		if l.Index != i {

@@ -3,8 +3,6 @@ package cluster
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -22,9 +20,10 @@ const (
 )
 
 const (
-	handshakeLimit = 5 * time.Second // a peer that is slower is dropped
-	handshakesMost = 64              // under way at once; more wait in the kernel's queue
-	complainEvery  = 10 * time.Second
+	handshakeLimit = 5 * time.Second  // a peer that is slower is dropped
+	handshakesMost = 64               // under way at once; more wait in the kernel's queue
+	handshakesEach = 8                // under way at once from one address, so that a stranger cannot use up all of them
+	complainEvery  = 10 * time.Second // at most, about one peer
 )
 
 // Directory knows who is who.
@@ -44,12 +43,13 @@ type Transport struct {
 	api      *queue
 	slots    chan struct{}
 	running  sync.WaitGroup
-	closed   chan struct{}
-	once     sync.Once
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
 
 	mu         sync.Mutex
-	complained map[string]time.Time // by peer: complaints are not repeated at once
-	open       map[net.Conn]struct{}
+	complained often
+	open       map[*keptConn]struct{} // all connections, so that Close ends them; nil once closed
+	shaking    map[netip.Addr]int     // handshakes under way, by address
 }
 
 // Listen opens the peer port.
@@ -59,9 +59,10 @@ func Listen(bind netip.AddrPort, id *Identity, dir Directory, log *slog.Logger) 
 		return nil, fmt.Errorf("opening the peer port %s (is another agent running, or peer_port taken?): %w", bind, err)
 	}
 	t := &Transport{
-		id: id, dir: dir, log: log, listener: l, slots: make(chan struct{}, handshakesMost), closed: make(chan struct{}),
-		complained: make(map[string]time.Time), open: make(map[net.Conn]struct{}),
+		id: id, dir: dir, log: log, listener: l, slots: make(chan struct{}, handshakesMost),
+		complained: often{every: complainEvery}, open: make(map[*keptConn]struct{}), shaking: make(map[netip.Addr]int),
 	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.raft, t.api = newQueue(t, l.Addr()), newQueue(t, l.Addr())
 	t.running.Go(t.accept)
 	return t, nil
@@ -78,37 +79,45 @@ func (t *Transport) accept() {
 		conn, err := t.listener.Accept()
 		if err != nil {
 			select {
-			case <-t.closed:
+			case <-t.ctx.Done():
 				return
 			case <-time.After(50 * time.Millisecond): // out of descriptors: the next try may go better
 				continue
 			}
 		}
+		from := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+		if !t.mayShake(from, 1) {
+			conn.Close()
+			continue
+		}
 		select {
 		case t.slots <- struct{}{}:
-		case <-t.closed:
+		case <-t.ctx.Done():
 			conn.Close()
 			return
 		}
 		t.running.Go(func() {
-			defer func() { <-t.slots }()
-			t.welcome(conn)
+			defer func() {
+				<-t.slots
+				t.mayShake(from, -1)
+			}()
+			t.welcome(conn, from)
 		})
 	}
 }
 
 // welcome checks who calls and hands the connection to whom it is for.
-func (t *Transport) welcome(raw net.Conn) {
-	if !t.track(raw) {
+func (t *Transport) welcome(raw net.Conn, from netip.Addr) {
+	kept, ok := t.keep(raw)
+	if !ok {
 		return
 	}
-	defer t.untrack(raw)
-	conn := tls.Server(raw, t.config("", protoRaft, protoAPI))
-	ctx, cancel := context.WithTimeout(context.Background(), handshakeLimit)
+	conn := tls.Server(kept, t.config("", protoRaft, protoAPI))
+	ctx, cancel := context.WithTimeout(t.ctx, handshakeLimit)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		t.complain(raw.RemoteAddr().String(), "a peer was refused", err)
+		kept.Close()
+		t.complain(from, "a peer was refused", explain(err))
 		return
 	}
 	q := t.raft
@@ -119,76 +128,61 @@ func (t *Transport) welcome(raw net.Conn) {
 	case q.conns <- conn:
 	case <-q.closed:
 		conn.Close()
-	case <-t.closed:
-		conn.Close()
-	case <-time.After(handshakeLimit):
+	case <-ctx.Done():
 		conn.Close()
 	}
 }
 
-// track remembers connections whose handshake runs, so that Close can end it.
-func (t *Transport) track(c net.Conn) bool {
+// mayShake counts the handshakes of one address up or down.
+func (t *Transport) mayShake(from netip.Addr, by int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	select {
-	case <-t.closed:
-		c.Close()
+	if by > 0 && t.shaking[from] >= handshakesEach {
 		return false
-	default:
 	}
-	t.open[c] = struct{}{}
+	if t.shaking[from] += by; t.shaking[from] == 0 {
+		delete(t.shaking, from)
+	}
 	return true
 }
 
-func (t *Transport) untrack(c net.Conn) {
+// keptConn leaves the transport's list when it is closed.
+type keptConn struct {
+	net.Conn
+	t *Transport
+}
+
+// Close implements net.Conn.
+func (c *keptConn) Close() error {
+	c.t.mu.Lock()
+	delete(c.t.open, c)
+	c.t.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// keep remembers a connection, so that Close ends it. False: the transport is closed, and so is the connection.
+func (t *Transport) keep(raw net.Conn) (net.Conn, bool) {
+	c := &keptConn{raw, t}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.open, c)
-}
-
-// config is the TLS of one connection. server is the node that is dialled, "" for incoming ones.
-func (t *Transport) config(server string, protos ...string) *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{t.id.cert},
-		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: t.id.pool, RootCAs: t.id.pool,
-		ServerName: server, NextProtos: protos, SessionTicketsDisabled: true,
-		VerifyConnection: func(s tls.ConnectionState) error { return t.verify(s.PeerCertificates, server) },
+	if t.open == nil {
+		raw.Close()
+		return nil, false
 	}
-}
-
-// verify compares name and key with what is known.
-func (t *Transport) verify(chain []*x509.Certificate, dialled string) error {
-	if len(chain) == 0 {
-		return errors.New("the peer shows no certificate")
-	}
-	name := chain[0].Subject.CommonName
-	if dialled != "" && name != dialled {
-		return fmt.Errorf("the host that answers for %s says that it is %s", dialled, name)
-	}
-	if name == t.id.node && pinOf(chain[0]) != t.id.pin {
-		return fmt.Errorf("another host uses this node's name %s", name)
-	}
-	if pin, known := t.dir.Pin(name); known && pin != pinOf(chain[0]) {
-		return fmt.Errorf("%s shows another key than the one on record; if it was reinstalled, run `nightporter forget %s`", name, name)
-	}
-	return nil
+	t.open[c] = struct{}{}
+	return c, true
 }
 
 // complain logs a refusal, but not each of a persistent peer.
-func (t *Transport) complain(who, what string, err error) {
-	host, _, splitErr := net.SplitHostPort(who)
-	if splitErr != nil {
-		host = who
+func (t *Transport) complain(who netip.Addr, what string, err error) {
+	if t.ctx.Err() != nil {
+		return
 	}
 	t.mu.Lock()
-	last, again := t.complained[host]
-	quiet := again && time.Since(last) < complainEvery
-	if !quiet {
-		t.complained[host] = time.Now()
-	}
+	again := t.complained.again(who.String())
 	t.mu.Unlock()
-	if !quiet {
-		t.log.Warn(what+" (another secret, another cluster, or no agent at all?)", "peer", host, "err", err)
+	if !again {
+		t.log.Warn(what, "peer", who, "err", err)
 	}
 }
 
@@ -203,10 +197,15 @@ func (t *Transport) dial(ctx context.Context, node, proto string) (net.Conn, err
 	if err != nil {
 		return nil, fmt.Errorf("reaching %s at %s: %w", node, addr, err)
 	}
-	conn := tls.Client(raw, t.config(node, proto))
+	kept, ok := t.keep(raw)
+	if !ok {
+		return nil, fmt.Errorf("reaching %s at %s: %w", node, addr, net.ErrClosed)
+	}
+	conn := tls.Client(kept, t.config(node, proto))
 	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		t.complain(addr.String(), "a peer was not trusted", err)
+		kept.Close()
+		err = explain(err)
+		t.complain(addr.Addr(), "a peer was not trusted", err)
 		return nil, fmt.Errorf("reaching %s at %s: %w", node, addr, err)
 	}
 	return conn, nil
@@ -216,6 +215,7 @@ func (t *Transport) dial(ctx context.Context, node, proto string) (net.Conn, err
 func (t *Transport) DialAPI(ctx context.Context, node string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeLimit)
 	defer cancel()
+	defer context.AfterFunc(t.ctx, cancel)()
 	return t.dial(ctx, node, protoAPI)
 }
 
@@ -238,77 +238,21 @@ func PeerName(c net.Conn) string {
 	return chain[0].Subject.CommonName
 }
 
-// Close ends everything and waits.
+// Close ends everything and waits. Connections that were handed out end too.
 func (t *Transport) Close() error {
-	var err error
-	t.once.Do(func() {
-		t.mu.Lock()
-		close(t.closed)
-		for c := range t.open {
-			c.Close()
-		}
-		t.mu.Unlock()
-		err = t.listener.Close()
-	})
+	t.mu.Lock()
+	open := t.open
+	t.open = nil
+	t.mu.Unlock()
+	if open == nil {
+		t.running.Wait()
+		return nil
+	}
+	t.cancel()
+	err := t.listener.Close()
+	for c := range open {
+		c.Conn.Close()
+	}
 	t.running.Wait()
 	return err
 }
-
-// queue is a listener fed by the transport.
-type queue struct {
-	t      *Transport
-	addr   net.Addr
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newQueue(t *Transport, addr net.Addr) *queue {
-	return &queue{t: t, addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-// Accept implements net.Listener.
-func (q *queue) Accept() (net.Conn, error) {
-	select {
-	case c := <-q.conns:
-		return c, nil
-	case <-q.closed:
-		return nil, net.ErrClosed
-	case <-q.t.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener; the port stays open for the other protocol.
-func (q *queue) Close() error {
-	q.once.Do(func() { close(q.closed) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (q *queue) Addr() net.Addr { return q.addr }
-
-// raftLayer is the queue of Raft connections with a way to dial. Its address is the node's name.
-type raftLayer struct {
-	*queue
-	t *Transport
-}
-
-// Dial implements raft.StreamLayer.
-func (l raftLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), min(timeout, handshakeLimit))
-	defer cancel()
-	return l.t.dial(ctx, string(address), protoRaft)
-}
-
-// Addr implements net.Listener.
-func (l raftLayer) Addr() net.Addr { return nodeAddr(l.t.id.node) }
-
-// nodeAddr is a node's name as a net.Addr.
-type nodeAddr string
-
-// Network implements net.Addr.
-func (nodeAddr) Network() string { return "nightporter" }
-
-// String implements net.Addr.
-func (a nodeAddr) String() string { return string(a) }

@@ -298,7 +298,7 @@ func TestSlowPeerBlocksNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 10 {
+	for range handshakesEach - 1 {
 		conn, err := net.Dial("tcp", s.Port().String())
 		if err != nil {
 			t.Fatal(err)

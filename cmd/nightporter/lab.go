@@ -58,7 +58,7 @@ func labDir() string {
 // labInnerCommand is a verb that the lab calls itself.
 func labInnerCommand(verb string) *cobra.Command {
 	return &cobra.Command{
-		Use: verb, Hidden: true, DisableFlagParsing: true,
+		Use: verb, Short: "Called by the lab itself", Hidden: true, DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			return lab.Inner(cmd.Context(), append([]string{verb}, args...), log)
@@ -121,7 +121,8 @@ func labExecCommand(dir *string) *cobra.Command {
 		Short: "Run a program in a host, in a client or in the switch",
 		Long: `Run a program in a host (h1, ...), in a client (c1, ...) or in the switch ("switch", whose ports have the
 names of the hosts). It ends with the program's own exit status.`,
-		Args: cobra.MinimumNArgs(2),
+		Example: `  nightporter lab exec h1 -- nightporter status`,
+		Args:    cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := lab.Attach(cmd.Context(), *dir)
 			if err != nil {
@@ -144,7 +145,8 @@ func labConnectCommand() *cobra.Command {
 		Short: "Connect once, say how long it took and which host answered",
 		Long: `Call connect(2) once, as any client does, and wait for what the kernel makes of it; then ask the server for
 its name once. Run it in the client: nightporter lab exec c1 -- nightporter lab connect 10.77.0.200:8080`,
-		Args: cobra.ExactArgs(1),
+		Example: `  nightporter lab exec c1 -- nightporter lab connect 10.77.0.200:8080`,
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			to, err := addrPort(args[0])
 			if err != nil {

@@ -39,6 +39,8 @@ func labKillCommand(dir *string) *cobra.Command {
 		Short: "Take a host's power away, or send its agent a signal",
 		Long: `Take a host's power away: in one instant it sends nothing more and all its processes are gone. With
 --agent SIGNAL only the agent gets that signal (KILL, TERM, STOP, CONT, ...) and the host stays on.`,
+		Example: `  nightporter lab kill h1
+  nightporter lab kill --agent STOP h1`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withLab(cmd, *dir, func(ctx context.Context, l *lab.Lab) error {
@@ -61,7 +63,7 @@ func labKillCommand(dir *string) *cobra.Command {
 // onHost makes a verb that does one thing to one host.
 func onHost(dir *string, use, short string, f func(context.Context, *lab.Host) error) *cobra.Command {
 	return &cobra.Command{
-		Use: use + " HOST", Short: short, Args: cobra.ExactArgs(1),
+		Use: use + " HOST", Short: short, Example: "  nightporter lab " + use + " h4", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withLab(cmd, *dir, func(ctx context.Context, l *lab.Lab) error { return f(ctx, l.Host(args[0])) })
 		},
@@ -86,9 +88,10 @@ func labWakeCommand(dir *string) *cobra.Command {
 func labCutCommand(dir *string) *cobra.Command {
 	var c lab.Cut
 	cmd := &cobra.Command{
-		Use:   "cut HOST [HOST]",
-		Short: "Break the path between two hosts, or between one and all others",
-		Args:  cobra.RangeArgs(1, 2),
+		Use:     "cut HOST [HOST]",
+		Short:   "Break the path between two hosts, or between one and all others",
+		Example: `  nightporter lab cut h1 h2`,
+		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if c.From = args[0]; len(args) > 1 {
 				c.To = args[1]
@@ -103,9 +106,10 @@ func labCutCommand(dir *string) *cobra.Command {
 
 func labHealCommand(dir *string) *cobra.Command {
 	return &cobra.Command{
-		Use:   "heal [HOST]",
-		Short: "Mend all paths, or those of one host",
-		Args:  cobra.MaximumNArgs(1),
+		Use:     "heal [HOST]",
+		Short:   "Mend all paths, or those of one host",
+		Example: `  nightporter lab heal h1`,
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			place := ""
 			if len(args) > 0 {

@@ -131,7 +131,7 @@ func verbs(sh *shell) []*cobra.Command {
 		getVerb(sh), applyVerb(sh), deleteVerb(sh), moveVerb(sh), setVerb(sh),
 		sleepVerb(sh), wakeVerb(sh),
 		joinVerb(sh), leaveVerb(sh), forgetVerb(sh),
-		labCommand(),
+		labCommand(), demoVerb(sh),
 	}
 }
 

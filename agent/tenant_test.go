@@ -1,0 +1,292 @@
+package agent
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"nightporter/cluster"
+	"nightporter/fsm"
+	"nightporter/identity"
+	"nightporter/lease"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// story runs f in virtual time and checks at its end that I1 held and that every fence is closed.
+func story(t *testing.T, f func(*testing.T, *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f(t, w)
+		w.end()
+	})
+}
+
+// order checks that events came in the given order; others may stand between.
+func order(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	i := 0
+	for _, e := range got {
+		if i < len(want) && e == want[i] {
+			i++
+		}
+	}
+	if i < len(want) {
+		t.Errorf("%v does not have %v in this order", got, want)
+	}
+}
+
+func TestFirstOwnerOpens(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.give("a", 1, "")
+		w.pass(200 * time.Millisecond)
+		if !w.hosts["a"].kernel.open() || w.hosts["b"].kernel.open() {
+			t.Error("a alone should be open")
+		}
+		order(t, w.hosts["a"].kernel.log(), "prepare", "probe", "open", "announce", "announce")
+		if !w.hosts["a"].kernel.guarded() {
+			t.Error("a front must keep its guard")
+		}
+		if !w.toldOpen("c", 1) {
+			t.Error("the others were not told that it is open")
+		}
+		w.pass(20 * time.Second)
+		if !w.hosts["a"].kernel.open() {
+			t.Error("the lease was not renewed")
+		}
+	})
+}
+
+// TestPlannedHandOver: the heir prepares first, the holder closes then, and the gap is two messages and one question.
+func TestPlannedHandOver(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.give("a", 1, "")
+		w.pass(300 * time.Millisecond)
+		w.give("b", 2, "a")
+		a, b := w.hosts["a"].kernel, w.hosts["b"].kernel
+		var closed, opened time.Time
+		for opened.IsZero() {
+			w.pass(100 * time.Microsecond)
+			if closed.IsZero() && !a.open() {
+				closed = time.Now()
+				order(t, b.log(), "prepare", "guard false", "probe")
+			}
+			if b.open() {
+				opened = time.Now()
+			}
+			if !closed.IsZero() && time.Since(closed) > time.Second {
+				t.Fatal("b did not open")
+			}
+		}
+		// Hand-over hint, question and answer: three times the latency, on a grid of 100 us.
+		if gap := opened.Sub(closed); gap > 3*latency+200*time.Microsecond {
+			t.Errorf("the gap was %s", gap)
+		}
+		if b.guarded() {
+			t.Error("a target must serve without the guard")
+		}
+		w.pass(5 * time.Second)
+		order(t, a.log(), "open", "close", "remove")
+		if a.isPrepared() {
+			t.Error("the former holder did not clean up")
+		}
+	})
+}
+
+// TestHandOverSurvivesLostMessages: each kind of message of the hand-over is lost once, or for good where the protocol
+// has a second way.
+func TestHandOverSurvivesLostMessages(t *testing.T) {
+	kinds := map[string]func(cluster.Message) bool{
+		"prepared":       func(m cluster.Message) bool { return len(m.Prepared) > 0 },
+		"handed":         func(m cluster.Message) bool { return len(m.Handed) > 0 },
+		"releases":       func(m cluster.Message) bool { return len(m.Releases) > 0 },
+		"acks":           func(m cluster.Message) bool { return len(m.Acks) > 0 },
+		"open":           func(m cluster.Message) bool { return len(m.Open) > 0 },
+		"half of all":    nil,
+		"all but leases": func(m cluster.Message) bool { return len(m.Requests)+len(m.Answers) == 0 },
+	}
+	for name, match := range kinds {
+		t.Run(name, func(t *testing.T) {
+			story(t, func(t *testing.T, w *world) {
+				w.give("a", 1, "")
+				w.pass(300 * time.Millisecond)
+				dice := rand.New(rand.NewPCG(1, 2))
+				w.mu.Lock()
+				w.lose = func(_, _ string, m cluster.Message) bool {
+					return match == nil && dice.IntN(2) == 0 || match != nil && match(m)
+				}
+				w.mu.Unlock()
+				w.give("b", 2, "a")
+				w.pass(3 * time.Second)
+				if !slices.Contains(w.hosts["b"].kernel.log(), "open") {
+					t.Error("b did not open within 3 s of the assignment")
+				}
+			})
+		})
+	}
+}
+
+// TestCrash: the holder falls silent; its fence stays open until its deadline, and the heir opens after it.
+func TestCrash(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.give("a", 1, "")
+		w.pass(300 * time.Millisecond)
+		w.mu.Lock()
+		w.cut["a"] = true
+		w.mu.Unlock()
+		died := time.Now()
+		w.give("c", 2, "a")
+		for !w.hosts["c"].kernel.open() {
+			w.pass(time.Millisecond)
+			if time.Since(died) > time.Second {
+				t.Fatal("c did not open within failover")
+			}
+		}
+		if w.hosts["a"].kernel.open() {
+			t.Error("a is still open")
+		}
+	})
+}
+
+// TestCutHolderFallsSilent: a holder that finds no majority is closed by its deadline, and opens again when it is heard.
+func TestCutHolderFallsSilent(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.give("a", 1, "")
+		w.pass(300 * time.Millisecond)
+		w.mu.Lock()
+		w.cut["a"] = true
+		w.mu.Unlock()
+		w.pass(cluster.Derive(time.Second).TTL)
+		if w.hosts["a"].kernel.open() {
+			t.Error("open without a lease")
+		}
+		w.mu.Lock()
+		w.cut["a"] = false
+		w.mu.Unlock()
+		w.pass(400 * time.Millisecond)
+		if !w.hosts["a"].kernel.open() {
+			t.Error("not open again")
+		}
+	})
+}
+
+// TestForeignHolder: an address that a stranger has is not taken, the lease is kept, and it is taken when he is gone.
+func TestForeignHolder(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		k := w.hosts["a"].kernel
+		k.mu.Lock()
+		k.foreign = []identity.Foreign{{IP: netip.MustParseAddr("10.0.0.200"), MAC: net.HardwareAddr{0xaa, 0, 0, 0, 0, 1}}}
+		k.mu.Unlock()
+		w.give("a", 1, "")
+		w.pass(5 * time.Second)
+		if k.open() {
+			t.Error("the address was taken although a stranger has it")
+		}
+		if p := w.hosts["a"].tenant.shown.Load().Problem; !strings.Contains(p, "aa:00:00:00:00:01") {
+			t.Errorf("the problem does not name the stranger: %q", p)
+		}
+		if at, ok := w.hosts["c"].ballot.lastSeen("web", "a"); !ok || w.clock.Boot().Sub(at) > time.Second {
+			t.Error("the owner gives no sign of life, so the leader would take the service away")
+		}
+		k.mu.Lock()
+		k.foreign = nil
+		k.mu.Unlock()
+		w.pass(3 * time.Second)
+		if !k.open() {
+			t.Error("not taken after the stranger left")
+		}
+	})
+}
+
+// TestResume: a clock jump closes at once and asks anew; answers to rounds from before do not count.
+func TestResume(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.give("a", 1, "")
+		w.pass(300 * time.Millisecond)
+		before := len(w.hosts["a"].kernel.log())
+		w.clock.slept.Add(int64(10 * time.Second))
+		w.hosts["a"].tenant.do(w.hosts["a"].tenant.resumed)
+		w.pass(time.Millisecond)
+		order(t, w.hosts["a"].kernel.log()[before:], "close")
+		w.pass(5 * time.Second)
+		if !w.hosts["a"].kernel.open() {
+			t.Error("not open again after the resume")
+		}
+	})
+}
+
+// TestReleaseWaitsForTheFence: a fence that cannot be closed releases nothing before the kernel's own deadline.
+func TestReleaseWaitsForTheFence(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.give("a", 1, "")
+		w.pass(300 * time.Millisecond)
+		k := w.hosts["a"].kernel
+		k.mu.Lock()
+		k.failNext = errors.New("netlink is broken")
+		deadline := k.deadline
+		k.mu.Unlock()
+		released := lease.Boot(0)
+		w.mu.Lock()
+		w.lose = func(_, _ string, m cluster.Message) bool {
+			if len(m.Releases)+len(m.Handed) > 0 && released == 0 {
+				released = w.clock.Boot()
+			}
+			return false
+		}
+		w.mu.Unlock()
+		w.give("b", 2, "a")
+		w.pass(3 * time.Second)
+		if !w.hosts["b"].kernel.open() {
+			t.Error("b did not open")
+		}
+		closedAt := slices.Contains(k.log(), "close")
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if released != 0 && released < deadline && !closedAt {
+			t.Error("released before the fence was closed")
+		}
+	})
+}
+
+// TestPrepareIsTriedAgain: a kernel that cannot prepare now may do so later.
+func TestPrepareIsTriedAgain(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		k := w.hosts["a"].kernel
+		k.mu.Lock()
+		k.failNext = errors.New("eth0 does not exist")
+		k.mu.Unlock()
+		w.give("a", 1, "")
+		w.pass(100 * time.Millisecond)
+		if p := w.hosts["a"].tenant.shown.Load().Problem; !strings.Contains(p, "eth0 does not exist") {
+			t.Errorf("problem: %q", p)
+		}
+		w.pass(3 * time.Second)
+		if !k.open() {
+			t.Error("not tried again")
+		}
+	})
+}
+
+// TestDeletedServiceClosesAtOnce: nobody inherits, so there is nobody to wait for.
+func TestDeletedServiceClosesAtOnce(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.give("a", 1, "")
+		w.pass(300 * time.Millisecond)
+		x := wish{Own: fsm.Ownership{Epoch: 2, Reason: fsm.ServiceDeleted}, Quorum: lease.Quorum{Config: 1, Voters: []string{"a", "b", "c"}}, Timing: cluster.Derive(time.Second)}
+		w.hosts["a"].tenant.want.Store(&x)
+		w.hosts["a"].tenant.do(func() {})
+		w.pass(time.Millisecond)
+		if w.hosts["a"].kernel.open() {
+			t.Error("still open")
+		}
+	})
+}

@@ -1,0 +1,285 @@
+package scenarios
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"nightporter/api"
+	"nightporter/chaos/lab"
+)
+
+// Where things stand in a frame (IEEE 802.3, RFC 826, 791, 9293).
+const (
+	atPayload = 14
+	atSHA     = atPayload + 8  // the sender's hardware address in ARP
+	atSPA     = atPayload + 14 // the sender's address in ARP
+	atTPA     = atPayload + 24
+	atProto   = atPayload + 9 // of IPv4
+	atSrc     = atPayload + 12
+	atDst     = atPayload + 16
+
+	typeIPv4 = 0x0800
+	typeARP  = 0x0806
+	typeWake = 0x0842
+)
+
+// sighting is one frame that used a service's identity, at the port where it came from.
+type sighting struct {
+	at    time.Time
+	port  string
+	frame []byte
+}
+
+// watched is an identity and who used it.
+type watched struct {
+	name    string
+	mac     net.HardwareAddr
+	ip      netip.Addr
+	history []api.Change // of all owners, as far as it was noted
+	runs    []sighting   // the first frame of each run of frames from one port
+	last    sighting
+}
+
+// wire reads the capture of a lab from its beginning to its end.
+type wire struct {
+	capture *lab.Capture
+	done    chan struct{}
+
+	mu       sync.Mutex
+	services []*watched
+	magic    []time.Time // of magic packets, as a host sends them
+	refusals []string    // what told a client that a service is not there: RST and ICMP errors
+	passed   time.Time   // the newest frame of all
+}
+
+func tap(w *world) *wire {
+	w.Helper()
+	c, err := w.lab.Capture(w.limit(), nil, false)
+	w.must(err)
+	x := &wire{capture: c, done: make(chan struct{})}
+	go func() {
+		defer close(x.done)
+		for f := range c.Frames() {
+			x.see(f)
+		}
+	}()
+	return x
+}
+
+// follow makes the wire look for the identity of a service.
+func (x *wire) follow(s api.Service) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.services = append(x.services, &watched{name: s.Name, mac: net.HardwareAddr(s.MAC), ip: s.Addresses[0]})
+}
+
+func (x *wire) see(f lab.Frame) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.passed = f.Time
+	if len(f.Data) < atPayload {
+		return
+	}
+	if f.ToHost {
+		if strings.HasPrefix(f.Port, "c") {
+			x.seeRefusal(f)
+		}
+		return
+	}
+	if isMagic(f) {
+		x.magic = append(x.magic, f.Time)
+	}
+	for _, s := range x.services {
+		if s.used(f) {
+			s.last = sighting{f.Time, f.Port, f.Data}
+			if n := len(s.runs); n == 0 || s.runs[n-1].port != f.Port {
+				s.runs = append(s.runs, s.last)
+			}
+		}
+	}
+}
+
+// used says whether the frame's sender claims the identity: its MAC, or its address in ARP or IP.
+func (s *watched) used(f lab.Frame) bool {
+	ip := s.ip.As4()
+	switch {
+	case bytes.Equal(f.Src(), s.mac):
+		return true
+	case f.EtherType() == typeARP && len(f.Data) >= atSPA+4:
+		return bytes.Equal(f.Data[atSPA:atSPA+4], ip[:]) || bytes.Equal(f.Data[atSHA:atSHA+6], s.mac)
+	case f.EtherType() == typeIPv4 && len(f.Data) >= atSrc+4:
+		return bytes.Equal(f.Data[atSrc:atSrc+4], ip[:])
+	}
+	return false
+}
+
+// isMagic finds the two forms in which magic packets leave.
+func isMagic(f lab.Frame) bool {
+	if f.EtherType() == typeWake {
+		return true
+	}
+	ones := bytes.Repeat([]byte{0xff}, 6)
+	return f.EtherType() == typeIPv4 && len(f.Data) >= atPayload+28+102 && f.Data[atProto] == 17 &&
+		bytes.Equal(f.Data[atPayload+28:atPayload+34], ones)
+}
+
+// seeRefusal notes what would end a client's connection attempt.
+func (x *wire) seeRefusal(f lab.Frame) {
+	if f.EtherType() != typeIPv4 || len(f.Data) < atPayload+40 {
+		return
+	}
+	header := int(f.Data[atPayload]&15) * 4
+	body := f.Data[atPayload+header:]
+	src, _ := netip.AddrFromSlice(f.Data[atSrc : atSrc+4])
+	switch {
+	case f.Data[atProto] == 6 && len(body) >= 20 && body[13]&4 != 0 && binary.BigEndian.Uint16(body) == lab.ServerPort:
+		x.refusals = append(x.refusals, fmt.Sprintf("RST from %s (%s) to %s at %v", src, f.Src(), f.Port, f.Time))
+	case f.Data[atProto] == 1 && (body[0] == 3 || body[0] == 11):
+		x.refusals = append(x.refusals, fmt.Sprintf("ICMP type %d code %d from %s to %s at %v", body[0], body[1], src, f.Port, f.Time))
+	}
+}
+
+// refused gives what told clients that something is not there.
+func (x *wire) refused() []string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Clone(x.refusals)
+}
+
+// magicBetween counts the magic packets that left hosts in a time.
+func (x *wire) magicBetween(from, to time.Time) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := 0
+	for _, at := range x.magic {
+		if !at.Before(from) && at.Before(to) {
+			n++
+		}
+	}
+	return n
+}
+
+// firstAfter gives the first use of an identity by one of the given ports after a moment, among the beginnings of runs.
+func (x *wire) firstAfter(name string, after time.Time) (sighting, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, s := range x.services {
+		for _, r := range s.runs {
+			if s.name == name && r.at.After(after) {
+				return r, true
+			}
+		}
+	}
+	return sighting{}, false
+}
+
+// lastUse gives the newest frame of an identity.
+func (x *wire) lastUse(name string) sighting {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, s := range x.services {
+		if s.name == name {
+			return s.last
+		}
+	}
+	return sighting{}
+}
+
+// note takes over what a host says of the history of every service that is followed. The log never takes back a change
+// and gives every epoch once (I2, I9): a host that says otherwise fails the test.
+func (w *world) note() {
+	w.Helper()
+	w.wire.mu.Lock()
+	services := slices.Clone(w.wire.services)
+	w.wire.mu.Unlock()
+	for _, s := range services {
+		for _, host := range w.hosts {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			h, err := w.api(host).History(ctx, s.name)
+			cancel()
+			if err == nil {
+				s.history = w.merge(s.name, host, s.history, h.Changes)
+			}
+		}
+	}
+}
+
+// merge adds the changes that are new. A host whose log is behind knows fewer; none may know others.
+func (w *world) merge(name, host string, known, said []api.Change) []api.Change {
+	w.Helper()
+	for i, c := range said {
+		if i > 0 && c.Epoch <= said[i-1].Epoch {
+			w.Errorf("%s says of %s that epoch %d was followed by %d", host, name, said[i-1].Epoch, c.Epoch)
+		}
+		at, found := slices.BinarySearchFunc(known, c.Epoch, func(k api.Change, e uint64) int { return cmp.Compare(k.Epoch, e) })
+		switch {
+		case found && (known[at].To != c.To || known[at].Index != c.Index):
+			w.Errorf("epoch %d of %s belonged to %s (index %d), and %s says to %s (index %d)", c.Epoch, name, known[at].To, known[at].Index, host, c.To, c.Index)
+		case !found:
+			known = slices.Insert(known, at, c)
+		}
+	}
+	return known
+}
+
+// judge checks I1 and I9 on all that was seen: the hosts that used an identity, in the order of their frames, are the
+// owners of the service's history in the order of their epochs. One that used it before its time, after its time or
+// without ever being given it breaks that order, however short it was.
+func (x *wire) judge(w *world) {
+	w.Helper()
+	w.note()
+	dropped, err := x.capture.Stop()
+	<-x.done
+	if err != nil || dropped != 0 {
+		w.Errorf("the capture lost %d frames (%v): it proves nothing", dropped, err)
+	}
+	for _, s := range x.services {
+		h := s.history
+		if len(s.runs) == 0 {
+			w.Errorf("nobody ever used the identity of %s: the capture proves nothing", s.name)
+		}
+		if i := outOfTurn(s.runs, h); i >= 0 {
+			r := s.runs[i]
+			w.Errorf("%s: %s used the identity out of turn at %v, frame %x\nruns: %s\nhistory: %s", s.name, r.port, r.at, r.frame, tellRuns(s.runs[:i+1]), tell(h))
+		}
+	}
+}
+
+// outOfTurn gives the first run of frames that no order of the owners explains, or -1.
+func outOfTurn(runs []sighting, owners []api.Change) int {
+	at := 0
+	for i, r := range runs {
+		for at < len(owners) && owners[at].To != r.port {
+			at++
+		}
+		if at == len(owners) {
+			return i
+		}
+	}
+	return -1
+}
+
+func tellRuns(runs []sighting) string {
+	var words []string
+	for _, r := range runs {
+		words = append(words, r.port+" "+r.at.Format("15:04:05.000000"))
+	}
+	return strings.Join(words, ", ")
+}
+
+func tell(h []api.Change) string {
+	var words []string
+	for _, c := range h {
+		words = append(words, fmt.Sprintf("%d: %s->%s (%s) %s", c.Epoch, c.From, c.To, c.Reason, c.At.Format("15:04:05.000000")))
+	}
+	return strings.Join(words, ", ")
+}
