@@ -135,8 +135,14 @@ func (t *tenant) check(now lease.Boot) {
 		t.rebuild(now)
 		return
 	}
-	t.announced, t.nextSay = 0, now
+	t.deafen() // an ear ends when its link goes down
+	t.listenFor()
+	t.announceAgain()
 }
+
+// announceAgain begins the announcements anew: after a repair, or when a part of the network is back that did not hear
+// the first ones.
+func (t *tenant) announceAgain() { t.announced, t.nextSay = 0, t.clock.Boot() }
 
 // rebuild drops a hold that cannot be repaired (its link or the LAN interface is gone) and starts over, closed.
 func (t *tenant) rebuild(now lease.Boot) {

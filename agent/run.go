@@ -135,8 +135,12 @@ func (a *parts) reconcile(ctx, tenancies context.Context, changed <-chan struct{
 	bell, remove := a.post.members.add()
 	defer remove()
 	var timing time.Duration
+	alive := make(map[string]bool)
 	for {
 		view := a.machine.View()
+		if a.heard(alive) {
+			a.tenants.each(func(t *tenant) { t.announceAgain() })
+		}
 		a.tenants.reconcile(tenancies, a.scene.view(), view)
 		a.meta.setCluster(view.State.Cluster.ID)
 		if f := view.State.Timing.Failover; f != 0 && f != timing {
@@ -152,6 +156,18 @@ func (a *parts) reconcile(ctx, tenancies context.Context, changed <-chan struct{
 		case <-bell:
 		}
 	}
+}
+
+// heard brings the set of members that are alive up to date and says whether one is new in it: a partition may have healed,
+// behind which switches still lead to a former holder.
+func (a *parts) heard(alive map[string]bool) bool {
+	news := false
+	for _, m := range a.gossip.Members() {
+		is := m.Status == cluster.Alive
+		news = news || (is && !alive[m.Name])
+		alive[m.Name] = is
+	}
+	return news
 }
 
 // found makes or joins a cluster.

@@ -43,7 +43,7 @@ func (s *scene) view() cluster.View {
 	}
 	for _, m := range s.members() {
 		v.Present[m.Name] = cluster.Presence{
-			Alive: m.Status == cluster.Alive, Power: m.Meta.Power, Unfit: m.Meta.Unfit,
+			Alive: m.Status == cluster.Alive, Unfit: m.Meta.Unfit,
 		}
 	}
 	s.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"nightporter/api"
 	"nightporter/cluster"
@@ -186,6 +187,18 @@ func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string 
 	}
 	if s.Failover != s.FailoverFile {
 		add(fmt.Sprintf("failover is %s in the cluster and %s in this host's file; the cluster's counts (`nightporter set failover`)", s.Failover, s.FailoverFile))
+	}
+	for _, sv := range services(b.cfg) {
+		if have, ok := v.State.Services[sv.Name]; !ok {
+			add("service " + sv.Name + " stands in this host's file but not in the cluster; the cluster's word counts (`nightporter apply`)")
+		} else if !sameService(have, sv) {
+			add("service " + sv.Name + " is defined otherwise in this host's file than in the cluster; the cluster's word counts (`nightporter get`)")
+		}
+	}
+	for _, m := range b.gossip.Members() {
+		if m.Status == cluster.Alive && m.Meta.Digest != "" && !strings.HasPrefix(b.cfg.Digest, m.Meta.Digest) {
+			add("node " + m.Name + " runs with another configuration file than this host")
+		}
 	}
 	if len(s.Quorum.Voters) == 1 && len(s.Nodes) > 1 {
 		add("there is only one voter (" + s.Quorum.Voters[0] + "): nothing takes over by itself if it crashes; a third host, however small, makes that automatic")

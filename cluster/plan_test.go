@@ -49,7 +49,7 @@ func (w world) view() View {
 		name, rest := f[:1], f[2:]
 		power, flag := cutFlag(rest)
 		n := fsm.Node{Name: name, Power: fsm.Power(power), Policy: fsm.AlwaysOn, PowerSince: wall.Add(-2 * time.Hour)}
-		p := Presence{Alive: n.Power == fsm.Awake || n.Power == fsm.Suspending, Power: n.Power}
+		p := Presence{Alive: n.Power == fsm.Awake || n.Power == fsm.Suspending}
 		switch flag {
 		case "dead":
 			p.Alive = false
@@ -157,7 +157,7 @@ func TestPlanSettles(t *testing.T) {
 		for _, n := range names {
 			p := rapid.SampledFrom(powers).Draw(t, "power")
 			v.State.Nodes[n] = fsm.Node{Name: n, Power: p, Policy: fsm.AlwaysOn, Maintenance: rapid.IntRange(0, 5).Draw(t, "maint") == 0}
-			v.Present[n] = Presence{Alive: rapid.Bool().Draw(t, "alive"), Power: p}
+			v.Present[n] = Presence{Alive: rapid.Bool().Draw(t, "alive")}
 		}
 		v.State.Services, v.State.Ownerships = map[string]fsm.Service{}, map[string]fsm.Ownership{}
 		for _, s := range []string{"s1", "s2", "s3"} {

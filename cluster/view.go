@@ -27,8 +27,7 @@ type View struct {
 // Presence is what gossip says of a node.
 type Presence struct {
 	Alive bool
-	Power fsm.Power // its own word
-	Unfit string    // why it could not hold an identity now, in its own words; "" = fit
+	Unfit string // why it could not hold an identity now, in its own words; "" = fit
 }
 
 // Sign is the evidence that a service's owner lives.
@@ -37,7 +36,8 @@ type Sign struct {
 	Seen  lease.Boot // the later of: the owner's last request to this voter, granted or not; this node learnt of the epoch
 }
 
-// CannotHold says why a node could not hold an identity now; "" = it could.
+// CannotHold says why a node could not hold an identity now; "" = it could. What gossip says of its power does not count:
+// the record is never older than that, since a node moves its own record first.
 func (v View) CannotHold(name string) string {
 	n, known := v.State.Nodes[name]
 	p := v.Present[name]
@@ -52,8 +52,6 @@ func (v View) CannotHold(name string) string {
 		return name + " is not in touch"
 	case p.Unfit != "":
 		return name + " says: " + p.Unfit
-	case p.Power != fsm.Awake && p.Power != "":
-		return name + " is on its way into sleep"
 	}
 	return ""
 }
