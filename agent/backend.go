@@ -241,6 +241,7 @@ func (b *backend) Leave(ctx context.Context) error {
 	}
 	b.handOver()
 	if err := b.remove(ctx, tried, b.cfg.Node, fsm.NodeLeft); err != nil {
+		b.meta.goOn()
 		b.ticks.fitness()
 		return err
 	}

@@ -55,10 +55,7 @@ func (b *ballot) offset() time.Duration {
 // facts are what the voter's rules need of this host's log and applied state.
 func (b *ballot) facts(service string) lease.Facts {
 	view := b.machine.View()
-	var timing fsm.Timing
-	if view.State != nil {
-		timing = view.State.Timing
-	}
+	timing := view.State.Timing
 	longest := max(timing.Largest, b.journal.LargestFailover())
 	if longest == 0 {
 		longest = fsm.FailoverMax
@@ -67,7 +64,8 @@ func (b *ballot) facts(service string) lease.Facts {
 		MaxTTL:    cluster.Derive(timing.Failover).TTL,
 		StartWait: cluster.Derive(longest).TTL,
 		Config:    b.journal.NewestConfig(),
-		Epoch:     b.journal.Epoch(service),
+		// What was compacted away, and what names no epoch (a deletion), is in the applied state.
+		Epoch: max(b.journal.Epoch(service), view.State.Ownerships[service].Epoch),
 	}
 }
 

@@ -50,20 +50,41 @@ func (l *leader) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case is := <-l.raft.Leadership():
-			if is {
-				l.lead(ctx)
+			for is {
+				is = l.lead(ctx)
 			}
 		}
 	}
 }
 
-// lead is one term.
-func (l *leader) lead(ctx context.Context) {
+// barrierRetry is the pause after a barrier that did not come about although this node leads: a slow disk.
+const barrierRetry = 100 * time.Millisecond
+
+// barrier waits until everything that was committed before is applied here; false: this node does not lead any more.
+func (l *leader) barrier(ctx context.Context) bool {
+	for {
+		err := l.raft.Barrier(ctx)
+		if err == nil {
+			return true
+		}
+		if !l.raft.IsLeader() {
+			l.log.Info("leadership ended before it began", "err", err)
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(barrierRetry):
+		}
+	}
+}
+
+// lead is one term. It is true when another one began right after it: Raft tells only the newest of its changes.
+func (l *leader) lead(ctx context.Context) bool {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	if err := l.raft.Barrier(ctx); err != nil {
-		l.log.Info("leadership ended before it began", "err", err)
-		return
+	if !l.barrier(ctx) {
+		return false
 	}
 	l.first = l.scene.clock.Boot()
 	l.configAt, l.config = l.first, 0
@@ -76,12 +97,10 @@ func (l *leader) lead(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case is := <-l.raft.Leadership():
-			if !is {
-				l.log.Info("this node does not lead any more")
-				return
-			}
+			l.log.Info("the term of this leader is over", "again", is)
+			return is
 		case <-changed:
 		case <-l.bell:
 		case <-timer.C:

@@ -41,7 +41,18 @@ func (k *metaKeeper) setPower(p fsm.Power, sleeps uint64) {
 
 func (k *metaKeeper) setCluster(id string) { k.change(func(m *cluster.Meta) { m.Cluster = id }) }
 func (k *metaKeeper) setPromise(to string) { k.change(func(m *cluster.Meta) { m.Promised = to }) }
-func (k *metaKeeper) setUnfit(why string)  { k.change(func(m *cluster.Meta) { m.Unfit = why }) }
+
+// setUnfit says why this host could not hold an identity. That it stops outweighs everything.
+func (k *metaKeeper) setUnfit(why string) {
+	k.change(func(m *cluster.Meta) {
+		if m.Unfit != cluster.Stopping {
+			m.Unfit = why
+		}
+	})
+}
+
+// goOn takes back that this host stops.
+func (k *metaKeeper) goOn() { k.change(func(m *cluster.Meta) { m.Unfit = "" }) }
 
 // attach begins to pass changes on; what was changed before is in the description that gossip started with.
 func (k *metaKeeper) attach(g gossip) {

@@ -170,6 +170,7 @@ func (t *tenant) step(ctx context.Context) {
 			return // tried again, and at the latest when the kernel has closed it
 		}
 	}
+	t.seized = nil // given back to this host, or closed
 	if t.wish.Mine && t.epoch == 0 {
 		t.begin(ctx, now)
 	}

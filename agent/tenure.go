@@ -102,6 +102,7 @@ func (t *tenant) open() {
 	if t.opened {
 		if err := t.hold.Extend(time.Duration(t.deadline)); err != nil {
 			t.fail("extend the fence's deadline", err)
+			t.nextCheck = 0 // somebody may have removed it
 		}
 		return
 	}
