@@ -55,11 +55,8 @@ func (b *backend) Apply(ctx context.Context, list []api.Service) (api.Applied, e
 // out everywhere (I1 is kept per service: two services with one address would be two holders).
 func (b *backend) put(ctx context.Context, tried string, old, sv fsm.Service, known bool) error {
 	if known && !sameIdentity(old, sv) {
-		own := b.machine.View().State.Ownerships[sv.Name]
-		res, err := b.proposer.commit(ctx, fsm.Assign{
-			Service: sv.Name, Planned: own.Epoch, Reason: fsm.ServiceChanged, At: b.deps.Clock.Wall(), By: b.cfg.Node,
-		})
-		if err := outcome(tried, res, err); err != nil {
+		defer b.leader.frozen.freeze(sv.Name)()
+		if err := b.disown(ctx, tried, sv.Name, fsm.ServiceChanged); err != nil {
 			return err
 		}
 	}
@@ -70,6 +67,19 @@ func (b *backend) put(ctx context.Context, tried string, old, sv fsm.Service, kn
 	}
 	res, err := b.proposer.commit(ctx, fsm.PutService{Service: sv, At: b.deps.Clock.Wall(), By: b.cfg.Node})
 	return outcome(tried, res, err)
+}
+
+// disown takes a frozen service from its owner. What the plan had under way when it was frozen may come first.
+func (b *backend) disown(ctx context.Context, tried, service string, reason fsm.Reason) error {
+	for {
+		own := b.machine.View().State.Ownerships[service]
+		res, err := b.proposer.commit(ctx, fsm.Assign{
+			Service: service, Planned: own.Epoch, Reason: reason, At: b.deps.Clock.Wall(), By: b.cfg.Node,
+		})
+		if err != nil || res.Refused != fsm.StaleEpoch {
+			return outcome(tried, res, err)
+		}
+	}
 }
 
 // untilFree waits until ttl plus margin after this leader learnt of the last deletion or redefinition.
@@ -90,17 +100,26 @@ func (b *backend) untilFree(ctx context.Context, tried string) error {
 	}
 }
 
-// Delete removes a definition; its holder closes as soon as it hears of it.
+// Delete removes a definition; its holder closes as soon as it hears of it. It is taken from its owner first: the voters
+// count an assignment from the moment at which they store it (rule 3), a deletion only when they apply it.
 func (b *backend) Delete(ctx context.Context, service string) error {
 	tried := "delete " + service
-	state := b.machine.View().State
-	if err := b.founded(state, tried); err != nil {
+	if c, err := b.forward(ctx, tried); err != nil || c != nil {
+		if err == nil {
+			err = c.Delete(ctx, service)
+		}
 		return err
 	}
+	state := b.machine.View().State
 	if _, known := state.Services[service]; !known {
 		return api.UnknownService(service, slices.Sorted(maps.Keys(state.Services)))
 	}
-	res, err := b.proposer.propose(ctx, fsm.DeleteService{Name: service, At: b.deps.Clock.Wall(), By: b.cfg.Node})
+	defer b.leader.bell.ring()
+	defer b.leader.frozen.freeze(service)()
+	if err := b.disown(ctx, tried, service, fsm.ServiceDeleted); err != nil {
+		return err
+	}
+	res, err := b.proposer.commit(ctx, fsm.DeleteService{Name: service, At: b.deps.Clock.Wall(), By: b.cfg.Node})
 	return outcome(tried, res, err)
 }
 

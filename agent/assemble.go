@@ -17,7 +17,7 @@ const Protocol = 1
 
 // assemble opens and wires everything, in the order that Run's comment gives. On an error it closes what it opened.
 func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
-	a = &parts{cfg: cfg, deps: deps, left: make(chan struct{})}
+	a = &parts{cfg: cfg, deps: deps, left: newBell(), gossip: &lateGossip{}}
 	defer func() {
 		if err != nil {
 			a.closeAll()
@@ -80,12 +80,7 @@ func (a *parts) startRaft() (*cluster.Raft, error) {
 // wire makes the pieces and ties them together. Nothing runs yet.
 func (a *parts) wire(b *ballot, incarnation uint64) {
 	cfg, deps := a.cfg, a.deps
-	members := func() []cluster.Member {
-		if a.gossip == nil {
-			return nil
-		}
-		return a.gossip.Members()
-	}
+	members := a.gossip.Members
 	a.clients = &peerClients{dial: a.peers.DialAPI}
 	a.closers = append(a.closers, a.clients)
 	a.scene = &scene{self: cfg.Node, clock: deps.Clock, machine: a.machine, ballot: b, members: members, leader: a.raft.Leader, learnt: make(map[string]tenureSeen)}
@@ -93,8 +88,11 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		return &cluster.VoteState{Warm: b.warm(), Index: a.machine.View().Index}
 	}}
 	a.waking = newWaking(cfg.WakeTimeout)
-	a.post = &post{self: cfg.Node, log: deps.Log, clock: deps.Clock, machine: a.machine, ballot: b, raft: a.raft, waking: a.waking, opens: &opens{}, checks: checks}
-	a.proposer = &proposer{self: cfg.Node, raft: a.raft, out: a.post, peer: a.clients.to, log: deps.Log}
+	a.post = &post{self: cfg.Node, log: deps.Log, clock: deps.Clock, machine: a.machine, ballot: b, raft: a.raft, waking: a.waking, opens: &opens{}, checks: checks, gossip: a.gossip}
+	a.proposer = &proposer{
+		self: cfg.Node, raft: a.raft, out: a.post, peer: a.clients.to, log: deps.Log,
+		gate: &quorumGuard{scene: a.scene, machine: a.machine, barrier: a.raft.Barrier},
+	}
 	a.tenants = &tenants{
 		self: cfg.Node, clock: deps.Clock, kernel: deps.Kernel, log: deps.Log, out: a.post, demand: a.waking.demand,
 		listen: deps.Listen, onForeign: identityConflict(cfg.OnConflict), incarnation: incarnation, all: make(map[string]*tenant),
@@ -104,11 +102,11 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	w.self, w.clock, w.machine, w.scene, w.raft, w.proposer = cfg.Node, deps.Clock, a.machine, a.scene, a.raft, a.proposer
 	w.out, w.tenants, w.caller, w.log = a.post, a.tenants, deps.Caller, deps.Log
 	a.meta = &metaKeeper{log: deps.Log}
-	a.touch = &touch{self: cfg.Node, machine: a.machine, disk: deps.Disk, seeds: cfg.Join, log: deps.Log, bell: newBell()}
+	a.touch = &touch{self: cfg.Node, gossip: a.gossip, machine: a.machine, disk: deps.Disk, seeds: cfg.Join, log: deps.Log, bell: newBell()}
 	a.sleeper = &sleeper{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, tenants: a.tenants,
 		scene: a.scene, opens: a.post.opens, power: deps.Power, meta: a.meta, rejoin: a.touch.bell.ring,
-		timeout: cfg.SuspendTimeout, log: deps.Log, bell: newBell(), started: deps.Clock.Wall(),
+		timeout: cfg.SuspendTimeout, log: deps.Log, bell: newBell(),
 	}
 	a.founding = &founding{
 		self: cfg.Node, name: cfg.Cluster, expect: cfg.BootstrapExpect, failover: cfg.Failover, services: services(cfg),
@@ -121,6 +119,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.ticks = &ticks{
 		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(),
 	}
+	a.post.jumped = a.ticks.bell
 }
 
 func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation uint64) error {
@@ -128,7 +127,6 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 	if err != nil {
 		return err
 	}
-	a.post.jumped = a.ticks.bell
 	a.meta.meta = cluster.Meta{
 		Name: a.cfg.Cluster, Power: fsm.Awake, Raft: netip.AddrPortFrom(a.cfg.Address, a.cfg.PeerPort), Wake: wakeAt,
 		Version: a.deps.Version, Digest: a.cfg.Digest, Pin: id.Pin(), Protocol: Protocol, Policy: fsm.Policy(a.cfg.Power),
@@ -148,7 +146,7 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 	if err != nil {
 		return err
 	}
-	a.gossip, a.post.gossip, a.touch.gossip = g, g, g
+	a.gossip.set(g)
 	a.meta.attach(g)
 	a.closers = append(a.closers, closeFunc(func() error {
 		if err := g.Leave(500 * time.Millisecond); err != nil {
@@ -218,9 +216,6 @@ func (d directory) Addr(node string) (netip.AddrPort, bool) {
 }
 
 func (d directory) members() []cluster.Member {
-	if d.parts.gossip == nil {
-		return nil
-	}
 	return d.parts.gossip.Members()
 }
 

@@ -141,9 +141,6 @@ func (b *backend) Sleep(ctx context.Context, node string) (api.PowerChange, erro
 	case n.Power != fsm.Awake || !v.Present[node].Alive:
 		return api.PowerChange{}, api.Refused(fmt.Sprintf("cannot %s: it is %s", tried, condition(n, v.Present[node])), "see `nightporter members`")
 	}
-	if err := cluster.MayRest(v, b.machine.View().Servers, node); err != nil {
-		return api.PowerChange{}, api.Refused("cannot "+tried+": "+err.Error(), "")
-	}
 	held := owned(v.State, node)
 	res, err := b.proposer.commit(ctx, fsm.SetPower{
 		Node: node, From: fsm.Awake, To: fsm.Suspending, Sleeps: n.Sleeps, Reason: fsm.OperatorSleep, At: v.Wall, By: b.cfg.Node,
@@ -248,7 +245,7 @@ func (b *backend) Leave(ctx context.Context) error {
 	if err := b.deps.Disk.Forget(); err != nil {
 		return api.Refused("this node left, but its old state could not be put away: "+err.Error(), "remove the data directory by hand before it joins again")
 	}
-	close(b.left)
+	b.left.ring()
 	return nil
 }
 
@@ -259,11 +256,15 @@ func (b *backend) Forget(ctx context.Context, node string) error {
 	if err := b.founded(v.State, tried); err != nil {
 		return err
 	}
-	if _, known := v.State.Nodes[node]; !known {
+	n, known := v.State.Nodes[node]
+	if !known {
 		return api.UnknownNode(node, slices.Sorted(maps.Keys(v.State.Nodes)))
 	}
 	if v.Present[node].Alive {
 		return api.Refused("cannot "+tried+": it is alive", "run `nightporter leave` there; forget is for hosts that are gone for good")
+	}
+	if n.Power == fsm.Asleep && n.PowerReason != fsm.GaveUp {
+		return api.Refused("cannot "+tried+": it is asleep, not gone", "wake it first (`nightporter wake "+node+"`) and run `nightporter leave` there; a host that answers no call can be forgotten when the call has given up")
 	}
 	return b.remove(ctx, tried, node, fsm.OwnerLeft)
 }

@@ -71,10 +71,10 @@ func (b *ballot) facts(service string) lease.Facts {
 
 // request judges one request. False: there is nothing to answer.
 func (b *ballot) request(r lease.Request) (lease.Answer, bool) {
-	facts := b.facts(r.Service)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.checkClock()
+	facts := b.facts(r.Service) // under the lock: a configuration that is stored meanwhile must count
 	a, ok := b.voter.Request(b.clock.Boot(), facts, r)
 	if !ok || !b.save() {
 		return lease.Answer{}, false

@@ -37,6 +37,10 @@ type leader struct {
 	silent   map[string]lease.Boot  // by node: since when gossip does not have it alive
 	known    map[string]bool        // the nodes that had a record at the last look
 	left     map[string]uint64      // by node: the incarnation that left while it was still in touch
+	due      lease.Boot             // when the loop's timer was to go off
+	blind    lease.Boot             // until then this host may not have read what the owners sent while it stalled
+	sulking  map[string]lease.Boot  // by subject of a proposal that the state machine refused: until when it is not repeated
+	frozen   frozen                 // services that the plan leaves alone
 	trouble  atomic.Pointer[string] // why a node is not admitted
 }
 
@@ -89,6 +93,7 @@ func (l *leader) lead(ctx context.Context) bool {
 	l.first = l.scene.clock.Boot()
 	l.configAt, l.config = l.first, 0
 	l.silent, l.left, l.known = make(map[string]lease.Boot), make(map[string]uint64), nil
+	l.sulking, l.due, l.blind = make(map[string]lease.Boot), l.first.Add(time.Hour), 0
 	l.log.Info("this node leads the cluster now")
 	changed, cancel := l.machine.Watch()
 	defer cancel()
@@ -108,25 +113,59 @@ func (l *leader) lead(ctx context.Context) bool {
 		if !l.raft.IsLeader() {
 			continue
 		}
-		timer.Reset(l.turn(ctx))
+		l.noticeStall()
+		next := l.turn(ctx)
+		l.due = l.scene.clock.Boot().Add(next)
+		timer.Reset(next)
+	}
+}
+
+// A timer that goes off later than stallLate says that this process, or the whole machine, stood still. What the owners
+// sent meanwhile waits in the sockets: for stallGrace nobody is judged to be silent.
+const (
+	stallLate  = 5 * time.Millisecond
+	stallGrace = 100 * time.Millisecond
+)
+
+// noticeStall looks whether this loop comes later than its timer was set.
+func (l *leader) noticeStall() {
+	if now := l.scene.clock.Boot(); now > l.due.Add(stallLate) {
+		l.blind = now.Add(stallGrace)
 	}
 }
 
 // turn looks once and does all that is due. It returns how long nothing will be due by itself.
 func (l *leader) turn(ctx context.Context) time.Duration {
 	if l.machine.View().State.Cluster.ID == "" {
-		l.do(ctx, l.founding.command())
+		if c := l.founding.command(); !l.sulks("found") && !l.do(ctx, c) {
+			l.sulk("found")
+		}
 		return time.Second
 	}
 	v := l.scene.view()
+	if v.Now < l.blind {
+		v.TableAge = 0
+	}
 	l.assign(ctx, v)
-	for _, c := range l.records(v) {
-		l.do(ctx, c)
+	for about, c := range l.records(v) {
+		if !l.sulks(about) && !l.do(ctx, c) {
+			l.sulk(about)
+		}
 	}
 	l.voters(ctx, v)
 	l.moveOn(ctx, v)
-	return nextSilence(l.scene.view())
+	now := l.scene.view()
+	if rest := l.blind.Sub(now.Now); rest > 0 {
+		return min(rest, nextSilence(now))
+	}
+	return nextSilence(now)
 }
+
+// sulkFor is how long a proposal that the state machine refused is not repeated: each repetition is written to every disk.
+const sulkFor = 5 * time.Second
+
+func (l *leader) sulk(about string)       { l.sulking[about] = l.scene.clock.Boot().Add(sulkFor) }
+func (l *leader) sulks(about string) bool { return l.scene.clock.Boot() < l.sulking[about] }
 
 // moveOnEvery is the least time between two attempts to lead elsewhere.
 const moveOnEvery = 10 * time.Second
@@ -150,24 +189,28 @@ func (l *leader) moveOn(ctx context.Context, v cluster.View) {
 
 // assign proposes the plan, all services at once.
 func (l *leader) assign(ctx context.Context, v cluster.View) {
-	plan := cluster.Plan(v)
+	plan := slices.DeleteFunc(cluster.Plan(v), func(a fsm.Assign) bool { return l.frozen.has(a.Service) || l.sulks(a.Service) })
+	refused := make([]bool, len(plan))
 	var g errgroup.Group
 	g.SetLimit(64)
-	for _, a := range plan {
+	for i, a := range plan {
 		g.Go(func() error {
 			l.log.Info("assigning", "service", a.Service, "node", a.Owner, "epoch", a.Planned+1, "reason", a.Reason)
-			l.do(ctx, a)
+			refused[i] = !l.do(ctx, a)
 			return nil
 		})
 	}
 	_ = g.Wait() // each reports for itself
+	for i, a := range plan {
+		if refused[i] {
+			l.sulk(a.Service)
+		}
+	}
 }
 
-// do commits one command and reports what came of it.
-func (l *leader) do(ctx context.Context, c fsm.Command) {
-	if c == nil {
-		return
-	}
+// do commits one command and reports what came of it. It is false when the state machine refused it for a reason that will
+// not pass by looking again.
+func (l *leader) do(ctx context.Context, c fsm.Command) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	res, err := l.proposer.commit(ctx, c)
@@ -176,12 +219,14 @@ func (l *leader) do(ctx context.Context, c fsm.Command) {
 		l.log.Warn("the leader's proposal was not committed; it looks again", "err", err)
 	case res.Err() != nil && res.Refused != fsm.StaleEpoch && res.Refused != fsm.WrongPower:
 		l.log.Warn("the leader's proposal was refused", "err", res.Err())
+		return false
 	}
+	return true
 }
 
-// records gives the commands that bring the node records in line with gossip.
-func (l *leader) records(v cluster.View) []fsm.Command {
-	var out []fsm.Command
+// records gives the commands that bring the node records in line with gossip, by node.
+func (l *leader) records(v cluster.View) map[string]fsm.Command {
+	out := make(map[string]fsm.Command)
 	l.trouble.Store(nil)
 	members := l.members()
 	l.noteLeft(v, members)
@@ -200,12 +245,12 @@ func (l *leader) records(v cluster.View) []fsm.Command {
 			fresh.Power, fresh.PowerReason, fresh.PowerSince, fresh.Joined = fsm.Awake, fsm.NodeJoined, v.Wall, v.Wall
 		}
 		if !known || !sameRecord(rec, fresh) {
-			out = append(out, fsm.PutNode{Node: fresh, At: v.Wall})
+			out["node "+m.Name] = fsm.PutNode{Node: fresh, At: v.Wall}
 		}
 	}
 	for name, n := range v.State.Nodes {
 		if c := l.gone(v, n); c != nil {
-			out = append(out, c)
+			out["node "+name] = c
 		}
 		if v.Present[name].Alive {
 			delete(l.silent, name)
@@ -268,7 +313,7 @@ func sameRecord(a, b fsm.Node) bool {
 func (l *leader) voters(ctx context.Context, v cluster.View) {
 	committed := l.machine.View()
 	if committed.ConfigIndex != l.config {
-		l.config, l.configAt = committed.ConfigIndex, v.Now
+		l.config, l.configAt = committed.ConfigIndex, l.scene.clock.Boot() // after the view was taken: it may be newer than v
 	}
 	alive := make(map[string]bool)
 	for name, p := range v.Present {

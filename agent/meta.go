@@ -54,11 +54,14 @@ func (k *metaKeeper) setUnfit(why string) {
 // goOn takes back that this host stops.
 func (k *metaKeeper) goOn() { k.change(func(m *cluster.Meta) { m.Unfit = "" }) }
 
-// attach begins to pass changes on; what was changed before is in the description that gossip started with.
+// attach begins to pass changes on, and passes on what changed since gossip was given its first description.
 func (k *metaKeeper) attach(g gossip) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.gossip = g
+	if err := g.SetMeta(k.meta); err != nil {
+		k.log.Warn("telling the others about this host", "err", err)
+	}
 }
 
 // now gives a copy.

@@ -42,6 +42,7 @@ type proposer struct {
 	raft raftNode
 	out  outbox
 	peer func(node string) *api.Client
+	gate *quorumGuard
 	log  *slog.Logger
 }
 
@@ -73,7 +74,9 @@ func (p *proposer) propose(ctx context.Context, c fsm.Command) (fsm.Result, erro
 	if err := json.Unmarshal(answer, &done); err != nil {
 		return fsm.Result{}, fmt.Errorf("reading the answer of the leader %s: %w", leader, err)
 	}
-	p.raft.Committed(done.Mark)
+	if done.Mark.Index != 0 { // 0: refused before it was proposed
+		p.raft.Committed(done.Mark)
+	}
 	return done.Result, nil
 }
 
@@ -85,6 +88,12 @@ func (p *proposer) commit(ctx context.Context, c fsm.Command) (fsm.Result, error
 }
 
 func (p *proposer) commitMarked(ctx context.Context, c fsm.Command) (proposal, error) {
+	leave, err := p.gate.enter(ctx, c)
+	if err != nil {
+		res, err := refusal(err)
+		return proposal{Result: res}, err
+	}
+	defer leave()
 	res, mark, err := p.raft.Propose(ctx, c)
 	if err != nil {
 		return proposal{}, err

@@ -35,11 +35,13 @@ func (t *tenant) build(now lease.Boot) bool {
 		Service: t.service, MAC: t.wish.Service.MAC.Hardware(), Addrs: t.wish.Service.Addresses,
 	})
 	if err != nil {
-		t.fail("prepare the identity", err)
+		t.fail(doPrepare, err)
 		t.retryAt = now.Add(time.Second)
 		return false
 	}
+	t.well(doPrepare)
 	t.hold, t.built, t.guarded = hold, t.wish.Service, true
+	t.nextCheck, t.nextEars, t.faults = now.Add(checkEvery), 0, 0
 	t.setGuard(!t.wish.Serving)
 	t.listenFor()
 	return true
@@ -56,9 +58,10 @@ func (t *tenant) setGuard(on bool) {
 		return
 	}
 	if err := t.hold.Guard(on); err != nil {
-		t.fail("set the guard", err)
+		t.fail(doGuard, err)
 		return
 	}
+	t.well(doGuard)
 	t.guarded = on
 	t.listenFor()
 }
@@ -74,6 +77,10 @@ func (t *tenant) listenFor() {
 		t.deafen()
 		return
 	}
+	now := t.clock.Boot()
+	if now < t.nextEars {
+		return
+	}
 	g := wake.Guard{Service: t.service, Addrs: t.wish.Service.Addresses}
 	for _, p := range t.wish.Service.Ports {
 		if p.Protocol == fsm.UDP {
@@ -85,12 +92,14 @@ func (t *tenant) listenFor() {
 	for _, link := range []string{t.hold.Link(), "lo"} {
 		ear, err := t.listen(link, g, t.demand)
 		if err != nil {
-			t.fail("listen for demand on "+link, err)
+			t.fail(doListen, fmt.Errorf("on %s: %w", link, err))
 			t.deafen()
+			t.nextEars = now.Add(time.Second)
 			return
 		}
 		t.ears = append(t.ears, ear)
 	}
+	t.well(doListen)
 }
 
 func (t *tenant) deafen() {
@@ -104,7 +113,7 @@ func (t *tenant) deafen() {
 
 // tidy removes what is prepared once it has been closed for a while; a sleeping target's address stays parked.
 func (t *tenant) tidy(now lease.Boot) {
-	if t.hold == nil || t.wish.Park || t.wish.Mine || now < t.closedAt.Add(settle) {
+	if t.hold == nil || t.wish.Park || t.wish.Mine || (t.wish.Exists && now < t.closedAt.Add(settle)) {
 		return
 	}
 	t.tearDown()
@@ -127,22 +136,35 @@ func (t *tenant) check(now lease.Boot) {
 	}
 	drift, err := t.hold.Check()
 	if err == nil && len(drift) == 0 {
+		t.faults = 0
+		t.well(doRepair, doClose)
 		return
 	}
 	t.log.Warn("the identity was changed by somebody else; repairing it", "service", t.service, "drift", fmt.Sprint(drift), "err", err)
 	if err := t.hold.Repair(); err != nil {
-		t.fail("repair the identity", err)
+		t.fail(doRepair, err)
+		if t.faults++; t.faults < 2 {
+			t.nextCheck = now.Add(checkAgain) // netlink may only have been busy
+			return
+		}
 		t.rebuild(now)
 		return
 	}
+	t.faults = 0
+	t.well(doRepair)
 	t.deafen() // an ear ends when its link goes down
 	t.listenFor()
-	t.announceAgain()
+	if t.opened {
+		t.announceAgain()
+	}
 }
 
 // announceAgain begins the announcements anew: after a repair, or when a part of the network is back that did not hear
 // the first ones.
 func (t *tenant) announceAgain() { t.announced, t.nextSay = 0, t.clock.Boot() }
+
+// checkAgain is the pause before the second attempt at a repair.
+const checkAgain = 100 * time.Millisecond
 
 // rebuild drops a hold that cannot be repaired (its link or the LAN interface is gone) and starts over, closed.
 func (t *tenant) rebuild(now lease.Boot) {
@@ -156,21 +178,17 @@ func (t *tenant) rebuild(now lease.Boot) {
 // disturbed is told when the kernel says that links, addresses, routes or rules changed.
 func (t *tenant) disturbed() { t.nextCheck = 0 }
 
-// fail remembers what went wrong for status, and logs it once while it lasts.
-func (t *tenant) fail(doing string, err error) {
-	p := fmt.Sprintf("service %s: cannot %s: %v", t.service, doing, err)
-	if p != t.problem {
-		t.log.Error("cannot "+doing, "service", t.service, "epoch", t.epoch, "err", err)
-	}
-	t.problem = p
-}
-
 // close ends the tenant for good: fence closed, lease released, everything removed.
 func (t *tenant) close() {
 	now := t.clock.Boot()
 	if t.epoch != 0 {
 		t.wish.Own.Owner = t.lastHeir()
 		t.giveUp(now)
+		for range lastWords - 1 {
+			if t.release != nil && !t.acked {
+				t.sendRelease()
+			}
+		}
 	}
 	if t.hold != nil {
 		t.tearDown()

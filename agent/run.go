@@ -57,7 +57,7 @@ type parts struct {
 
 	machine  *fsm.Machine
 	raft     raftNode
-	gossip   gossip
+	gossip   *lateGossip
 	peers    Peers
 	scene    *scene
 	post     *post
@@ -71,8 +71,8 @@ type parts struct {
 	meta     *metaKeeper
 	proposer *proposer
 	clients  *peerClients
-	left     chan struct{} // closed by `leave`
-	closers  []io.Closer   // in order of opening
+	left     bell        // rung by `leave`
+	closers  []io.Closer // in order of opening
 }
 
 func (a *parts) closeAll() {
@@ -98,7 +98,6 @@ func (a *parts) live(ctx context.Context) error {
 
 	changed, cancel := a.machine.Watch()
 	defer cancel()
-	gone := newBell()
 	g.Go(func() error { a.leader.run(loops); return nil })
 	g.Go(func() error { a.sleeper.run(loops); return nil })
 	g.Go(func() error { a.waking.run(loops); return nil })
@@ -119,7 +118,6 @@ func (a *parts) live(ctx context.Context) error {
 	case <-a.left:
 		a.deps.Ready("STOPPING=1")
 	case <-loops.Done():
-	case <-gone:
 	}
 	evict()
 	a.tenants.wait()

@@ -8,17 +8,20 @@ import (
 
 	"nightporter/cluster"
 	"nightporter/fsm"
+	"nightporter/lease"
 )
 
 // sleeper carries out this host's own side of the sleep protocol, driven by its record alone:
 //
 //	awake       nothing to do
 //	suspending  wait until everything is handed over and seen to be open elsewhere, then commit "asleep"
-//	asleep      arm the card, suspend; after that, or when this process finds itself running: report back
+//	asleep      when this process committed it: arm the card, suspend; after that, and in any other case: report back
 //	waking      report back: somebody called before the suspend, or after it
 //	off         report back
 //
-// Every step names the count of the sleep that it belongs to, so none is ever carried out late.
+// Every step names the count of the sleep that it belongs to, so none is ever carried out late. No step compares clocks of
+// two hosts. A record that is read while the log is replayed is an old one: what is proposed on it is refused, and nothing is
+// suspended on it, because only the commit of "asleep" by this process leads there.
 type sleeper struct {
 	self     string
 	clock    Clock
@@ -35,10 +38,13 @@ type sleeper struct {
 	log      *slog.Logger
 	bell     bell // rung after a resume
 
-	started time.Time // wall clock: a "suspending" from before is not ours
-	slept   uint64    // the sleep that was carried out, or given up, by this process
-	away    atomic.Bool
-	problem atomic.Pointer[string]
+	began    lease.Boot // when this process first saw that it is to suspend, for the sleep that is named by beganFor
+	beganFor uint64
+	asked    uint64 // the sleep whose "asleep" this process proposed, and the one whose it knows to be committed
+	handed   uint64
+	slept    uint64 // the sleep that was carried out, or given up, by this process
+	away     atomic.Bool
+	problem  atomic.Pointer[string]
 }
 
 // retrySleep is the pause between two looks while something is under way.
@@ -72,11 +78,12 @@ func (s *sleeper) step(ctx context.Context) time.Duration {
 		return time.Minute
 	}
 	switch {
-	case me.Power == fsm.Suspending && !me.PowerSince.Before(s.started):
+	case me.Power == fsm.Suspending:
 		s.handOver(ctx, me)
-		return retrySleep
-	case me.Power == fsm.Asleep && s.slept < me.Sleeps && !me.PowerSince.Before(s.started):
+	case me.Power == fsm.Asleep && s.handed == me.Sleeps && s.slept < me.Sleeps:
 		s.suspend(ctx, me)
+	case me.Power == fsm.Asleep && s.asked == me.Sleeps && s.handed < me.Sleeps:
+		s.confirm(ctx, me)
 	default:
 		s.report(ctx, me)
 	}
@@ -86,10 +93,13 @@ func (s *sleeper) step(ctx context.Context) time.Duration {
 // handOver waits until the host holds nothing and every heir is seen to be open, and commits "asleep".
 func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 	s.meta.setPower(fsm.Suspending, me.Sleeps)
+	if s.beganFor != me.Sleeps {
+		s.began, s.beganFor = s.clock.Boot(), me.Sleeps
+	}
 	if s.raft.IsLeader() {
 		s.yieldLead(ctx)
 	}
-	if s.clock.Wall().Sub(me.PowerSince) > s.timeout {
+	if s.clock.Boot().Sub(s.began) > s.timeout {
 		s.complain("the hand-over before a suspend did not end in " + s.timeout.String() + ": the host stays awake")
 		s.set(ctx, me, fsm.Awake, fsm.SuspendTimeout)
 		return
@@ -97,7 +107,25 @@ func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 	if !s.relieved() {
 		return
 	}
-	s.set(ctx, me, fsm.Asleep, fsm.HandedOver)
+	s.asked = me.Sleeps
+	if s.set(ctx, me, fsm.Asleep, fsm.HandedOver) {
+		s.handed = me.Sleeps
+	}
+}
+
+// confirm finds out what became of a proposal of "asleep" that got no answer. It is proposed again: the answer, a refusal if
+// the first one was committed, comes at an index of the log at which the record that is applied here is no old one.
+func (s *sleeper) confirm(ctx context.Context, me fsm.Node) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	me.Power = fsm.Suspending
+	res, err := s.propose(ctx, me, fsm.Asleep, fsm.HandedOver)
+	if err != nil || s.machine.View().Index < res.Index {
+		return // looked at again with the next step
+	}
+	if now := s.machine.View().State.Nodes[s.self]; now.Power == fsm.Asleep && now.Sleeps == me.Sleeps {
+		s.handed = me.Sleeps
+	}
 }
 
 // relieved says whether somebody else holds everything that this host held.
@@ -196,17 +224,27 @@ func (s *sleeper) report(ctx context.Context, me fsm.Node) {
 }
 
 // set proposes a change of this host's own power state. Without a leader it is tried again with the next step.
-func (s *sleeper) set(ctx context.Context, me fsm.Node, to fsm.Power, reason fsm.Reason) {
+// It says whether the change is known to be committed.
+func (s *sleeper) set(ctx context.Context, me fsm.Node, to fsm.Power, reason fsm.Reason) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	res, err := s.proposer.propose(ctx, fsm.SetPower{
+	res, err := s.propose(ctx, me, to, reason)
+	switch {
+	case err != nil:
+		s.log.Debug("power state not recorded yet", "reason", reason, "err", err)
+	case res.Err() != nil:
+		s.log.Debug("power state not recorded", "reason", reason, "err", res.Err())
+	default:
+		s.log.Info("power state", "node", s.self, "power", to, "reason", reason)
+		return true
+	}
+	return false
+}
+
+func (s *sleeper) propose(ctx context.Context, me fsm.Node, to fsm.Power, reason fsm.Reason) (fsm.Result, error) {
+	return s.proposer.propose(ctx, fsm.SetPower{
 		Node: s.self, From: me.Power, To: to, Sleeps: me.Sleeps, Reason: reason, At: s.clock.Wall(), By: s.self,
 	})
-	if err != nil {
-		s.log.Debug("power state not recorded yet", "reason", reason, "err", err)
-	} else if res.Err() == nil {
-		s.log.Info("power state", "node", s.self, "power", to, "reason", reason)
-	}
 }
 
 // returned is told by the ticks that this host was away.

@@ -94,6 +94,7 @@ func (b *backend) service(v cluster.View, name string) api.ServiceStatus {
 		s.Fence.State, s.Role = "closed", "parked"
 	}
 	if t.Epoch != 0 {
+		s.Role = "claiming"
 		s.Lease.State, s.Lease.Epoch = "asking", t.Epoch
 		if len(t.Refused) > 0 {
 			s.Lease.State = "refused"
@@ -123,8 +124,9 @@ func (b *backend) ownerState(v cluster.View, name string, own fsm.Ownership) str
 	if own.Owner == b.cfg.Node {
 		open = b.openHere(name, own.Epoch)
 	}
+	votes := slices.Contains(cluster.Voters(b.machine.View().Servers), b.cfg.Node) // others are not asked for leases
 	switch {
-	case !v.Present[own.Owner].Alive:
+	case !v.Present[own.Owner].Alive || (votes && v.Silent(name, own)):
 		return "silent"
 	case !open:
 		return "claiming"

@@ -86,6 +86,10 @@ type tenant struct {
 	announced int
 	nextSay   lease.Boot
 	nextCheck lease.Boot
+	nextProbe lease.Boot
+	nextEars  lease.Boot  // after a listener could not be opened
+	faults    int         // checks in a row that failed
+	away      atomic.Bool // this host was suspended or stalled: nothing that was known still counts
 
 	release   *lease.Release
 	heir      string
@@ -94,9 +98,9 @@ type tenant struct {
 	tellUntil lease.Boot
 
 	closedAt lease.Boot
-	retryAt  lease.Boot // after a failed Prepare
-	problem  string
-	seized   error // the fence could not be closed
+	retryAt  lease.Boot        // after a failed Prepare
+	trouble  map[string]string // by what failed: the sentence
+	seized   error             // the fence could not be closed
 }
 
 // identityConflict says what to do when a host outside the cluster answers for the address.
@@ -107,8 +111,9 @@ const (
 	conflictOverride identityConflict = "override"
 )
 
-// settle is how long a closed identity stays prepared: an owner that gets it back at once finds everything in place.
-const settle = 2 * time.Second
+// settle is how long a closed identity stays prepared: an owner that gets it back at once finds everything in place. A
+// client on this host, whose packets to the address stay on this host for as long, repeats its SYN after a second.
+const settle = 500 * time.Millisecond
 
 // foreignEvery is how often a host that found a stranger with the address looks whether he is gone; it is also the pause
 // between two attempts to close a fence that did not close.
@@ -154,12 +159,17 @@ func (t *tenant) do(f func()) bool {
 // step compares what is wanted with what is and does the next things. It can be run at any time.
 func (t *tenant) step(ctx context.Context) {
 	now := t.clock.Boot()
+	if t.away.Swap(false) {
+		t.resumed()
+	}
 	if w := t.want.Swap(nil); w != nil {
 		t.setWish(*w)
 	}
 	if t.opened && now >= t.deadline {
-		t.opened = false // the kernel closed it at the deadline
-		t.log.Warn("lease ran out: the kernel fence is closed", "service", t.service, "epoch", t.epoch)
+		t.lapse()
+	}
+	if t.hold != nil && now >= t.nextCheck {
+		t.check(now) // a closed identity as well: without its fence a parked one would answer
 	}
 	if t.epoch != 0 && (!t.wish.Mine || t.wish.Own.Epoch != t.epoch) {
 		if t.waitForHeir(now) {
@@ -182,6 +192,20 @@ func (t *tenant) step(ctx context.Context) {
 	t.tell(now)
 }
 
+// lapse is the end of a lease that was not renewed. The kernel has closed the fence at the deadline; this is for a wall
+// clock that was set back meanwhile.
+func (t *tenant) lapse() {
+	t.opened = false
+	t.log.Warn("the lease ran out: the fence is closed", "service", t.service, "epoch", t.epoch)
+	if t.hold == nil {
+		return
+	}
+	if err := t.hold.Close(); err != nil {
+		t.fail(doClose, err)
+		t.nextCheck = 0
+	}
+}
+
 // waitForHeir says whether a planned hand-over should still wait for the new owner to be prepared: the old tenure serves
 // on until then, at most until its own deadline (the voters refuse to renew it once they have the new record).
 func (t *tenant) waitForHeir(now lease.Boot) bool {
@@ -194,8 +218,8 @@ func (t *tenant) begin(ctx context.Context, now lease.Boot) {
 		return
 	}
 	t.epoch = t.wish.Own.Epoch
-	t.nextAsk, t.majority, t.announced = now, now, 0
-	t.foreign, t.problem = nil, ""
+	t.nextAsk, t.majority, t.announced, t.nextProbe = now, now, 0, 0
+	t.foreign = nil
 	for e := range t.prepared {
 		if e <= t.epoch {
 			delete(t.prepared, e)
@@ -210,9 +234,9 @@ func (t *tenant) keep(ctx context.Context, now lease.Boot) {
 		return
 	}
 	t.setGuard(!t.wish.Serving)
-	if len(t.foreign) > 0 && t.onForeign == conflictStop && !t.probing && now >= t.nextCheck {
-		t.nextCheck = now.Add(foreignEvery)
-		t.startProbe(ctx) // look again whether the foreign host is gone
+	t.listenFor()
+	if t.wantsProbe() && now >= t.nextProbe {
+		t.startProbe(ctx)
 	}
 	if now >= t.nextAsk {
 		t.ask(now)
@@ -220,9 +244,11 @@ func (t *tenant) keep(ctx context.Context, now lease.Boot) {
 	if t.opened && now >= t.nextSay {
 		t.announce(now)
 	}
-	if t.opened && now >= t.nextCheck {
-		t.check(now)
-	}
+}
+
+// wantsProbe says whether the LAN is to be asked again: the last question failed, or a stranger had the address.
+func (t *tenant) wantsProbe() bool {
+	return !t.probing && t.hold != nil && (t.probed != t.epoch || len(t.foreign) > 0)
 }
 
 // due is the time until the tenant has something to do by itself; negative: never.
@@ -235,9 +261,12 @@ func (t *tenant) due() time.Duration {
 		}
 	}
 	mine := t.epoch != 0
-	earliest(t.nextAsk, mine && t.wish.Mine && t.wish.Own.Epoch == t.epoch)
-	earliest(t.nextSay, t.opened)
-	earliest(t.nextCheck, mine && (t.opened || len(t.foreign) > 0))
+	keeps := mine && t.wish.Mine && t.wish.Own.Epoch == t.epoch
+	earliest(t.nextAsk, keeps)
+	earliest(t.nextSay, keeps && t.opened)
+	earliest(t.nextProbe, keeps && t.wantsProbe())
+	earliest(t.nextEars, keeps && t.guarded && len(t.ears) == 0)
+	earliest(t.nextCheck, t.hold != nil)
 	earliest(t.deadline, t.opened)
 	earliest(t.retryAt, t.wish.Mine && t.hold == nil)
 	earliest(t.nextTell, t.release != nil && !t.acked)
@@ -252,7 +281,7 @@ func (t *tenant) due() time.Duration {
 func (t *tenant) show() {
 	v := tenancy{
 		Epoch: t.epoch, Opened: t.opened, Deadline: t.deadline, Majority: t.majority,
-		Prepared: t.hold != nil, Serving: t.wish.Serving, Problem: t.problem,
+		Prepared: t.hold != nil, Serving: t.wish.Serving, Problem: t.problem(),
 	}
 	if t.hold != nil {
 		v.FenceKind, v.Limits = t.hold.Fence().Kind(), t.hold.Fence().Limits()
@@ -270,7 +299,12 @@ func (t *tenant) setWish(w wish) {
 	if w.Quorum.Config != t.wish.Quorum.Config {
 		t.nextAsk = 0
 	}
+	ports := !slices.Equal(w.Service.Ports, t.wish.Service.Ports)
 	t.wish = w
+	if ports && len(t.ears) > 0 {
+		t.deafen()
+		t.listenFor()
+	}
 }
 
 // resumed is told after a suspend, or a stall that may have been one: nothing that was known still counts.
@@ -290,5 +324,9 @@ func (t *tenant) clockOffset() time.Duration { return time.Duration(t.clock.Boot
 // foreignProblem is the sentence about a host outside the cluster that has the address.
 func (t *tenant) foreignProblem() string {
 	f := t.foreign[0]
-	return fmt.Sprintf("service %s: %s is in use by %s, a host outside the cluster; this host does not take it: find that host and free the address, or set on_conflict: override", t.service, f.IP, f.MAC)
+	what := "this host does not take it: find that host and free the address, or set on_conflict: override"
+	if t.onForeign == conflictOverride {
+		what = "this host takes it all the same (on_conflict: override), and clients reach now one, now the other: find that host and free the address"
+	}
+	return fmt.Sprintf("service %s: %s is in use by %s, a host outside the cluster; %s", t.service, f.IP, f.MAC, what)
 }

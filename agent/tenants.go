@@ -29,6 +29,7 @@ type tenants struct {
 
 	mu      sync.Mutex
 	all     map[string]*tenant
+	ended   bool
 	running sync.WaitGroup
 }
 
@@ -48,6 +49,16 @@ func (ts *tenants) each(f func(*tenant)) {
 	defer ts.mu.Unlock()
 	for _, t := range ts.all {
 		t.do(func() { f(t) })
+	}
+}
+
+// wereAway tells every tenant that this host was suspended or stalled. It cannot get lost.
+func (ts *tenants) wereAway() {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, t := range ts.all {
+		t.away.Store(true)
+		t.do(func() {})
 	}
 }
 
@@ -72,7 +83,7 @@ func (ts *tenants) reconcile(ctx context.Context, v cluster.View, committed fsm.
 	defer ts.mu.Unlock()
 	quorum := lease.Quorum{Config: committed.ConfigIndex, Voters: cluster.Voters(committed.Servers)}
 	for name := range v.State.Services {
-		if ts.all[name] == nil {
+		if ts.all[name] == nil && !ts.ended {
 			ts.all[name] = ts.start(ctx, name)
 		}
 	}
@@ -115,8 +126,13 @@ func (ts *tenants) start(ctx context.Context, name string) *tenant {
 	return t
 }
 
-// wait waits until every tenant has closed its fence and ended.
-func (ts *tenants) wait() { ts.running.Wait() }
+// wait waits until every tenant has closed its fence and ended. None is started any more.
+func (ts *tenants) wait() {
+	ts.mu.Lock()
+	ts.ended = true
+	ts.mu.Unlock()
+	ts.running.Wait()
+}
 
 // quiet says whether no identity is open or asked for here.
 func (ts *tenants) quiet() bool {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"nightporter/cluster"
-	"nightporter/fsm"
 	"nightporter/lease"
 )
 
@@ -20,6 +19,10 @@ func (t *tenant) ask(now lease.Boot) {
 	}
 	t.sayReady()
 	t.nextAsk, t.offset = now.Add(timing.Renew), t.clockOffset()
+	if t.opened {
+		// A failover that was just raised is refused by voters that have not applied it yet; the running lease is short.
+		t.nextAsk = min(t.nextAsk, now.Add(max(t.deadline.Sub(now)/4, 5*time.Millisecond)))
+	}
 	for _, voter := range t.wish.Quorum.Voters {
 		if voter != t.self {
 			t.out.send(voter, cluster.Message{Requests: []lease.Request{req}})
@@ -101,16 +104,19 @@ func (t *tenant) open() {
 	}
 	if t.opened {
 		if err := t.hold.Extend(time.Duration(t.deadline)); err != nil {
-			t.fail("extend the fence's deadline", err)
+			t.fail(doExtend, err)
 			t.nextCheck = 0 // somebody may have removed it
+			return
 		}
+		t.well(doExtend)
 		return
 	}
 	if err := t.hold.Open(time.Duration(t.deadline)); err != nil {
-		t.fail("open the fence", err)
+		t.fail(doOpen, err)
 		return
 	}
-	t.opened, t.problem, t.announced = true, "", 0
+	t.well(doOpen, doExtend)
+	t.opened, t.announced = true, 0
 	t.announce(now)
 	t.nextCheck = now.Add(checkEvery)
 	t.out.all(cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})
@@ -122,7 +128,9 @@ func (t *tenant) open() {
 func (t *tenant) announce(now lease.Boot) {
 	err := t.hold.Announce(func() bool { return t.opened && t.clock.Boot() < t.deadline })
 	if err != nil {
-		t.problem = "announcing " + t.service + ": " + err.Error()
+		t.fail(doAnnounce, err)
+	} else {
+		t.well(doAnnounce)
 	}
 	if t.announced > 0 {
 		t.out.all(cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})
@@ -150,9 +158,13 @@ func (t *tenant) giveUp(now lease.Boot) {
 		t.tell(now)
 	}
 	t.log.Info("identity released", "service", t.service, "epoch", t.epoch, "reason", t.wish.Own.Reason, "heir", t.wish.Own.Owner)
-	t.epoch, t.closedAt, t.probed = 0, now, 0
+	t.epoch, t.closedAt, t.probed, t.deadline = 0, now, 0, 0
 	t.foreign = nil
+	clear(t.trouble)
 }
+
+// lastWords is how often the release is sent by an agent that stops: nobody is left to wait for an acknowledgement.
+const lastWords = 3
 
 // tell repeats a release until every voter has acknowledged it or the lease would have run out by itself.
 func (t *tenant) tell(now lease.Boot) {
@@ -163,6 +175,12 @@ func (t *tenant) tell(now lease.Boot) {
 		t.release = nil
 		return
 	}
+	t.sendRelease()
+	t.nextTell = now.Add(t.wish.Timing.Renew / 2)
+}
+
+// sendRelease sends it to every voter and, as the hint, to the heir.
+func (t *tenant) sendRelease() {
 	rel := *t.release
 	if t.heir != "" && t.heir != t.self {
 		t.out.send(t.heir, cluster.Message{Handed: []lease.Release{rel}})
@@ -171,10 +189,9 @@ func (t *tenant) tell(now lease.Boot) {
 		if voter != t.self {
 			t.out.send(voter, cluster.Message{Releases: []lease.Release{rel}})
 		} else if a, ok := t.out.free(rel); ok {
-			t.holder.Acked(a, t.wish.Quorum.Voters)
+			t.ack(a)
 		}
 	}
-	t.nextTell = now.Add(t.wish.Timing.Renew / 2)
 }
 
 // ack takes a voter's acknowledgement.
@@ -218,23 +235,29 @@ func (t *tenant) startProbe(ctx context.Context) {
 	}()
 }
 
+// probeRetry is the pause after a probe that could not be made: the interface may be on its way back.
+const probeRetry = 200 * time.Millisecond
+
 func (t *tenant) probeEnded(epoch uint64, found []foreign, err error) {
 	t.probing = false
 	if epoch != t.epoch || t.hold == nil {
 		return
 	}
 	if err != nil {
-		t.fail("ask the LAN whether the address is free", err)
+		t.fail(doProbe, err)
+		t.nextProbe = t.clock.Boot().Add(probeRetry)
 		return
 	}
 	if len(found) == 0 && len(t.foreign) > 0 {
 		t.log.Info("the foreign holder is gone", "service", t.service)
 	}
 	t.foreign, t.probed = found, epoch
-	if len(found) > 0 {
-		t.problem = t.foreignProblem()
-		t.nextCheck = t.clock.Boot().Add(time.Second)
-		t.log.Error(t.problem, "service", t.service, "epoch", t.epoch, "reason", fsm.ForeignHolder)
+	t.well(doProbe)
+	if len(found) == 0 {
+		t.well(doClaim)
+	} else {
+		t.complain(doClaim, t.foreignProblem())
+		t.nextProbe = t.clock.Boot().Add(foreignEvery)
 		if t.onForeign == conflictStop {
 			return
 		}

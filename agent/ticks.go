@@ -60,7 +60,7 @@ func (k *ticks) look(edge *wake.Edge) {
 // returned closes everything that was open: nothing that was known before still counts.
 func (k *ticks) returned(gap time.Duration) {
 	k.log.Info("this host was away: everything is closed and checked anew", "for", gap.Round(time.Millisecond).String())
-	k.tenants.each(func(t *tenant) { t.resumed() })
+	k.tenants.wereAway()
 	k.sleeper.returned()
 	k.touch.bell.ring()
 	k.fitness()

@@ -42,15 +42,16 @@ func (t *touch) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		forced := false // after a resume the others may have given this host up without its knowing
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.bell:
-			pause = touchFirst
+			pause, forced = touchFirst, true
 		case <-timer.C:
 		}
 		t.remember()
-		if t.missing() {
+		if forced || t.missing() {
 			if _, err := t.gossip.Join(t.addresses()); err != nil {
 				t.log.Debug("not in touch with everybody", "err", err)
 			}

@@ -108,8 +108,8 @@ func (w *waking) operator(node string, sleeps uint64) {
 
 // help takes in what another host says of its campaign.
 func (w *waking) help(c cluster.WakeCall) {
-	if c.Node == w.self {
-		return
+	if c.Node == w.self || c.Sleeps < w.machine.View().State.Nodes[c.Node].Sleeps {
+		return // not for us, or about a sleep that is over (gossip does not keep old messages from being replayed)
 	}
 	w.mu.Lock()
 	news := w.board.Help(time.Duration(w.clock.Boot()), wake.Wake{

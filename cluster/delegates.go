@@ -67,9 +67,14 @@ func (a *alive) NotifyAlive(n *memberlist.Node) error {
 	if n.Name == a.conf.Node {
 		return nil
 	}
-	err := (*Gossip)(a).acceptable(n)
-	if err != nil && !(*Gossip)(a).again(err.Error()) {
-		a.log.Warn("a host is kept out of the cluster", "err", err)
+	return (*Gossip)(a).admit(n)
+}
+
+// admit is acceptable with a word in the log.
+func (g *Gossip) admit(n *memberlist.Node) error {
+	err := g.acceptable(n)
+	if err != nil && !g.again(err.Error()) {
+		g.log.Warn("a host is kept out of the cluster", "err", err)
 	}
 	return err
 }
@@ -77,7 +82,7 @@ func (a *alive) NotifyAlive(n *memberlist.Node) error {
 // NotifyMerge implements memberlist.MergeDelegate: a join with strangers is refused with the reason.
 func (m *merge) NotifyMerge(peers []*memberlist.Node) error {
 	for _, n := range peers {
-		if err := (*Gossip)(m).acceptable(n); err != nil {
+		if err := (*Gossip)(m).admit(n); err != nil {
 			return err
 		}
 	}

@@ -165,6 +165,12 @@ func (g *Gossip) Join(addrs []string) (int, error) {
 	}
 	err = fmt.Errorf("joining %s: %w", strings.Join(addrs, ", "), err)
 	if strings.Contains(err.Error(), "decrypt") {
+		// memberlist says so at the level of details only.
+		for line := range strings.Lines(err.Error()) {
+			if strings.Contains(line, "decrypt") {
+				g.noise(slog.LevelWarn, strings.TrimSpace(line), nil)
+			}
+		}
 		err = fmt.Errorf("%w: do the hosts there have the same secret file and cluster name?", err)
 	}
 	return n, err
@@ -217,7 +223,7 @@ func (g *Gossip) noise(level slog.Level, msg string, _ []any) bool {
 			g.log.Warn(fmt.Sprintf("a message from %s could not be decrypted: does that host have the same secret file and cluster name?", from), "detail", msg)
 		}
 		return true
-	case strings.Contains(msg, "ignoring alive message"), strings.Contains(msg, "Conflicting address for"):
+	case strings.Contains(msg, "ignoring alive message"), strings.Contains(msg, "Conflicting address for"), strings.Contains(msg, "push/pull merge"):
 		return true
 	case level >= slog.LevelWarn:
 		return g.again(alike(msg))
@@ -246,9 +252,12 @@ func (g *Gossip) again(key string) bool {
 func sender(msg string) string {
 	_, from, ok := strings.Cut(msg, "from=")
 	if !ok {
-		return "an unknown address"
+		if _, from, ok = strings.Cut(msg, "failed to join "); !ok {
+			return "an unknown address"
+		}
 	}
 	from, _, _ = strings.Cut(from, " ")
+	from = strings.TrimSuffix(from, ":")
 	if host, _, err := net.SplitHostPort(from); err == nil {
 		return host
 	}

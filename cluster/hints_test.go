@@ -47,8 +47,11 @@ func TestHints(t *testing.T) {
 	}
 	store(&raft.Log{Index: 3, Term: 2, Type: raft.LogNoop}, entry(t, 4, 2, fsm.SetFailover{Failover: 2 * time.Second}))
 	until(t, "the hint finds its entries", func() bool { return view() == 4 })
-	if n := len(r.hints); n > hintsKept {
-		t.Errorf("%d hints wait", n)
+	r.mu.Lock()
+	waiting := len(r.hints)
+	r.mu.Unlock()
+	if waiting > hintsKept {
+		t.Errorf("%d hints wait", waiting)
 	}
 
 	// The follower's own uncommitted entry 5 is replaced by the one that was committed.

@@ -17,6 +17,8 @@ import (
 type Journal struct {
 	inner raft.LogStore
 
+	write sync.Mutex // one append or cut at a time: a scan must not miss entries that are on their way to disk
+
 	mu       sync.Mutex
 	known    digest
 	snapshot uint64 // index of the newest configuration that a snapshot has
@@ -166,6 +168,8 @@ func (j *Journal) StoreLog(l *raft.Log) error { return j.StoreLogs([]*raft.Log{l
 
 // StoreLogs implements raft.LogStore. What is being written counts before it is on disk: the rules only get stricter.
 func (j *Journal) StoreLogs(logs []*raft.Log) error {
+	j.write.Lock()
+	defer j.write.Unlock()
 	j.mu.Lock()
 	for _, l := range logs {
 		j.known.see(l)
@@ -185,6 +189,8 @@ func (j *Journal) StoreLogs(logs []*raft.Log) error {
 
 // DeleteRange implements raft.LogStore. A cut end no longer counts; a compacted beginning still does, through the state.
 func (j *Journal) DeleteRange(from, to uint64) error {
+	j.write.Lock()
+	defer j.write.Unlock()
 	if err := j.inner.DeleteRange(from, to); err != nil {
 		return fmt.Errorf("cutting the log: %w", err)
 	}

@@ -51,6 +51,9 @@ func (v View) next(sv fsm.Service, own fsm.Ownership, load map[string]int) (stri
 		if own.Owner != "" && lost == fsm.OwnerLeft {
 			return "", fsm.NobodyAvailable
 		}
+		if lost == fsm.OwnerFailed && v.eligible(own.Owner) && !v.damped(sv.Name, own.Owner) {
+			return own.Owner, lost // it is back, and may have released its epoch: a new one
+		}
 		return "", ""
 	}
 	return owner, lost
@@ -83,7 +86,7 @@ func (v View) lost(service string, own fsm.Ownership) fsm.Reason {
 		return fsm.OwnerUnfit
 	case n.Power == fsm.Off && !v.Present[own.Owner].Alive:
 		return fsm.OwnerFailed
-	case v.silent(service, own):
+	case v.Silent(service, own):
 		return fsm.OwnerFailed
 	}
 	return ""

@@ -59,8 +59,8 @@ func (v View) CannotHold(name string) string {
 // eligible says whether a node could hold an identity now.
 func (v View) eligible(name string) bool { return v.CannotHold(name) == "" }
 
-// silent says whether the owner of a service has given no sign of life for a whole TTL.
-func (v View) silent(service string, own fsm.Ownership) bool {
+// Silent says whether the owner of a service has given no sign of life for a whole TTL.
+func (v View) Silent(service string, own fsm.Ownership) bool {
 	if v.TableAge < 2*v.Timing.TTL {
 		return false
 	}

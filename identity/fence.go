@@ -101,13 +101,15 @@ func (f *nftFence) Extend(deadline time.Duration) error {
 	return nil
 }
 
-// Close implements Fence. A table that is gone with its device is closed as well.
+// Close implements Fence. A table that is gone with its device is closed as well; one that somebody flushed is built anew,
+// closed.
 func (f *nftFence) Close() error {
 	err := f.nft.batch(func(c *nftables.Conn) { f.setLate(c, 0) })
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, lerr := net.InterfaceByName(f.link); lerr != nil {
 			return nil
 		}
+		_, err = newFence(f.nft, f.spec, f.link, f.lower)
 	}
 	if err != nil {
 		return fmt.Errorf("closing the fence of %s: %w", f.spec.Service, err)

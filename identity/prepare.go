@@ -184,7 +184,10 @@ func (p *Hold) Remove() error {
 		p.out = nil
 	}
 	p.mu.Unlock()
-	errs = append(errs, p.host.dropLink(p.link), p.host.dropRules(p.table))
+	if err := p.host.dropLink(p.link); err != nil {
+		return errors.Join(append(errs, err)...) // the link is still there: so the fence stays, closed
+	}
+	errs = append(errs, p.host.dropRules(p.table))
 	if p.fence != nil {
 		errs = append(errs, p.fence.Remove())
 	}

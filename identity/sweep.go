@@ -31,6 +31,9 @@ func (h *Host) Sweep() error {
 			errs = append(errs, h.dropLink(l.Attrs().Name))
 		}
 	}
+	if err := errors.Join(errs...); err != nil {
+		return err // a link is still there: so the fences stay, closed
+	}
 	errs = append(errs, h.dropRules(0))
 	guards, err := h.ours(nftables.TableFamilyINet)
 	errs = append(errs, err)
