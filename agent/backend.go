@@ -260,11 +260,11 @@ func (b *backend) Forget(ctx context.Context, node string) error {
 	if !known {
 		return api.UnknownNode(node, slices.Sorted(maps.Keys(v.State.Nodes)))
 	}
-	if v.Present[node].Alive {
-		return api.Refused("cannot "+tried+": it is alive", "run `nightporter leave` there; forget is for hosts that are gone for good")
-	}
 	if n.Power == fsm.Asleep && n.PowerReason != fsm.GaveUp {
 		return api.Refused("cannot "+tried+": it is asleep, not gone", "wake it first (`nightporter wake "+node+"`) and run `nightporter leave` there; a host that answers no call can be forgotten when the call has given up")
+	}
+	if v.Present[node].Alive {
+		return api.Refused("cannot "+tried+": it is alive", "run `nightporter leave` there; forget is for hosts that are gone for good")
 	}
 	return b.remove(ctx, tried, node, fsm.OwnerLeft)
 }

@@ -213,6 +213,36 @@ func (w *world) definitions() {
 		w.gone(port)
 	}
 	w.wantCode(w.api("h3").Delete(w.limit(), "nothing"), api.CodeUnknownService)
+	w.redefine(extra)
+}
+
+// redefine gives a service that is in use another address and another MAC: the old ones are gone from the wire before the
+// new ones are used.
+func (w *world) redefine(extra api.Service) {
+	w.Helper()
+	old := netip.AddrPortFrom(extra.Addresses[0], lab.ServerPort)
+	_, err := w.api("h2").Apply(w.limit(), []api.Service{extra})
+	w.must(err)
+	_, before := w.awaitHolder("extra", "serving")
+	extra.Addresses = []netip.Addr{netip.MustParseAddr("10.77.0.203")}
+	extra.MAC = api.MAC{0x02, 0, 0, 0, 0x77, 0x03}
+	done, err := w.api("h2").Apply(w.limit(), []api.Service{extra})
+	w.must(err)
+	if !slices.Equal(done.Changed, []string{"extra"}) {
+		w.Errorf("apply says %+v", done)
+	}
+	_, s := w.awaitHolder("extra", "serving")
+	if s.Epoch <= before.Epoch || !slices.Equal(s.MAC, extra.MAC) {
+		w.Errorf("after the redefinition: %+v", s)
+	}
+	port := netip.AddrPortFrom(extra.Addresses[0], lab.ServerPort)
+	if r, err := w.lab.Client(1).Connect(w.limit(), port); err != nil || r.Host != "h4" {
+		w.Errorf("%+v, %v", r, err)
+	}
+	w.note()
+	w.must(w.api("h3").Delete(w.limit(), "extra"))
+	w.gone(old)
+	w.gone(port)
 }
 
 // gone waits until no host has the service any more, and asks the wire: who calls it then finds nobody.

@@ -2,9 +2,11 @@ package scenarios
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
+	"nightporter/api"
 	"nightporter/chaos/lab"
 )
 
@@ -48,4 +50,33 @@ func TestTheSurvivorWakesASleepingVoter(t *testing.T) {
 	if all := w.wire.refused(); len(all) > 0 {
 		t.Errorf("a client was turned away: %v", all)
 	}
+}
+
+// Two voters of three are told to sleep at the same instant, through two other hosts: one may, and the other is refused,
+// because the two that stay awake are the majority.
+func TestOfTwoVotersThatWantToSleepOneMay(t *testing.T) {
+	w := build(t, lab.Options{Hosts: 3, Sleepers: []int{2, 3}})
+	w.settled(nil, 3)
+	w.awaitHolder(web, "")
+	sleepers := []string{"h2", "h3"}
+	errs := make([]error, 2)
+	var both sync.WaitGroup
+	for i, h := range sleepers {
+		both.Go(func() { _, errs[i] = w.api(h).Sleep(w.limit(), h) })
+	}
+	both.Wait()
+	asleep, refused := 0, 1
+	if errs[0] != nil {
+		asleep, refused = 1, 0
+	}
+	if errs[asleep] != nil {
+		t.Fatalf("both were refused: %v and %v", errs[0], errs[1])
+	}
+	w.wantCode(errs[refused], api.CodeRefused)
+	t.Logf("%s sleeps; %s: %v", sleepers[asleep], sleepers[refused], errs[refused])
+	w.must(w.lab.Host(sleepers[asleep]).AwaitPower(w.limit(), lab.PowerAsleep))
+	w.await("a leader", func() string {
+		_, missing := w.leader([]string{"h1", sleepers[refused]})
+		return missing
+	})
 }
