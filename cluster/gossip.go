@@ -163,14 +163,18 @@ func (g *Gossip) Join(addrs []string) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	err = fmt.Errorf("joining %s: %w", strings.Join(addrs, ", "), err)
-	if strings.Contains(err.Error(), "decrypt") {
-		// memberlist says so at the level of details only.
-		for line := range strings.Lines(err.Error()) {
-			if strings.Contains(line, "decrypt") {
-				g.noise(slog.LevelWarn, strings.TrimSpace(line), nil)
-			}
+	var why []string // memberlist lists its reasons over several lines, and logs them as details only
+	for line := range strings.Lines(err.Error()) {
+		one, found := strings.CutPrefix(strings.TrimSpace(line), "* ")
+		if found {
+			why = append(why, one)
 		}
+		if found && strings.Contains(one, "decrypt") {
+			g.noise(slog.LevelWarn, one, nil)
+		}
+	}
+	err = fmt.Errorf("joining %s: %s", strings.Join(addrs, ", "), strings.Join(why, "; "))
+	if strings.Contains(err.Error(), "decrypt") {
 		err = fmt.Errorf("%w: do the hosts there have the same secret file and cluster name?", err)
 	}
 	return n, err

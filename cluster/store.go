@@ -46,7 +46,7 @@ func OpenStores(dir string) (s Stores, err error) {
 	if err != nil {
 		return Stores{}, errors.Join(fmt.Errorf("opening the snapshots in %s: %w", dir, diskHint(err)), bolt.Close())
 	}
-	return Stores{Log: bolt, Stable: bolt, Snapshots: snaps, Close: bolt.Close}, nil
+	return Stores{Log: sealed{bolt}, Stable: bolt, Snapshots: snaps, Close: bolt.Close}, nil
 }
 
 // openBolt opens the database. All of it was read before, since bbolt panics on a damaged page, also in goroutines of its own
@@ -156,14 +156,11 @@ func readAll(s *raftboltdb.BoltStore) error {
 	}
 	for i := first; first != 0 && i <= last; i++ {
 		var l raft.Log
-		switch err := s.GetLog(i, &l); {
+		switch err := (sealed{s}).GetLog(i, &l); {
 		case errors.Is(err, raft.ErrLogNotFound):
 			continue // behind a snapshot that the leader sent; Raft itself knows whether it may be missing
 		case err != nil:
-			return fmt.Errorf("entry %d: %w", i, err)
-		}
-		if l.Index != i {
-			return fmt.Errorf("entry %d says that it is number %d", i, l.Index)
+			return fmt.Errorf("reading entry %d: %w", i, err)
 		}
 	}
 	for _, key := range []string{"CurrentTerm", "LastVoteTerm"} { // as hashicorp/raft names them
