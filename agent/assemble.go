@@ -1,9 +1,7 @@
 package agent
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"time"
 
@@ -119,6 +117,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	}
 	a.ticks = &ticks{
 		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(),
+		disk: a.raft.DiskTrouble,
 	}
 	a.post.jumped = a.ticks.bell
 }
@@ -219,6 +218,3 @@ func (d directory) Addr(node string) (netip.AddrPort, bool) {
 func (d directory) members() []cluster.Member {
 	return d.parts.gossip.Members()
 }
-
-// dialFunc reaches the admin surface of another node.
-type dialFunc func(ctx context.Context, node string) (net.Conn, error)

@@ -21,7 +21,6 @@ type ballot struct {
 	journal *cluster.Journal
 	mirror  Mirror
 	log     *slog.Logger
-	heard   func(service string) // rung when a sign of life may change the plan
 	started lease.Boot
 
 	mu    sync.Mutex
@@ -32,7 +31,7 @@ type ballot struct {
 // newBallot restores the table of this boot's former life, if the mirror has it whole.
 func newBallot(self string, clock Clock, machine *fsm.Machine, journal *cluster.Journal, mirror Mirror, log *slog.Logger) *ballot {
 	b := &ballot{clock: clock, machine: machine, journal: journal, mirror: mirror, log: log, started: clock.Boot()}
-	b.last = b.offset()
+	b.last = offset(b.clock)
 	if t, ok := mirror.Load(); ok {
 		b.voter = lease.RestoreVoter(self, t)
 		if t.Offset != 0 && (b.last-t.Offset).Abs() > wakeJitter {
@@ -47,10 +46,6 @@ func newBallot(self string, clock Clock, machine *fsm.Machine, journal *cluster.
 
 // wakeJitter is how far boot-minus-mono may wander without a suspend.
 const wakeJitter = 50 * time.Millisecond
-
-func (b *ballot) offset() time.Duration {
-	return time.Duration(b.clock.Boot()) - b.clock.Mono()
-}
 
 // facts are what the voter's rules need of this host's log and applied state.
 func (b *ballot) facts(service string) lease.Facts {
@@ -98,7 +93,7 @@ func (b *ballot) release(r lease.Release) (lease.Ack, bool) {
 // second holder.
 func (b *ballot) save() bool {
 	t := b.voter.Table()
-	t.Offset = b.offset()
+	t.Offset = offset(b.clock)
 	if err := b.mirror.Save(t); err != nil {
 		b.log.Error("this voter cannot answer: its lease table cannot be mirrored; check the run directory", "err", err)
 		return false
@@ -108,7 +103,7 @@ func (b *ballot) save() bool {
 
 // checkClock tells the voter of a clock jump before it judges anything on the new clock.
 func (b *ballot) checkClock() {
-	now := b.offset()
+	now := offset(b.clock)
 	if (now - b.last).Abs() > wakeJitter {
 		b.voter.ClockJumped(jumpExtra)
 		b.last = now

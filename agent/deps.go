@@ -31,11 +31,18 @@ type Deps struct {
 	Ready func(state string)
 }
 
-// Clock reads the three clocks that an agent uses. Boot goes on during a suspend, Mono does not.
+// Clock reads the three clocks that an agent uses. CLOCK_BOOTTIME goes on during a suspend, CLOCK_MONOTONIC does not; Both
+// reads them at one instant, however busy the host is.
 type Clock interface {
 	Boot() lease.Boot
-	Mono() time.Duration
+	Both() (boot lease.Boot, mono time.Duration)
 	Wall() time.Time
+}
+
+// offset is CLOCK_BOOTTIME minus CLOCK_MONOTONIC: it changes over a suspend.
+func offset(c Clock) time.Duration {
+	boot, mono := c.Both()
+	return time.Duration(boot) - mono
 }
 
 // Kernel is this host's hold on the identities.

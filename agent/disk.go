@@ -51,10 +51,18 @@ func (d systemDisk) Lock() (io.Closer, error) {
 		f.Close()
 		return nil, fmt.Errorf("another agent is running on this host (process %s holds %s); stop it first", strings.TrimSpace(string(holder)), path)
 	}
-	if err := f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	// Another run directory must not help: what a second daemon sweeps away first is the first one's.
+	state, err := os.Open(d.data)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the data directory: %w", err), f.Close())
 	}
-	return f, err
+	if err := syscall.Flock(int(state.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another agent uses the data directory %s; stop it first, or give this one another", d.data), state.Close(), f.Close())
+	}
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0) // only for the sentence above: the lock counts without it
+	}
+	return closeFunc(func() error { return errors.Join(state.Close(), f.Close()) }), nil
 }
 
 // Incarnation raises the counter and syncs it before it is used. It is never below the wall clock, so that a lost data

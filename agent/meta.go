@@ -45,9 +45,17 @@ func (k *metaKeeper) setPromise(to string) { k.change(func(m *cluster.Meta) { m.
 // setUnfit says why this host could not hold an identity. That it stops outweighs everything.
 func (k *metaKeeper) setUnfit(why string) {
 	k.change(func(m *cluster.Meta) {
-		if m.Unfit != cluster.Stopping {
-			m.Unfit = why
+		if m.Unfit == cluster.Stopping || m.Unfit == why {
+			return
 		}
+		switch why {
+		case "":
+			k.log.Info("this host can hold services again")
+		case cluster.Stopping:
+		default:
+			k.log.Error("this host holds nothing until that is repaired: " + why)
+		}
+		m.Unfit = why
 	})
 }
 

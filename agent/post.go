@@ -153,8 +153,8 @@ func (p *post) forTenants(m cluster.Message) {
 
 // dropped says whether a message must be dropped because it may have waited in a queue while this host slept.
 func (p *post) dropped() bool {
-	boot := p.clock.Boot()
-	offset := time.Duration(boot) - p.clock.Mono()
+	boot, mono := p.clock.Both()
+	offset := time.Duration(boot) - mono
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.offset != 0 && (offset-p.offset).Abs() > wakeJitter {

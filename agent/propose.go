@@ -30,6 +30,7 @@ type raftNode interface {
 	Remove(ctx context.Context, node string, prevIndex uint64) (cluster.Mark, error)
 	Transfer(ctx context.Context, to string) error
 	Retime(cluster.Timing) error
+	DiskTrouble() string
 	Shutdown() error
 }
 

@@ -155,6 +155,7 @@ func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string 
 		add(fmt.Sprintf("only %d of the %d voters that are needed are awake and in touch", len(s.Quorum.Awake), s.Quorum.Needed))
 	}
 	add(unfit)
+	add(b.raft.DiskTrouble())
 	for _, p := range b.tenants.problems() {
 		add(p)
 	}

@@ -46,14 +46,11 @@ func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) 
 // systemClock reads the kernel's clocks.
 type systemClock struct{}
 
-func (systemClock) Boot() lease.Boot {
-	boot, _ := wake.Clocks()
-	return lease.Boot(boot)
-}
+func (systemClock) Boot() lease.Boot { return lease.Boot(wake.BootTime()) }
 
-func (systemClock) Mono() time.Duration {
-	_, mono := wake.Clocks()
-	return mono
+func (systemClock) Both() (lease.Boot, time.Duration) {
+	boot, mono := wake.Clocks()
+	return lease.Boot(boot), mono
 }
 
 func (systemClock) Wall() time.Time { return time.Now().UTC() }

@@ -318,9 +318,6 @@ func (t *tenant) resumed() {
 	}
 }
 
-// clockOffset is CLOCK_BOOTTIME minus CLOCK_MONOTONIC: it changes over a suspend.
-func (t *tenant) clockOffset() time.Duration { return time.Duration(t.clock.Boot()) - t.clock.Mono() }
-
 // foreignProblem is the sentence about a host outside the cluster that has the address.
 func (t *tenant) foreignProblem() string {
 	f := t.foreign[0]

@@ -18,7 +18,7 @@ func (t *tenant) ask(now lease.Boot) {
 		return
 	}
 	t.sayReady()
-	t.nextAsk, t.offset = now.Add(timing.Renew), t.clockOffset()
+	t.nextAsk, t.offset = now.Add(timing.Renew), offset(t.clock)
 	if t.opened {
 		// A failover that was just raised is refused by voters that have not applied it yet; the running lease is short.
 		t.nextAsk = min(t.nextAsk, now.Add(max(t.deadline.Sub(now)/4, 5*time.Millisecond)))
@@ -46,7 +46,7 @@ func (t *tenant) sayReady() {
 
 // answer takes one voter's answer; the one that completes a majority opens the fence or moves its deadline.
 func (t *tenant) answer(a lease.Answer) {
-	if (t.clockOffset() - t.offset).Abs() > wakeJitter {
+	if (offset(t.clock) - t.offset).Abs() > wakeJitter {
 		t.resumed() // the round began before a suspend: its deadline is on a clock that no longer counts
 		return
 	}
@@ -115,12 +115,13 @@ func (t *tenant) open() {
 		t.fail(doOpen, err)
 		return
 	}
+	at := t.clock.Boot()
 	t.well(doOpen, doExtend)
 	t.opened, t.announced = true, 0
 	t.announce(now)
 	t.nextCheck = now.Add(checkEvery)
 	t.out.all(cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})
-	t.log.Info("identity opened", "service", t.service, "epoch", t.epoch, "reason", t.wish.Own.Reason)
+	t.log.Info("identity opened", "service", t.service, "epoch", t.epoch, "reason", t.wish.Own.Reason, "boottime_ns", int64(at))
 }
 
 // announce sends one round of gratuitous ARP and neighbour advertisements, and tells the nodes once more that the
@@ -150,6 +151,7 @@ func (t *tenant) giveUp(now lease.Boot) {
 			return
 		}
 	}
+	at := t.clock.Boot()
 	t.seized = nil
 	t.opened = false
 	if rel, ok := t.holder.Release(); ok && rel.Epoch == t.epoch {
@@ -157,7 +159,7 @@ func (t *tenant) giveUp(now lease.Boot) {
 		t.nextTell, t.tellUntil = now, now.Add(t.wish.Timing.TTL)
 		t.tell(now)
 	}
-	t.log.Info("identity released", "service", t.service, "epoch", t.epoch, "reason", t.wish.Own.Reason, "heir", t.wish.Own.Owner)
+	t.log.Info("identity released", "service", t.service, "epoch", t.epoch, "reason", t.wish.Own.Reason, "heir", t.wish.Own.Owner, "boottime_ns", int64(at))
 	t.epoch, t.closedAt, t.probed, t.deadline = 0, now, 0, 0
 	t.foreign = nil
 	clear(t.trouble)

@@ -15,7 +15,7 @@ const tickEvery = 500 * time.Millisecond
 // stall is the gap between ticks from which on this process counts as having been away although the clocks agree.
 const stall = 1500 * time.Millisecond
 
-// ticks notices that this host, or this process, was away, and that the LAN interface came or went.
+// ticks notices that this host, or this process, was away, that the LAN interface came or went, and that the disk fails.
 type ticks struct {
 	clock   Clock
 	kernel  Kernel
@@ -25,6 +25,7 @@ type ticks struct {
 	meta    *metaKeeper
 	log     *slog.Logger
 	bell    bell // rung when a message found the clocks changed
+	disk    func() string
 }
 
 func (k *ticks) run(ctx context.Context) {
@@ -52,8 +53,12 @@ func (k *ticks) run(ctx context.Context) {
 }
 
 func (k *ticks) look(edge *wake.Edge) {
-	if away, gap := edge.Tick(time.Duration(k.clock.Boot()), k.clock.Mono()); away {
+	boot, mono := k.clock.Both()
+	if away, gap := edge.Tick(time.Duration(boot), mono); away {
 		k.returned(gap)
+	}
+	if k.disk() != "" || k.meta.now().Unfit != "" {
+		k.fitness() // until it is over and said to be
 	}
 }
 
@@ -66,10 +71,15 @@ func (k *ticks) returned(gap time.Duration) {
 	k.fitness()
 }
 
-// fitness tells the others whether this host's LAN interface could carry an identity.
+// fitness tells the others whether this host could hold an identity: its LAN interface carries it, and its disk takes the
+// log that gives it and takes it away.
 func (k *ticks) fitness() {
 	lan, err := k.kernel.LAN()
-	k.meta.setUnfit(unfit(lan, err))
+	why := unfit(lan, err)
+	if why == "" {
+		why = k.disk()
+	}
+	k.meta.setUnfit(why)
 }
 
 func unfit(lan identity.LAN, err error) string {

@@ -35,8 +35,10 @@ type fakeClock struct {
 func (c *fakeClock) Boot() lease.Boot {
 	return lease.Boot(time.Since(c.began)) + lease.Boot(c.slept.Load()) + lease.Boot(time.Hour)
 }
-func (c *fakeClock) Mono() time.Duration { return time.Since(c.began) + time.Hour }
-func (c *fakeClock) Wall() time.Time     { return time.Now() }
+func (c *fakeClock) Both() (lease.Boot, time.Duration) {
+	return c.Boot(), time.Since(c.began) + time.Hour
+}
+func (c *fakeClock) Wall() time.Time { return time.Now() }
 
 // memoryMirror is the voter's table in memory.
 type memoryMirror struct {

@@ -52,7 +52,7 @@ type ServiceStatus struct {
 	Reason     string    `json:"reason"`
 	Since      time.Time `json:"since"`
 	By         string    `json:"by"`
-	Role       string    `json:"role"` // of the answering node: serving, holding, parked, none
+	Role       string    `json:"role"` // of the answering node: serving, holding, claiming, parked, none
 	Lease      Lease     `json:"lease"`
 	Fence      Fence     `json:"fence"`
 }

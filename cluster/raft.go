@@ -32,6 +32,7 @@ type Raft struct {
 	journal *Journal
 	trans   raft.Transport
 	lease   time.Duration // LeaderLeaseTimeout, which cannot be changed while Raft runs
+	disk    *disk
 	quit    chan struct{}
 	running sync.WaitGroup
 	once    sync.Once
@@ -65,7 +66,9 @@ func StartRaft(c RaftConfig) (*Raft, error) {
 }
 
 func newRaft(c RaftConfig) (*Raft, error) {
-	cache, err := raft.NewLogCache(logCache, c.Stores.Log)
+	quit := make(chan struct{})
+	watch := &disk{quit: quit}
+	cache, err := raft.NewLogCache(logCache, watchedLog{c.Stores.Log, watch})
 	if err != nil {
 		return nil, fmt.Errorf("making the log's cache: %w", err)
 	}
@@ -79,7 +82,7 @@ func newRaft(c RaftConfig) (*Raft, error) {
 	if err := raft.ValidateConfig(conf); err != nil {
 		return nil, fmt.Errorf("starting Raft: %w", err)
 	}
-	r := &Raft{conf: c, journal: journal, trans: c.Transport, lease: conf.LeaderLeaseTimeout, quit: make(chan struct{})}
+	r := &Raft{conf: c, journal: journal, trans: c.Transport, lease: conf.LeaderLeaseTimeout, disk: watch, quit: quit}
 	if r.trans == nil {
 		r.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream: c.Stream, MaxPool: 3, Timeout: max(2*c.Timing.RaftHeartbeat, time.Second), Logger: logger,
@@ -112,7 +115,7 @@ func (r *Raft) open(conf *raft.Config) (node *raft.Raft, err error) {
 		}
 	}()
 	snaps := &snapshots{SnapshotStore: r.conf.Stores.Snapshots, machine: r.conf.Machine, journal: r.journal}
-	return raft.NewRaft(conf, r.conf.Machine, r.journal, r.conf.Stores.Stable, snaps, r.trans)
+	return raft.NewRaft(conf, r.conf.Machine, r.journal, watchedStable{r.conf.Stores.Stable, r.disk}, snaps, r.trans)
 }
 
 func closeTransport(t raft.Transport) error {

@@ -163,7 +163,7 @@ func readAll(s *raftboltdb.BoltStore) error {
 			return fmt.Errorf("reading entry %d: %w", i, err)
 		}
 	}
-	for _, key := range []string{"CurrentTerm", "LastVoteTerm"} { // as hashicorp/raft names them
+	for _, key := range []string{termKey, "LastVoteTerm"} { // as hashicorp/raft names them
 		if v, err := s.Get([]byte(key)); err == nil && len(v) != 8 {
 			return fmt.Errorf("%s has %d bytes", key, len(v))
 		}
@@ -181,7 +181,7 @@ func damaged(path string, err error) error {
 func diskHint(err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w: free some space, the agent goes on by itself when it is started again", err)
+		return fmt.Errorf("%w: free some space, the agent then goes on by itself", err)
 	case errors.Is(err, syscall.EROFS):
 		return fmt.Errorf("%w: mount it read-write, or set data_dir to a directory that can be written", err)
 	case errors.Is(err, fs.ErrPermission):

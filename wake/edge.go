@@ -73,6 +73,9 @@ func Clocks() (boot, mono time.Duration) {
 	return boot, mono
 }
 
+// BootTime reads CLOCK_BOOTTIME alone.
+func BootTime() time.Duration { return readClock(unix.CLOCK_BOOTTIME) }
+
 func readClock(id int32) time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(id, &ts); err != nil {

@@ -13,6 +13,9 @@ import (
 
 // runAgent is the daemon itself.
 func runAgent(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	if err := keepQuiet(); err != nil {
+		log.Debug("the timers stay as exact as they are", "err", err)
+	}
 	deps, err := agent.System(cfg, version, log)
 	if err != nil {
 		return err

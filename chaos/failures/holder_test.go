@@ -1,0 +1,56 @@
+package failures
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// ttl is the longest time that a holder may go on without its daemon: two thirds of the failover of one second.
+const ttl = 667 * time.Millisecond
+
+var all = []string{"h1", "h2", "h3"}
+
+// small puts each host's state on a small file system of its own.
+func small(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%s %s mount {dir}/data || exit 1", self, toolWord)
+}
+
+// Whatever happens to the daemon of the holder, its kernel falls silent in time, another host serves, and the daemon does
+// not go on with what it had.
+func TestTheHolderInTrouble(t *testing.T) {
+	w := found(t, 3, small(t))
+	victim, epoch := w.whole(all)
+	w.served("")
+	w.stop(victim)
+	w.replaced(victim, epoch, all, time.Now().Add(ttl))
+	from := w.start(victim)
+	w.says(victim, from, "removing what a former agent left", "np-")
+	victim, epoch = w.whole(all)
+
+	w.served("")
+	from = w.length(victim)
+	w.must(w.lab.Host(victim).Signal(w.limit(), syscall.SIGSTOP))
+	_, next := w.replaced(victim, epoch, all, time.Now().Add(ttl))
+	before := w.wire.lastOf(victim).at
+	w.must(w.lab.Host(victim).Signal(w.limit(), syscall.SIGCONT))
+	w.says(victim, from, "the lease ran out: the fence is closed|this host was away: everything is closed")
+	holder, last := w.whole(all)
+	if last < next || (holder == victim && last == next) {
+		t.Errorf("%s was given the service under epoch %d; now %s holds under %d", victim, next, holder, last)
+	}
+	if after := w.wire.lastOf(victim); holder != victim && after.at.After(before) {
+		t.Errorf("%s went on with what it had before it was stopped: %x", victim, after.data)
+	}
+	w.network()
+	w.meddling()
+	w.stranger()
+	w.disk()
+}

@@ -1,0 +1,81 @@
+package cluster
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// disk passes on what Raft writes and remembers whether the newest write failed. hashicorp/raft goes on after that without
+// a word to anybody; but a host that cannot write the log does not learn what it is given and what is taken from it.
+type disk struct {
+	failed atomic.Pointer[error]
+	quit   <-chan struct{}
+}
+
+func (d *disk) note(err error) error {
+	if err == nil {
+		d.failed.Store(nil)
+	} else {
+		d.failed.Store(&err)
+	}
+	return err
+}
+
+// DiskTrouble says why the log cannot be written, or "". It is over with the next write that succeeds; where one failed, the
+// leader repeats it.
+func (r *Raft) DiskTrouble() string {
+	err := r.disk.failed.Load()
+	if err == nil {
+		return ""
+	}
+	return fmt.Sprintf("the cluster's log cannot be written on this host: %v", diskHint(*err))
+}
+
+// watchedLog is a log store whose writes are noted.
+type watchedLog struct {
+	raft.LogStore
+	disk *disk
+}
+
+// StoreLog implements raft.LogStore.
+func (w watchedLog) StoreLog(l *raft.Log) error { return w.disk.note(w.LogStore.StoreLog(l)) }
+
+// StoreLogs implements raft.LogStore.
+func (w watchedLog) StoreLogs(l []*raft.Log) error { return w.disk.note(w.LogStore.StoreLogs(l)) }
+
+// watchedStable is a stable store whose writes are noted.
+type watchedStable struct {
+	raft.StableStore
+	disk *disk
+}
+
+// Set implements raft.StableStore.
+func (w watchedStable) Set(key, value []byte) error {
+	return w.disk.note(w.StableStore.Set(key, value))
+}
+
+// diskRetry is the pause between two attempts to write the term.
+const diskRetry = 200 * time.Millisecond
+
+// SetUint64 implements raft.StableStore. hashicorp/raft ends the process when the term cannot be written. Here it waits
+// instead, as if this node were cut off: it may not take part under a term that it could forget.
+func (w watchedStable) SetUint64(key []byte, value uint64) error {
+	for {
+		err := w.disk.note(w.StableStore.SetUint64(key, value))
+		if err == nil || string(key) != termKey {
+			return err
+		}
+		select {
+		case <-w.disk.quit:
+			runtime.Goexit() // of Raft's own goroutine, which is waited for: it must not go on with a term that is not written
+		case <-time.After(diskRetry):
+		}
+	}
+}
+
+// termKey is what hashicorp/raft writes its term under.
+const termKey = "CurrentTerm"
