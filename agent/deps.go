@@ -49,6 +49,7 @@ func offset(c Clock) time.Duration {
 type Kernel interface {
 	Sweep() error
 	Prepare(identity.Spec) (Hold, error)
+	Forget(identity.Spec) error // this host may use the address itself again
 	Watch(context.Context) <-chan struct{}
 	LAN() (identity.LAN, error)
 	Close() error

@@ -23,6 +23,7 @@ func compareStrings(a, b string) int { return strings.Compare(a, b) }
 func (t *tenant) build(now lease.Boot) bool {
 	if t.hold != nil && !sameIdentity(t.built, t.wish.Service) {
 		t.tearDown()
+		t.forget()
 	}
 	if t.hold != nil {
 		t.listenFor()
@@ -117,6 +118,33 @@ func (t *tenant) tidy(now lease.Boot) {
 		return
 	}
 	t.tearDown()
+	if !t.wish.Exists {
+		t.forget()
+	}
+}
+
+// forget lets this host use as its own again what was built and is no service's any more.
+func (t *tenant) forget() {
+	spec := identity.Spec{Service: t.service}
+	free := func(has func(fsm.Service) bool) bool {
+		for _, s := range t.wish.All {
+			if has(s) {
+				return false
+			}
+		}
+		return true
+	}
+	if free(func(s fsm.Service) bool { return s.MAC == t.built.MAC }) {
+		spec.MAC = t.built.MAC.Hardware()
+	}
+	for _, a := range t.built.Addresses {
+		if free(func(s fsm.Service) bool { return slices.Contains(s.Addresses, a) }) {
+			spec.Addrs = append(spec.Addrs, a)
+		}
+	}
+	if err := t.kernel.Forget(spec); err != nil {
+		t.log.Warn("the address of a former service cannot be used by this host itself before a reboot", "service", t.service, "err", err)
+	}
 }
 
 // tearDown removes the identity from this host, the fence last.
@@ -140,7 +168,11 @@ func (t *tenant) check(now lease.Boot) {
 		t.well(doRepair, doClose)
 		return
 	}
-	t.log.Warn("the identity was changed by somebody else; repairing it", "service", t.service, "drift", fmt.Sprint(drift), "err", err)
+	if err == nil && !slices.ContainsFunc(drift, func(d identity.Drift) bool { return !d.Routine() }) {
+		t.log.Info("following the routes of the LAN interface", "service", t.service, "drift", fmt.Sprint(drift))
+	} else {
+		t.log.Warn("the identity was changed by somebody else; repairing it", "service", t.service, "drift", fmt.Sprint(drift), "err", err)
+	}
 	if err := t.hold.Repair(); err != nil {
 		t.fail(doRepair, err)
 		if t.faults++; t.faults < 2 {

@@ -27,6 +27,7 @@ type wish struct {
 	Serving bool   // this host is one of its targets
 	Park    bool   // keep the address behind the closed fence (a target on its way into sleep or out of it)
 	Heir    bool   // another host owns it now and is in touch
+	All     map[string]fsm.Service
 	Quorum  lease.Quorum
 	Timing  cluster.Timing
 }

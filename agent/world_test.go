@@ -97,6 +97,12 @@ func (k *fakeKernel) Sweep() error                          { return nil }
 func (k *fakeKernel) Watch(context.Context) <-chan struct{} { return nil }
 func (k *fakeKernel) LAN() (identity.LAN, error)            { return identity.LAN{Up: true}, nil }
 func (k *fakeKernel) Close() error                          { return nil }
+func (k *fakeKernel) Forget(s identity.Spec) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.note("forget %v", s.Addrs)
+	return nil
+}
 func (k *fakeKernel) Prepare(identity.Spec) (Hold, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -13,6 +14,12 @@ import (
 
 // Drift is one thing about an identity that is not as it was prepared.
 type Drift string
+
+// routesChanged begins the one kind that is nobody's meddling: the LAN interface has other routes now.
+const routesChanged = "routes of "
+
+// Routine says whether nothing but the routes has to follow the LAN interface's.
+func (d Drift) Routine() bool { return strings.HasPrefix(string(d), routesChanged) }
 
 // Check compares the identity with what Prepare built. An error says that it cannot be repaired in place: the link or the LAN
 // interface is gone.
@@ -81,7 +88,13 @@ func (p *Hold) checkAddresses(lower, link netlink.Link) ([]Drift, error) {
 			return nil, err
 		}
 		if !ok {
-			out = append(out, Drift("routes of "+a.String()+" changed"))
+			out = append(out, Drift(routesChanged+a.String()+" changed"))
+		}
+		if ok, err = p.localRight(lower, a); err != nil {
+			return nil, err
+		}
+		if !ok && link.Attrs().Flags&net.FlagUp != 0 {
+			out = append(out, Drift("local route of "+a.String()+" changed"))
 		}
 	}
 	return out, nil
@@ -96,15 +109,21 @@ func (p *Hold) routesPresent(lower netlink.Link, a netip.Addr) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("reading the routing table %d: %w", p.table, err)
 	}
-	terminal := slices.ContainsFunc(have, func(r netlink.Route) bool { return r.Type == unix.RTN_UNREACHABLE })
+	ends := 0
+	for _, r := range have {
+		switch {
+		case r.Type == unix.RTN_UNREACHABLE:
+			ends++
+		case !slices.ContainsFunc(want, func(w netlink.Route) bool { return same(r, w) }):
+			return false, nil // a gateway that the LAN interface has no longer
+		}
+	}
 	for _, w := range want {
-		if !slices.ContainsFunc(have, func(r netlink.Route) bool {
-			return r.LinkIndex == w.LinkIndex && r.Gw.Equal(w.Gw) && sameNet(r.Dst, w.Dst)
-		}) {
+		if !slices.ContainsFunc(have, func(r netlink.Route) bool { return same(r, w) }) {
 			return false, nil
 		}
 	}
-	return terminal, nil
+	return ends > 0, nil
 }
 
 // sameNet compares destinations; the default route comes as nil or as a network of length 0.
@@ -210,9 +229,7 @@ func (p *Hold) pruneRoutes(lower netlink.Link) error {
 			return fmt.Errorf("reading the routing table %d: %w", p.table, err)
 		}
 		for _, r := range have {
-			known := r.Type == unix.RTN_UNREACHABLE || slices.ContainsFunc(want, func(w netlink.Route) bool {
-				return sameNet(r.Dst, w.Dst) && r.Gw.Equal(w.Gw)
-			})
+			known := r.Type == unix.RTN_UNREACHABLE || slices.ContainsFunc(want, func(w netlink.Route) bool { return same(r, w) })
 			if known {
 				continue
 			}

@@ -103,12 +103,14 @@ func drop() expr.Any { return &expr.Verdict{Kind: expr.VerdictDrop} }
 
 func jump(chain string) expr.Any { return &expr.Verdict{Kind: expr.VerdictJump, Chain: chain} }
 
+// loadSourceMAC reads who sent the frame.
+func loadSourceMAC() []expr.Any {
+	return []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseLLHeader, Offset: 6, Len: 6}}
+}
+
 // etherSource matches frames from a MAC.
 func etherSource(mac []byte) []expr.Any {
-	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseLLHeader, Offset: 6, Len: 6},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: mac},
-	}
+	return join(loadSourceMAC(), []expr.Any{&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: mac}})
 }
 
 // etherType matches the protocol of the frame.
@@ -119,12 +121,14 @@ func etherType(t uint16) []expr.Any {
 	}
 }
 
+// load reads bytes of the network header.
+func load(offset, length uint32) []expr.Any {
+	return []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length}}
+}
+
 // network matches bytes of the network header.
 func network(offset uint32, data []byte) []expr.Any {
-	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(len(data))},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: data},
-	}
+	return join(load(offset, uint32(len(data))), []expr.Any{&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: data}})
 }
 
 // Offsets of addresses in headers: IPv4 source (RFC 791), IPv6 source (RFC 8200), ARP sender IPv4 (RFC 826), target of an
@@ -146,8 +150,15 @@ func claims(a netip.Addr) [][]expr.Any {
 			join(etherType(unix.ETH_P_ARP), network(arpSender, a.AsSlice())),
 		}
 	}
-	advert := join(etherType(unix.ETH_P_IPV6), network(ip6Next, []byte{unix.IPPROTO_ICMPV6}), network(icmp6Type, []byte{136}), network(ndTarget, a.AsSlice()))
-	return [][]expr.Any{join(etherType(unix.ETH_P_IPV6), network(ip6Source, a.AsSlice())), advert}
+	return [][]expr.Any{
+		join(etherType(unix.ETH_P_IPV6), network(ip6Source, a.AsSlice())),
+		join(advertisements(), network(ndTarget, a.AsSlice())),
+	}
+}
+
+// advertisements matches neighbour advertisements (RFC 4861 section 4.4).
+func advertisements() []expr.Any {
+	return join(etherType(unix.ETH_P_IPV6), network(ip6Next, []byte{unix.IPPROTO_ICMPV6}), network(icmp6Type, []byte{136}))
 }
 
 func join(parts ...[]expr.Any) []expr.Any {

@@ -307,47 +307,6 @@ func TestSweep(t *testing.T) {
 	a.do(h.Sweep) // nothing to do is no error
 }
 
-// TestRoutedClient: a client behind a router is answered with mac0, by way of the LAN interface's gateway.
-func TestRoutedClient(t *testing.T) {
-	l := newLAN(t, "b", "r")
-	b, r := l.host["b"], l.host["r"]
-	far := newRoom(t, "far")
-	r.do(func() error {
-		veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "wan"}, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(far.ns))}
-		if err := netlink.LinkAdd(veth); err != nil {
-			return err
-		}
-		return errors.Join(give("wan", "192.0.2.1/24"), sysctl("ipv4", "all", "forwarding", "1"))
-	})
-	far.do(func() error { return errors.Join(give("eth0", "192.0.2.2/24"), gateway("eth0", "192.0.2.1")) })
-	b.do(func() error { return gateway("eth0", "10.200.0.12") })
-	b.serve("0.0.0.0:8080")
-	p := l.prepare("b", l.kernel("b"), spec)
-	b.do(func() error { return p.Guard(false) })
-	b.do(func() error { return p.Open(soon(time.Hour)) })
-	conn, err := far.dial("tcp", "10.200.0.100:8080", 10*time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn.Close()
-	wrong := l.eye.count(func(f seen) bool { return identityFrame("b")(f) && !bytes.Equal(f.data[6:12], mac0) })
-	if wrong != 0 {
-		t.Errorf("%d replies left with the host's own MAC", wrong)
-	}
-}
-
-func give(link, cidr string) error {
-	l, err := netlink.LinkByName(link)
-	if err != nil {
-		return err
-	}
-	a, err := netlink.ParseAddr(cidr)
-	if err != nil {
-		return err
-	}
-	return errors.Join(netlink.AddrAdd(l, a), netlink.LinkSetUp(l))
-}
-
 func gateway(link, via string) error {
 	l, err := netlink.LinkByName(link)
 	if err != nil {

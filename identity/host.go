@@ -46,6 +46,7 @@ type Host struct {
 	log   *slog.Logger
 	nl    *netlink.Handle
 	nft   *filter
+	seal  *seal
 
 	mu     sync.Mutex
 	tables map[int]bool // routing tables in use
@@ -71,14 +72,27 @@ func NewHost(lower string, log *slog.Logger) (*Host, error) {
 		nl.Close()
 		return nil, err
 	}
-	for key, value := range map[string]string{"arp_ignore": "1", "arp_announce": "2"} {
-		if err := sysctl("ipv4", "all", key, value); err != nil {
-			h.nft.close()
-			nl.Close()
-			return nil, err
-		}
+	if err := h.settle(); err != nil {
+		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
+}
+
+// settle finds what earlier lives sealed, and sets the ARP behaviour.
+func (h *Host) settle() (err error) {
+	there := func() bool {
+		_, err := h.lowerLink()
+		return err == nil
+	}
+	if h.seal, err = newSeal(h.nft, h.lower, there); err != nil {
+		return err
+	}
+	for key, value := range map[string]string{"arp_ignore": "1", "arp_announce": "2"} {
+		if err := sysctl("ipv4", "all", key, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close gives the sockets back. Prepared identities stay as they are.

@@ -29,6 +29,8 @@ type Hold struct {
 	fence Fence
 	guard *nftables.Table
 
+	unsealed bool // its MAC and addresses are left to the fence
+
 	mu       sync.Mutex
 	index    int // of the macvlan
 	guarded  bool
@@ -61,7 +63,15 @@ func (h *Host) Prepare(s Spec) (*Hold, error) {
 	return p, nil
 }
 
+func (p *Hold) netdevTable() *nftables.Table {
+	return &nftables.Table{Family: nftables.TableFamilyNetdev, Name: tablePrefix + p.link[len(linkPrefix):]}
+}
+
 func (p *Hold) build(lower netlink.Link) error {
+	// A former agent's fence of this name may be open, and a link that goes down says goodbye to its multicast groups.
+	if err := p.host.shutTable(p.netdevTable()); err != nil {
+		return err
+	}
 	if err := p.host.dropLink(p.link); err != nil {
 		return err
 	}
@@ -80,6 +90,10 @@ func (p *Hold) build(lower netlink.Link) error {
 	if p.fence, err = newFence(p.host.nft, p.spec, p.link, p.host.lower); err != nil {
 		return err
 	}
+	if err := p.host.seal.lift(p.spec); err != nil {
+		return err
+	}
+	p.unsealed = true
 	if err := p.silence(); err != nil {
 		return err
 	}
@@ -172,7 +186,8 @@ func (p *Hold) Close() error {
 	return p.fence.Close()
 }
 
-// Remove takes everything off this host: the fence closes first and goes last. It takes tens of milliseconds.
+// Remove takes everything off this host but a seal: the fence closes first and goes last, when the seal has taken over what
+// sockets that outlive it may still say. It takes tens of milliseconds.
 func (p *Hold) Remove() error {
 	var errs []error
 	if p.fence != nil {
@@ -188,7 +203,9 @@ func (p *Hold) Remove() error {
 		return errors.Join(append(errs, err)...) // the link is still there: so the fence stays, closed
 	}
 	errs = append(errs, p.host.dropRules(p.table))
-	if p.fence != nil {
+	sealed := p.host.seal.put(p.spec, p.unsealed)
+	p.unsealed = false
+	if errs = append(errs, sealed); p.fence != nil && sealed == nil {
 		errs = append(errs, p.fence.Remove())
 	}
 	if p.guard != nil {

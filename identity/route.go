@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -79,47 +80,32 @@ func (p *Hold) wantRoutes(lower netlink.Link, a netip.Addr) ([]netlink.Route, er
 			Table: p.table, LinkIndex: p.index, Family: family(a), Dst: dst, Gw: g.Gw, Src: a.AsSlice(), Priority: g.Priority, Flags: int(netlink.FLAG_ONLINK),
 		})
 	}
-	return out, nil
+	return distinct(out), nil
 }
 
-// localSource gives the local route of ip0 the host's own address as its source: a client on this host that connects to ip0
-// while this host is the front must not take ip0 itself as its address, or its connection could never reach the target.
-func (p *Hold) localSource(lower netlink.Link, a netip.Addr) error {
-	own, ok := p.ownAddress(lower, a)
-	if !ok {
-		return nil
+// distinct keeps the first of the routes to one destination with one metric: a table holds no more, or the next one would
+// replace the one before. (Several addresses in one prefix; two IPv6 routers that announce themselves.)
+func distinct(routes []netlink.Route) []netlink.Route {
+	var out []netlink.Route
+	for _, r := range routes {
+		if !slices.ContainsFunc(out, func(o netlink.Route) bool { return sameNet(o.Dst, r.Dst) && metric(o) == metric(r) }) {
+			out = append(out, r)
+		}
 	}
-	r := &netlink.Route{
-		Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, LinkIndex: p.index, Family: family(a), Dst: single(a),
-		Src: own.AsSlice(), Protocol: unix.RTPROT_KERNEL,
-	}
-	if a.Is4() {
-		r.Scope = netlink.SCOPE_HOST
-	}
-	if err := p.host.nl.RouteReplace(r); err != nil {
-		return fmt.Errorf("setting the source of local connections to %s: %w", a, err)
-	}
-	return nil
+	return out
 }
 
-// ownAddress is the host's address in the prefix that ip0 is in, else any of the same family.
-func (p *Hold) ownAddress(lower netlink.Link, a netip.Addr) (netip.Addr, bool) {
-	addrs, err := p.host.nl.AddrList(lower, family(a))
-	if err != nil {
-		return netip.Addr{}, false
+// metric is a route's metric as the kernel lists it: for IPv6, none means 1024.
+func metric(r netlink.Route) int {
+	if r.Priority == 0 && r.Family == netlink.FAMILY_V6 {
+		return 1024
 	}
-	var any netip.Addr
-	for _, one := range addrs {
-		pre, ok := prefixOf(one.IPNet)
-		if !ok || pre.Addr().IsLinkLocalUnicast() || p.spec.has(pre.Addr()) {
-			continue
-		}
-		if pre.Contains(a) {
-			return pre.Addr(), true
-		}
-		any = pre.Addr()
-	}
-	return any, any.IsValid()
+	return r.Priority
+}
+
+// same says whether two routes of a table of ours are one.
+func same(a, b netlink.Route) bool {
+	return a.LinkIndex == b.LinkIndex && a.Gw.Equal(b.Gw) && metric(a) == metric(b) && sameNet(a.Dst, b.Dst)
 }
 
 func family(a netip.Addr) int {
@@ -168,6 +154,8 @@ func (h *Host) rules(fam int) ([]netlink.Rule, error) {
 	return all, nil
 }
 
+func ourTable(n int) bool { return n >= firstTable && n < firstTable+tablesMost }
+
 // dropRules removes the rules that lead to a table, and the table; 0 = all of ours.
 func (h *Host) dropRules(table int) error {
 	var errs []error
@@ -178,7 +166,7 @@ func (h *Host) dropRules(table int) error {
 			continue
 		}
 		for _, r := range have {
-			if r.Table < firstTable || r.Table >= firstTable+tablesMost || (table != 0 && r.Table != table) {
+			if !ourTable(r.Table) || (table != 0 && r.Table != table) {
 				continue
 			}
 			r.Family = fam

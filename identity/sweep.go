@@ -3,13 +3,15 @@ package identity
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
 )
 
 // Sweep removes whatever a former agent left on this host. Its fence may still be open until its deadline, so every fence is
-// closed before anything is taken down; the links go before their fences.
+// closed before anything is taken down; the links go before their fences, and what they carried is sealed before these go.
 func (h *Host) Sweep() error {
 	fences, err := h.ours(nftables.TableFamilyNetdev)
 	if err != nil {
@@ -20,19 +22,23 @@ func (h *Host) Sweep() error {
 			return err
 		}
 	}
-	links, err := h.nl.LinkList()
+	links, left, err := h.leftovers()
 	if err != nil {
-		return fmt.Errorf("listing the links: %w", err)
+		return err
 	}
 	var errs []error
-	for _, l := range links {
-		if l.Type() == "macvlan" && strings.HasPrefix(l.Attrs().Name, linkPrefix) {
-			h.log.Info("removing what a former agent left", "link", l.Attrs().Name)
-			errs = append(errs, h.dropLink(l.Attrs().Name))
-		}
+	for _, name := range links {
+		h.log.Info("removing what a former agent left", "link", name)
+		errs = append(errs, h.dropLink(name))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err // a link is still there: so the fences stay, closed
+	}
+	for _, s := range left {
+		errs = append(errs, h.seal.put(s, false))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	errs = append(errs, h.dropRules(0))
 	guards, err := h.ours(nftables.TableFamilyINet)
@@ -43,6 +49,46 @@ func (h *Host) Sweep() error {
 	return errors.Join(errs...)
 }
 
+// leftovers finds the links of a former agent, and what it carried: by the links, and by the policy rules, which stay when
+// a link vanishes with the LAN interface.
+func (h *Host) leftovers() (names []string, carried []Spec, err error) {
+	links, err := h.nl.LinkList()
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing the links: %w", err)
+	}
+	for _, l := range links {
+		a := l.Attrs()
+		if l.Type() != "macvlan" || !strings.HasPrefix(a.Name, linkPrefix) {
+			continue
+		}
+		names = append(names, a.Name)
+		s := Spec{MAC: a.HardwareAddr}
+		addrs, err := h.nl.AddrList(l, netlink.FAMILY_ALL)
+		if err != nil {
+			return nil, nil, fmt.Errorf("reading the addresses of %s: %w", a.Name, err)
+		}
+		for _, one := range addrs {
+			if p, ok := prefixOf(one.IPNet); ok && p.IsSingleIP() {
+				s.Addrs = append(s.Addrs, p.Addr())
+			}
+		}
+		carried = append(carried, s)
+	}
+	for _, fam := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		rules, err := h.rules(fam)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, r := range rules {
+			if p, ok := prefixOf(r.Src); ok && ourTable(r.Table) {
+				carried = append(carried, Spec{Addrs: []netip.Addr{p.Addr()}})
+			}
+		}
+	}
+	return names, carried, nil
+}
+
+// ours lists the tables of identities, in one family.
 func (h *Host) ours(family nftables.TableFamily) ([]*nftables.Table, error) {
 	all, err := h.nft.tables(family)
 	if err != nil {
@@ -50,7 +96,7 @@ func (h *Host) ours(family nftables.TableFamily) ([]*nftables.Table, error) {
 	}
 	var out []*nftables.Table
 	for _, t := range all {
-		if strings.HasPrefix(t.Name, tablePrefix) {
+		if strings.HasPrefix(t.Name, tablePrefix) && !isSeal(t) {
 			out = append(out, t)
 		}
 	}

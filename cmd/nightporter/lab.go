@@ -42,7 +42,7 @@ Hosts are called h1, h2, ... and have the addresses 10.77.0.11, 10.77.0.12, ...;
 	cmd.AddCommand(
 		labUpCommand(&dir), labStatusCommand(&dir), labExecCommand(&dir), labKillCommand(&dir), labStartCommand(&dir),
 		labSleepCommand(&dir), labWakeCommand(&dir), labCutCommand(&dir), labHealCommand(&dir), labDownCommand(&dir),
-		labConnectCommand(),
+		labConnectCommand(), labBenchCommand(),
 	)
 	for _, verb := range lab.InnerVerbs() {
 		cmd.AddCommand(labInnerCommand(verb))

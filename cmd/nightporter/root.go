@@ -130,7 +130,7 @@ func verbs(sh *shell) []*cobra.Command {
 		statusVerb(sh), membersVerb(sh), historyVerb(sh),
 		getVerb(sh), applyVerb(sh), deleteVerb(sh), moveVerb(sh), setVerb(sh),
 		sleepVerb(sh), wakeVerb(sh),
-		joinVerb(sh), leaveVerb(sh), forgetVerb(sh),
+		joinVerb(sh), leaveVerb(sh), forgetVerb(sh), purgeVerb(sh),
 		labCommand(), demoVerb(sh),
 	}
 }

@@ -1,0 +1,163 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nightporter/chaos/lab"
+)
+
+// Options say what to measure.
+type Options struct {
+	Version string // of the program, for the report
+	Binary  string // the program that the labs run; "" = the running one
+	Runs    int    // of the rows that promise medians and maxima
+	Slow    int    // of those that take longer: a leader that holds, keepalived
+	Idle    time.Duration
+	Only    []string // names of tables; nil = all
+	// Say gets a line now and then while it works.
+	Say func(string)
+}
+
+// Report is everything that was measured, with what a reader needs to judge it.
+type Report struct {
+	Version    string    `json:"version"`
+	Kernel     string    `json:"kernel"`
+	CPUs       int       `json:"cpus"`
+	Began      time.Time `json:"began"`
+	Ended      time.Time `json:"ended"`
+	LoadBefore string    `json:"load_before"` // of 1, 5 and 15 minutes
+	LoadAfter  string    `json:"load_after"`
+	Tables     []Table   `json:"tables"`
+}
+
+// experiment is one table.
+type experiment struct {
+	name string
+	run  func(context.Context, *Options) (Table, error)
+}
+
+func experiments() []experiment {
+	return []experiment{
+		{"crash", func(ctx context.Context, o *Options) (Table, error) { return crash(ctx, o, time.Second) }},
+		{"crash-300ms", func(ctx context.Context, o *Options) (Table, error) { return crash(ctx, o, 300*time.Millisecond) }},
+		{"move", move},
+		{"wake", wake},
+		{"idle", idle},
+	}
+}
+
+// Names lists the tables.
+func Names() []string {
+	var out []string
+	for _, e := range experiments() {
+		out = append(out, e.name)
+	}
+	return out
+}
+
+// Run measures. On an error it gives what it has until then; every lab is gone when it returns.
+func Run(ctx context.Context, o Options) (Report, error) {
+	for _, name := range o.Only {
+		if !slices.Contains(Names(), name) {
+			return Report{}, fmt.Errorf("there is no table %q; choose from %s", name, strings.Join(Names(), ", "))
+		}
+	}
+	if o.Runs < 1 || o.Slow < 1 || o.Idle <= 0 {
+		return Report{}, fmt.Errorf("%d and %d runs and an idle time of %v cannot be measured; give at least one run and a time above zero", o.Runs, o.Slow, o.Idle)
+	}
+	r := Report{Version: o.Version, Kernel: kernel(), CPUs: runtime.NumCPU(), Began: time.Now().UTC(), LoadBefore: load()}
+	var err error
+	for _, e := range experiments() {
+		if o.Only != nil && !slices.Contains(o.Only, e.name) {
+			continue
+		}
+		var t Table
+		if t, err = e.run(ctx, &o); err != nil {
+			err = fmt.Errorf("table %s: %w", e.name, err)
+			break
+		}
+		t.Name = e.name
+		r.Tables = append(r.Tables, t)
+	}
+	r.Ended, r.LoadAfter = time.Now().UTC(), load()
+	return r, err
+}
+
+func (o *Options) say(format string, args ...any) {
+	if o.Say != nil {
+		o.Say(fmt.Sprintf(format, args...))
+	}
+}
+
+func kernel() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Machine[:])
+}
+
+func load() string {
+	raw, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	f := strings.Fields(string(raw))
+	return strings.Join(f[:min(3, len(f))], " ")
+}
+
+// webPort is where clients find the labs' service.
+func webPort() netip.AddrPort { return netip.AddrPortFrom(lab.ServiceAddr(), lab.ServerPort) }
+
+// building is what a lab may take to build or to take down, patience what one wait may take: both are there to end a
+// measurement that will not end.
+const (
+	building = 30 * time.Second
+	patience = 60 * time.Second
+)
+
+// inLab builds a lab, runs f in it, and takes it down whatever happens.
+func inLab(ctx context.Context, lo lab.Options, f func(context.Context, *lab.Lab) error) (err error) {
+	up, cancel := context.WithTimeoutCause(ctx, building, fmt.Errorf("the lab was not built within %v", building))
+	defer cancel()
+	l, err := lab.Up(up, lo)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		down, cancel := context.WithTimeout(context.WithoutCancel(ctx), building)
+		defer cancel()
+		if derr := l.Down(down); err == nil {
+			err = derr
+		}
+	}()
+	return f(ctx, l)
+}
+
+// until waits for a condition, which says what is missing, or "".
+func until(ctx context.Context, what string, missing func(context.Context) string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for {
+		m := missing(ctx)
+		if m == "" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting until %s: %w (%s)", what, ctx.Err(), m)
+		case <-look.C:
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"nightporter/chaos/bench"
+)
+
+// labBenchCommand measures on labs of its own.
+func labBenchCommand() *cobra.Command {
+	o := bench.Options{Version: version}
+	var only []string
+	var raw string
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure how fast and how small it is, on labs of its own",
+		Long: `Build one lab after the other and measure: what a client sees when the holder's host loses its power, how
+long a planned move leaves the identity closed, how soon a client's SYN becomes a magic packet, what an
+idle agent costs. Where keepalived is installed, it is measured beside. All samples go to --samples as JSON.
+
+With the usual numbers it takes about an hour. The tables are ` + strings.Join(bench.Names(), ", ") + `.`,
+		Example: `  nightporter lab bench
+  nightporter lab bench --only move,wake --runs 20`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Only = only
+			o.Say = func(line string) {
+				fmt.Fprintln(cmd.ErrOrStderr(), time.Now().Format("15:04:05"), line)
+			}
+			report, err := bench.Run(cmd.Context(), o)
+			if len(report.Tables) == 0 {
+				return err
+			}
+			if raw != "" {
+				err = errors.Join(err, writeSamples(raw, report))
+			}
+			return errors.Join(err, report.Show(cmd.OutOrStdout()))
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.Runs, "runs", 100, "how often what promises medians and maxima is run")
+	f.IntVar(&o.Slow, "slow-runs", 20, "how often the slow ones are run")
+	f.DurationVar(&o.Idle, "idle", time.Minute, "how long the idle agents are looked at")
+	f.StringSliceVar(&only, "only", nil, "the tables to measure, instead of all")
+	f.StringVar(&raw, "samples", "", "a file for all samples, as JSON")
+	return cmd
+}
+
+func writeSamples(path string, r bench.Report) error {
+	body, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, append(body, '\n'), 0o644); err != nil {
+		return fmt.Errorf("keep the samples: %w", err)
+	}
+	return nil
+}

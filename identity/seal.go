@@ -1,0 +1,262 @@
+package identity
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// sealTable is the netdev table of the seal, and sealChain its one chain, on the way out of the LAN interface.
+const (
+	sealTable = tablePrefix + "seal"
+	sealChain = "out"
+)
+
+// seal keeps identities that are not prepared here from leaving by the LAN interface. Sockets outlive the address that they
+// are bound to, and the fence goes with the macvlan; IPv6 routes what such a socket still says (a datagram, the
+// retransmissions of a connection) by the main table without asking whether its source is still one of ours, and so does
+// IPv4 for transparent sockets and for what is translated to ip0. So an identity that was here once is either behind its
+// fence or sealed, until Forget or Purge.
+//
+// It hooks on what leaves with ip0 or mac0, nothing else: clients on this host that speak to ip0 use the host's own address.
+type seal struct {
+	nft   *filter
+	lower string
+	there func() bool // whether the LAN interface exists
+
+	mu    sync.Mutex
+	stale bool            // the kernel has not got what is wanted
+	known map[string]bool // MACs and addresses as bytes; their lengths tell them apart
+	held  map[string]int  // how many prepared identities have them: behind a fence, not sealed
+}
+
+// newSeal takes over what an earlier life sealed.
+func newSeal(nft *filter, lower string, there func() bool) (*seal, error) {
+	s := &seal{nft: nft, lower: lower, there: there, known: make(map[string]bool), held: make(map[string]int)}
+	tables, err := nft.tables(nftables.TableFamilyNetdev)
+	if err != nil {
+		return nil, fmt.Errorf("listing the nftables tables (root, or CAP_NET_ADMIN in this namespace, is needed): %w", err)
+	}
+	if !slices.ContainsFunc(tables, isSeal) {
+		return s, nil
+	}
+	for _, set := range sealSets(s.table()) {
+		keys, err := nft.elements(set)
+		if err != nil {
+			return nil, fmt.Errorf("reading the seal of earlier identities: %w", err)
+		}
+		for _, k := range keys {
+			s.known[string(k)] = true
+		}
+	}
+	return s, nil
+}
+
+func (s *seal) table() *nftables.Table {
+	return &nftables.Table{Family: nftables.TableFamilyNetdev, Name: sealTable}
+}
+
+// sealSets are the sets of sealed MACs, IPv4 and IPv6 addresses.
+func sealSets(t *nftables.Table) []*nftables.Set {
+	return []*nftables.Set{
+		{Table: t, Name: "mac", KeyType: nftables.TypeEtherAddr},
+		{Table: t, Name: "ip4", KeyType: nftables.TypeIPAddr},
+		{Table: t, Name: "ip6", KeyType: nftables.TypeIP6Addr},
+	}
+}
+
+func (s Spec) keys() []string {
+	var out []string
+	if len(s.MAC) > 0 {
+		out = append(out, string(s.MAC))
+	}
+	for _, a := range s.Addrs {
+		out = append(out, string(a.AsSlice()))
+	}
+	return out
+}
+
+// lift leaves an identity to its fence, which must stand, closed.
+func (s *seal) lift(spec Spec) error {
+	return s.change(func() {
+		for _, k := range spec.keys() {
+			s.held[k]++
+		}
+	})
+}
+
+// put takes an identity over from its fence, which must stand until this has returned.
+func (s *seal) put(spec Spec, wasLifted bool) error {
+	return s.change(func() {
+		for _, k := range spec.keys() {
+			s.known[k] = true
+			if !wasLifted {
+				continue
+			}
+			if s.held[k]--; s.held[k] <= 0 {
+				delete(s.held, k)
+			}
+		}
+	})
+}
+
+// forget gives addresses and MAC back to whoever uses them.
+func (s *seal) forget(keys []string) error {
+	return s.change(func() {
+		for _, k := range keys {
+			delete(s.known, k)
+		}
+	})
+}
+
+// sealed gives what is known and not behind a fence, by length, sorted.
+func (s *seal) sealed() []string {
+	var out []string
+	for k := range s.known {
+		if s.held[k] == 0 {
+			out = append(out, k)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// change edits what is sealed and carries that over to the kernel.
+func (s *seal) change(edit func()) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.sealed()
+	edit()
+	if slices.Equal(before, s.sealed()) {
+		return nil
+	}
+	return s.write()
+}
+
+// mend puts back what somebody flushed, or what went away with the LAN interface.
+func (s *seal) mend() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stale {
+		return s.write()
+	}
+	if len(s.sealed()) == 0 {
+		return nil
+	}
+	have, err := s.nft.chains(s.table())
+	if err != nil {
+		return fmt.Errorf("reading the seal of earlier identities: %w", err)
+	}
+	if have[sealChain] {
+		n, err := s.nft.rules(s.table(), sealChain)
+		if err != nil {
+			return fmt.Errorf("reading the seal of earlier identities: %w", err)
+		}
+		if n == len(sealRules(sealSets(s.table()))) {
+			return nil
+		}
+	}
+	return s.write()
+}
+
+// write replaces the table in one transaction. Without the LAN interface there is nothing to hook on and no way out either;
+// mend comes when it is back.
+func (s *seal) write() error {
+	if s.stale = true; !s.there() {
+		return nil
+	}
+	t, keys := s.table(), s.sealed()
+	sets := sealSets(t)
+	var built error
+	err := s.nft.batch(func(c *nftables.Conn) {
+		c.AddTable(t)
+		c.DelTable(t)
+		if len(keys) == 0 {
+			return
+		}
+		c.AddTable(t)
+		for _, set := range sets {
+			built = errors.Join(built, c.AddSet(set, elementsOf(keys, int(set.KeyType.Bytes))))
+		}
+		chain := c.AddChain(&nftables.Chain{
+			Name: sealChain, Table: t, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookEgress,
+			Priority: nftables.ChainPriorityRef(-500), Device: s.lower,
+		})
+		for _, r := range sealRules(sets) {
+			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: append(r, drop())})
+		}
+	})
+	if err = errors.Join(built, err); err != nil {
+		return fmt.Errorf("sealing the identities that are not prepared here: %w", err)
+	}
+	s.stale = false
+	return nil
+}
+
+func elementsOf(keys []string, length int) []nftables.SetElement {
+	var out []nftables.SetElement
+	for _, k := range keys {
+		if len(k) == length {
+			out = append(out, nftables.SetElement{Key: []byte(k)})
+		}
+	}
+	return out
+}
+
+// sealRules gives the matches of every frame that uses a sealed MAC or claims a sealed address.
+func sealRules(sets []*nftables.Set) [][]exprAny {
+	mac, ip4, ip6 := sets[0], sets[1], sets[2]
+	return [][]exprAny{
+		join(loadSourceMAC(), in(mac)),
+		join(etherType(unix.ETH_P_IP), load(ip4Source, 4), in(ip4)),
+		join(etherType(unix.ETH_P_ARP), load(arpSender, 4), in(ip4)),
+		join(etherType(unix.ETH_P_IPV6), load(ip6Source, 16), in(ip6)),
+		join(advertisements(), load(ndTarget, 16), in(ip6)),
+	}
+}
+
+// in matches what was loaded if the set has it.
+func in(set *nftables.Set) []exprAny {
+	return []exprAny{&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID}}
+}
+
+// Forget ends the seal of an identity that is no longer the cluster's: a service that was deleted, or that has another
+// address now. From here on this host may use the address as any other.
+func (h *Host) Forget(s Spec) error { return h.seal.forget(s.keys()) }
+
+// Purge takes everything off this host, the seal too: for an uninstallation. No agent may run.
+func (h *Host) Purge() error {
+	if err := h.Sweep(); err != nil {
+		return err
+	}
+	h.seal.mu.Lock()
+	defer h.seal.mu.Unlock()
+	clear(h.seal.known)
+	return h.seal.write()
+}
+
+// isSeal says whether a table is the seal, which is not part of any one identity.
+func isSeal(t *nftables.Table) bool {
+	return t.Family == nftables.TableFamilyNetdev && t.Name == sealTable
+}
+
+// elements lists the keys of a set.
+func (f *filter) elements(set *nftables.Set) ([][]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all, err := f.conn.GetSetElements(set)
+	if err != nil {
+		return nil, err
+	}
+	var out [][]byte
+	for _, e := range all {
+		out = append(out, bytes.Clone(e.Key))
+	}
+	return out, nil
+}
