@@ -89,7 +89,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.waking = newWaking(cfg.WakeTimeout)
 	a.post = &post{self: cfg.Node, log: deps.Log, clock: deps.Clock, machine: a.machine, ballot: b, raft: a.raft, waking: a.waking, opens: &opens{}, checks: checks, gossip: a.gossip}
 	a.proposer = &proposer{
-		self: cfg.Node, raft: a.raft, out: a.post, peer: a.clients.to, log: deps.Log,
+		self: cfg.Node, clock: deps.Clock, raft: a.raft, out: a.post, peer: a.clients.to, log: deps.Log,
 		gate: &quorumGuard{scene: a.scene, machine: a.machine, barrier: a.raft.Barrier},
 	}
 	a.tenants = &tenants{

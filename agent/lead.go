@@ -155,10 +155,13 @@ func (l *leader) turn(ctx context.Context) time.Duration {
 	l.voters(ctx, v)
 	l.moveOn(ctx, v)
 	now := l.scene.view()
-	if rest := l.blind.Sub(now.Now); rest > 0 {
-		return min(rest, nextSilence(now))
+	next := nextSilence(now)
+	for _, soon := range []time.Duration{l.blind.Sub(now.Now), l.proposer.hintAgain()} {
+		if soon > 0 {
+			next = min(next, soon)
+		}
 	}
-	return nextSilence(now)
+	return next
 }
 
 // sulkFor is how long a proposal that the state machine refused is not repeated: each repetition is written to every disk.
@@ -342,7 +345,7 @@ func (l *leader) voters(ctx context.Context, v cluster.View) {
 	}
 	// The voters refuse whoever renews in the former configuration, from the moment at which they store the new one: the
 	// holders must hear of it within their lease.
-	l.post.all(cluster.Message{Committed: &mark})
+	l.proposer.hint(mark)
 	l.log.Info("the set of voters was changed", "node", step.Node, "step", step.Verb)
 }
 

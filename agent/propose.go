@@ -39,12 +39,15 @@ var errNoLeader = errors.New("the cluster has no leader")
 
 // proposer brings commands into the log, from whichever node: the leader commits, everybody else hands them to it.
 type proposer struct {
-	self string
-	raft raftNode
-	out  outbox
-	peer func(node string) *api.Client
-	gate *quorumGuard
-	log  *slog.Logger
+	self  string
+	clock Clock
+	raft  raftNode
+	out   outbox
+	peer  func(node string) *api.Client
+	gate  *quorumGuard
+	log   *slog.Logger
+
+	hinted hinted
 }
 
 // proposal is the leader's answer to a forwarded command.
@@ -99,7 +102,7 @@ func (p *proposer) commitMarked(ctx context.Context, c fsm.Command) (proposal, e
 	if err != nil {
 		return proposal{}, err
 	}
-	p.out.all(cluster.Message{Committed: &mark})
+	p.hint(mark)
 	return proposal{res, mark}, nil
 }
 

@@ -21,7 +21,7 @@ func (t *tenant) ask(now lease.Boot) {
 	t.nextAsk, t.offset = now.Add(timing.Renew), offset(t.clock)
 	if t.opened {
 		// A failover that was just raised is refused by voters that have not applied it yet; the running lease is short.
-		t.nextAsk = min(t.nextAsk, now.Add(max(t.deadline.Sub(now)/4, 5*time.Millisecond)))
+		t.nextAsk = min(t.nextAsk, now.Add(max(t.deadline.Sub(now)/3, 5*time.Millisecond)))
 	}
 	for _, voter := range t.wish.Quorum.Voters {
 		if voter != t.self {

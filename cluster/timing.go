@@ -14,9 +14,9 @@ import (
 // TTL - Renew/2 later; then one commit and one question to the voters. With TTL = 2/3 that leaves a third of failover
 // for scheduling, disks and the network.
 //
-// Raft's timeouts are slower than that on purpose: hashicorp/raft sends a heartbeat every tenth of the timeout to each
-// follower, which is most of what an idle agent costs, and a leader's death disturbs no holder. Only the crash of a host
-// that both leads and holds waits for an election (1 to 2 RaftHeartbeat); the plan keeps the two apart where it can.
+// hashicorp/raft sends a heartbeat every tenth of its timeout to each follower, each at an instant of its own; that would be
+// most of what an idle leader costs, so they are paced (pace.go). A leader's death disturbs no holder. Only the crash of a
+// host that both leads and holds waits for an election (1 to 2 RaftHeartbeat); the plan keeps the two apart where it can.
 type Timing struct {
 	Failover time.Duration
 
@@ -44,11 +44,11 @@ func Derive(failover time.Duration) Timing {
 		Failover:        failover,
 		TTL:             ttl,
 		Margin:          lease.Margin(ttl),
-		Renew:           ttl / 5,
+		Renew:           ttl / 4,
 		Probe:           max(failover/40, 5*time.Millisecond),
 		RaftHeartbeat:   failover,
 		RaftElection:    failover,
-		RaftLeaderLease: failover / 2,
+		RaftLeaderLease: failover * 3 / 4,
 		RaftCommit:      failover / 2,
 		GossipInterval:  min(max(failover/2, 100*time.Millisecond), 500*time.Millisecond),
 		ProbeInterval:   probe,

@@ -10,12 +10,13 @@ import (
 
 // timerSlack is how late the kernel may let a timer of the agent go off, in nanoseconds, to serve several at once
 // (PR_SET_TIMERSLACK in prctl(2); the default is 50 µs). The shortest period here is the renewal of a lease at the shortest
-// failover, 27 ms. It is not the agent's own timers that this calms but those of Go's runtime, whose monitor thread
+// failover, 33 ms. It is not the agent's own timers that this calms but those of Go's runtime, whose monitor thread
 // wakes every 20 µs while anything runs: more than half of all wake-ups of an idle agent.
-const timerSlack = 2_000_000
+const timerSlack = 4_000_000
 
-// procs is how many processors the agent uses at once: with more, each packet wakes more threads that find nothing to do.
-const procs = 2
+// procs is how many processors the agent's own code uses at once ($GOMAXPROCS has the last word): with more, each packet
+// wakes threads that find nothing to do, and one is plenty for hundreds of leases.
+const procs = 1
 
 // keepQuiet makes an idle agent cost less. An agent that may not is only less quiet.
 func keepQuiet() error {
