@@ -1,0 +1,200 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"nightporter/cluster"
+	"nightporter/fsm"
+)
+
+// soloRaft is a Raft of one node: what is proposed is committed, but the answer may be lost.
+type soloRaft struct {
+	raftNode
+	machine *fsm.Machine
+	t       *testing.T
+
+	mu    sync.Mutex
+	index uint64
+	lose  bool // the next answer
+}
+
+func (r *soloRaft) IsLeader() bool                { return true }
+func (r *soloRaft) Leader() string                { return "b" }
+func (r *soloRaft) Barrier(context.Context) error { return nil }
+func (r *soloRaft) Committed(cluster.Mark)        {}
+
+var errLost = errors.New("the answer was lost")
+
+func (r *soloRaft) Propose(_ context.Context, c fsm.Command) (fsm.Result, cluster.Mark, error) {
+	raw, err := fsm.Encode(c)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.index++
+	res, ok := r.machine.Apply(&raft.Log{Index: r.index, Term: 1, Type: raft.LogCommand, Data: raw}).(fsm.Result)
+	if !ok {
+		r.t.Fatal("no result")
+	}
+	if r.lose {
+		r.lose = false
+		return fsm.Result{}, cluster.Mark{}, errLost
+	}
+	return res, cluster.Mark{Index: r.index, Term: 1}, nil
+}
+
+// must commits what somebody else proposes.
+func (r *soloRaft) must(c fsm.Command) {
+	r.t.Helper()
+	if res, _, err := r.Propose(context.Background(), c); err != nil || res.Err() != nil {
+		r.t.Fatalf("%+v: %v, %v", c, err, res.Err())
+	}
+}
+
+// stage is a sleeper with nothing around it that is not needed: a host that holds nothing.
+type stage struct {
+	*sleeper
+	raft     *soloRaft
+	suspends int
+	during   func() // runs while the host is suspended
+}
+
+func (s *stage) Arm() error { return nil }
+func (s *stage) Suspend(context.Context) error {
+	s.suspends++
+	s.returned() // as the ticks do after a resume
+	if s.during != nil {
+		s.during()
+	}
+	return nil
+}
+func (s *stage) WakeAddresses() ([]net.HardwareAddr, error) { return nil, nil }
+
+func newStage(t *testing.T) *stage {
+	log := slog.New(slog.DiscardHandler)
+	clock := &fakeClock{began: time.Now()}
+	machine := foundedMachine(t, log)
+	r := &soloRaft{machine: machine, t: t, index: 2}
+	s := &stage{raft: r}
+	journal, err := cluster.NewJournal(raft.NewInmemStore())
+	if err != nil {
+		t.Fatal(err)
+	}
+	members := func() []cluster.Member { return nil }
+	sc := &scene{
+		self: "b", clock: clock, machine: machine, ballot: newBallot("b", clock, machine, journal, &memoryMirror{}, log),
+		members: members, leader: r.Leader, learnt: make(map[string]tenureSeen),
+	}
+	p := &proposer{self: "b", clock: clock, raft: r, out: &post{gossip: &lateGossip{}, machine: machine, log: log}, log: log}
+	p.gate = &quorumGuard{scene: sc, machine: machine, barrier: r.Barrier}
+	s.sleeper = &sleeper{
+		self: "b", clock: clock, machine: machine, raft: r, proposer: p, tenants: &tenants{}, scene: sc, opens: &opens{}, power: s,
+		meta: &metaKeeper{log: log}, rejoin: func() {}, timeout: 10 * time.Second, log: log, bell: newBell(),
+	}
+	r.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "k", Policy: fsm.Sleeps}})
+	return s
+}
+
+func (s *stage) record() fsm.Node { return s.machine.View().State.Nodes["b"] }
+
+// order commits what `nightporter sleep` does. The stamp is the leader's, whose clock is wrong.
+func (s *stage) order() {
+	me := s.record()
+	s.raft.must(fsm.SetPower{Node: "b", From: fsm.Awake, To: fsm.Suspending, Sleeps: me.Sleeps, Reason: fsm.OperatorSleep, At: time.Now().Add(-1000 * time.Hour)})
+}
+
+// steps lets the sleeper look a few times.
+func (s *stage) steps(n int) {
+	for range n {
+		<-time.After(s.step(context.Background()))
+	}
+}
+
+func onStage(t *testing.T, f func(*testing.T, *stage)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { f(t, newStage(t)) })
+}
+
+// TestSleepAndReturn: the whole way, once for each order.
+func TestSleepAndReturn(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		for n := range 3 {
+			s.order()
+			s.steps(4)
+			if me := s.record(); s.suspends != n+1 || me.Power != fsm.Awake || me.Sleeps != uint64(n+1) {
+				t.Fatalf("after order %d: %d suspends, %+v", n+1, s.suspends, me)
+			}
+		}
+	})
+}
+
+// TestNoSuspendOnAFoundRecord: an agent that starts and finds itself asleep on record reports back.
+func TestNoSuspendOnAFoundRecord(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		s.order()
+		s.raft.must(fsm.SetPower{Node: "b", From: fsm.Suspending, To: fsm.Asleep, Sleeps: 1, Reason: fsm.HandedOver})
+		s.steps(3)
+		if me := s.record(); s.suspends != 0 || me.Power != fsm.Awake {
+			t.Errorf("%d suspends, %+v", s.suspends, me)
+		}
+	})
+}
+
+// TestLostAnswerIsAskedFor: "asleep" was committed and nobody said so.
+func TestLostAnswerIsAskedFor(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		s.order()
+		s.raft.lose = true
+		s.steps(1)
+		if me := s.record(); me.Power != fsm.Asleep || s.suspends != 0 {
+			t.Fatalf("%+v, %d suspends", me, s.suspends)
+		}
+		s.steps(4)
+		if me := s.record(); s.suspends != 1 || me.Power != fsm.Awake {
+			t.Errorf("%d suspends, %+v", s.suspends, me)
+		}
+	})
+}
+
+// TestCalledWhileUnsure: somebody called before the answer was known, so there is no suspend.
+func TestCalledWhileUnsure(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		s.order()
+		s.raft.lose = true
+		s.steps(1)
+		s.raft.must(fsm.SetPower{Node: "b", From: fsm.Asleep, To: fsm.Waking, Sleeps: 1, Reason: fsm.Demand})
+		s.steps(3)
+		if me := s.record(); s.suspends != 0 || me.Power != fsm.Awake {
+			t.Errorf("%d suspends, %+v", s.suspends, me)
+		}
+	})
+}
+
+// TestHandOverHasALimit: on this host's own clock.
+func TestHandOverHasALimit(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		held := tenancy{Opened: true, Epoch: 1}
+		keeper := &tenant{}
+		keeper.shown.Store(&held)
+		s.tenants.all = map[string]*tenant{"web": keeper}
+		s.order()
+		s.steps(90)
+		if me := s.record(); me.Power != fsm.Suspending {
+			t.Fatalf("after 9 s: %+v", me)
+		}
+		s.steps(20)
+		if me := s.record(); me.Power != fsm.Awake || me.PowerReason != fsm.SuspendTimeout || s.suspends != 0 {
+			t.Errorf("after 11 s: %+v, %d suspends", me, s.suspends)
+		}
+	})
+}

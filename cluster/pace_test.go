@@ -1,0 +1,75 @@
+package cluster
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// clockedTransport notes when each request reaches it.
+type clockedTransport struct {
+	raft.Transport
+	sent chan time.Time
+}
+
+func (c *clockedTransport) AppendEntries(raft.ServerID, raft.ServerAddress, *raft.AppendEntriesRequest, *raft.AppendEntriesResponse) error {
+	c.sent <- time.Now()
+	return nil
+}
+
+// TestHeartbeatsLeaveTogether: whenever they are asked for, at the common instants and not before; entries never wait.
+func TestHeartbeatsLeaveTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		quit := make(chan struct{})
+		under := &clockedTransport{sent: make(chan time.Time, 10)}
+		p := pacedOver(under, time.Second, quit)
+		beat := &raft.AppendEntriesRequest{Term: 3}
+		for round := range 3 {
+			for i := range 2 {
+				go func() {
+					<-time.After(time.Duration(i*90+round*7+20) * time.Millisecond)
+					if err := p.AppendEntries("b", "b", beat, nil); err != nil {
+						t.Error(err)
+					}
+				}()
+			}
+			for range 2 {
+				want := began.Add(time.Duration(round+1) * 250 * time.Millisecond)
+				if at := <-under.sent; !at.Equal(want) {
+					t.Errorf("a heartbeat left at %v, want %v", at.Sub(began), want.Sub(began))
+				}
+			}
+		}
+		<-time.After(10 * time.Millisecond)
+		now := time.Now()
+		for _, req := range []*raft.AppendEntriesRequest{
+			{Term: 3, PrevLogEntry: 7, PrevLogTerm: 2}, {Term: 3, LeaderCommitIndex: 8}, {Term: 3, Entries: []*raft.Log{{Index: 1}}},
+		} {
+			if err := p.AppendEntries("b", "b", req, nil); err != nil {
+				t.Error(err)
+			}
+			if at := <-under.sent; !at.Equal(now) {
+				t.Errorf("%+v was kept for %v", req, at.Sub(now))
+			}
+		}
+		close(quit)
+		if err := p.AppendEntries("b", "b", beat, nil); !errors.Is(err, raft.ErrTransportShutdown) {
+			t.Errorf("a heartbeat after the end: %v", err)
+		}
+	})
+}
+
+// TestPacedKeepsPreVotes: Raft asks the transport whether it knows them.
+func TestPacedKeepsPreVotes(t *testing.T) {
+	_, under := raft.NewInmemTransport("a")
+	if _, ok := pacedOver(under, time.Second, nil).(raft.WithPreVote); !ok {
+		t.Error("pre-votes are lost")
+	}
+	if _, ok := pacedOver(&clockedTransport{}, time.Second, nil).(raft.WithPreVote); ok {
+		t.Error("pre-votes are claimed for a transport that has none")
+	}
+}
