@@ -75,6 +75,7 @@ func TestOfTwoVotersThatWantToSleepOneMay(t *testing.T) {
 	w.wantCode(errs[refused], api.CodeRefused)
 	t.Logf("%s sleeps; %s: %v", sleepers[asleep], sleepers[refused], errs[refused])
 	w.must(w.lab.Host(sleepers[asleep]).AwaitPower(w.limit(), lab.PowerAsleep))
+	w.connect("c1", sleepers[refused])
 	w.await("a leader", func() string {
 		_, missing := w.leader([]string{"h1", sleepers[refused]})
 		return missing
