@@ -35,6 +35,7 @@ type fakeClock struct {
 func (c *fakeClock) Boot() lease.Boot {
 	return lease.Boot(time.Since(c.began)) + lease.Boot(c.slept.Load()) + lease.Boot(time.Hour)
 }
+
 func (c *fakeClock) Both() (lease.Boot, time.Duration) {
 	return c.Boot(), time.Since(c.began) + time.Hour
 }
@@ -103,6 +104,7 @@ func (k *fakeKernel) Forget(s identity.Spec) error {
 	k.note("forget %v", s.Addrs)
 	return nil
 }
+
 func (k *fakeKernel) Prepare(identity.Spec) (Hold, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

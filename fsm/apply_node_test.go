@@ -53,8 +53,10 @@ func TestRemoveNode(t *testing.T) {
 			return want(!hasNode(s, "c") && s.Services["web"].Targets[0] == "c", "nodes %v, targets %v", s.Nodes, s.Services["web"].Targets)
 		}},
 		{name: "owns a service", command: RemoveNode{Name: "a"}, refused: StillOwned, says: "service web"},
-		{name: "owned a service", given: []Command{Assign{Service: "web", Owner: "b", Planned: 1, Reason: OwnerLeft}}, command: RemoveNode{Name: "a"},
-			check: func(s *State) error { return want(!hasNode(s, "a"), "nodes %v", s.Nodes) }},
+		{
+			name: "owned a service", given: []Command{Assign{Service: "web", Owner: "b", Planned: 1, Reason: OwnerLeft}}, command: RemoveNode{Name: "a"},
+			check: func(s *State) error { return want(!hasNode(s, "a"), "nodes %v", s.Nodes) },
+		},
 		{name: "unknown", command: RemoveNode{Name: "z"}, refused: UnknownNode},
 	})
 }
@@ -75,8 +77,10 @@ func TestSetPower(t *testing.T) {
 		{name: "is asleep", given: slept, command: move(Suspending, Asleep, 1), check: is(Asleep, 1)},
 		{name: "cancelled", given: slept, command: move(Suspending, Awake, 1), check: is(Awake, 1)},
 		{name: "second sleep", given: append(slept, move(Suspending, Awake, 1)), command: move(Awake, Suspending, 1), check: is(Suspending, 2)},
-		{name: "late, of an earlier sleep", given: append(slept, move(Suspending, Awake, 1), move(Awake, Suspending, 1)),
-			command: move(Suspending, Asleep, 1), refused: WrongPower, says: "suspending in sleep 2, not suspending in sleep 1"},
+		{
+			name: "late, of an earlier sleep", given: append(slept, move(Suspending, Awake, 1), move(Awake, Suspending, 1)),
+			command: move(Suspending, Asleep, 1), refused: WrongPower, says: "suspending in sleep 2, not suspending in sleep 1",
+		},
 		{name: "count before the decision", given: slept, command: move(Suspending, Asleep, 0), refused: WrongPower},
 		{name: "from another state", command: move(Asleep, Waking, 0), refused: WrongPower},
 		{name: "missed hand-over", command: move(Awake, Asleep, 0), check: is(Asleep, 0)},
@@ -103,8 +107,10 @@ func TestWakes(t *testing.T) {
 		{name: "ends", command: EndWake{ID: "w1", Result: WokeUp, At: at(40)}, check: func(s *State) error {
 			return want(s.Wakes[0].Result == WokeUp && s.Wakes[0].Ended.Equal(at(40)), "wakes %+v", s.Wakes)
 		}},
-		{name: "ends twice", given: []Command{EndWake{ID: "w1", Result: WokeUp, At: at(40)}}, command: EndWake{ID: "w1", Result: GaveUp, At: at(50)},
-			check: func(s *State) error { return want(s.Wakes[0].Result == WokeUp, "wakes %+v", s.Wakes) }},
+		{
+			name: "ends twice", given: []Command{EndWake{ID: "w1", Result: WokeUp, At: at(40)}}, command: EndWake{ID: "w1", Result: GaveUp, At: at(50)},
+			check: func(s *State) error { return want(s.Wakes[0].Result == WokeUp, "wakes %+v", s.Wakes) },
+		},
 		{name: "unknown end", command: EndWake{ID: "none", Result: WokeUp, At: at(40)}, check: func(s *State) error {
 			return want(s.Wakes[0].Ended.IsZero(), "wakes %+v", s.Wakes)
 		}},

@@ -64,8 +64,10 @@ func want(ok bool, format string, args ...any) error {
 }
 
 func TestFound(t *testing.T) {
-	good := Found{Cluster: Cluster{ID: testID, Name: "home", Created: at(9)}, Failover: 2 * time.Second,
-		Services: []Service{testService("web", 1), testService("db", 2)}}
+	good := Found{
+		Cluster: Cluster{ID: testID, Name: "home", Created: at(9)}, Failover: 2 * time.Second,
+		Services: []Service{testService("web", 1), testService("db", 2)},
+	}
 	with := func(change func(*Found)) Found {
 		f := good
 		f.Services = []Service{testService("web", 1), testService("db", 2)}
@@ -210,16 +212,26 @@ func TestSetFailover(t *testing.T) {
 	runApplyCases(t, []applyCase{
 		{name: "longer", command: set(5*time.Second, 50), check: is(5*time.Second, 5*time.Second, 50)},
 		{name: "shorter", command: set(500*time.Millisecond, 50), check: is(500*time.Millisecond, time.Second, 50)},
-		{name: "shorter, then soon shorter", given: []Command{set(9*time.Second, 50), set(5*time.Second, 90)},
-			command: set(time.Second, 107), check: is(time.Second, 9*time.Second, 107)},
-		{name: "shorter, then later shorter", given: []Command{set(9*time.Second, 50), set(5*time.Second, 90)},
-			command: set(time.Second, 108), check: is(time.Second, 5*time.Second, 108)},
-		{name: "by a clock that is behind", given: []Command{set(9*time.Second, 50), set(5*time.Second, 90)},
-			command: set(time.Second, 10), check: is(time.Second, 9*time.Second, 90)},
-		{name: "by a clock that is ahead, with the age that its proposer has seen", given: []Command{set(9*time.Second, 50), set(5*time.Second, 90)},
-			command: set(time.Second, 90), check: is(time.Second, 9*time.Second, 90)},
-		{name: "by a clock that is ahead and is believed", given: []Command{set(9*time.Second, 50), set(5*time.Second, 90)},
-			command: set(time.Second, 3690), check: is(time.Second, 5*time.Second, 3690)},
+		{
+			name: "shorter, then soon shorter", given: []Command{set(9*time.Second, 50), set(5*time.Second, 90)},
+			command: set(time.Second, 107), check: is(time.Second, 9*time.Second, 107),
+		},
+		{
+			name: "shorter, then later shorter", given: []Command{set(9*time.Second, 50), set(5*time.Second, 90)},
+			command: set(time.Second, 108), check: is(time.Second, 5*time.Second, 108),
+		},
+		{
+			name: "by a clock that is behind", given: []Command{set(9*time.Second, 50), set(5*time.Second, 90)},
+			command: set(time.Second, 10), check: is(time.Second, 9*time.Second, 90),
+		},
+		{
+			name: "by a clock that is ahead, with the age that its proposer has seen", given: []Command{set(9*time.Second, 50), set(5*time.Second, 90)},
+			command: set(time.Second, 90), check: is(time.Second, 9*time.Second, 90),
+		},
+		{
+			name: "by a clock that is ahead and is believed", given: []Command{set(9*time.Second, 50), set(5*time.Second, 90)},
+			command: set(time.Second, 3690), check: is(time.Second, 5*time.Second, 3690),
+		},
 		{name: "shortest", command: set(FailoverMin, 50), check: is(FailoverMin, time.Second, 50)},
 		{name: "longest", command: set(FailoverMax, 50), check: is(FailoverMax, FailoverMax, 50)},
 		{name: "too short", command: set(FailoverMin-1, 50), refused: Invalid, says: "choose 200ms to 30s"},

@@ -39,8 +39,10 @@ func testNode(name string, policy Policy) Node {
 // db is nobody's and was never assigned; a wake of c is under way.
 func history() []Command {
 	return []Command{
-		Found{Cluster: Cluster{ID: testID, Name: "home", Created: at(0)}, Failover: time.Second, By: "a",
-			Services: []Service{testService("web", 200)}},
+		Found{
+			Cluster: Cluster{ID: testID, Name: "home", Created: at(0)}, Failover: time.Second, By: "a",
+			Services: []Service{testService("web", 200)},
+		},
 		PutNode{Node: testNode("a", AlwaysOn), At: at(1)},
 		PutNode{Node: testNode("b", AlwaysOn), At: at(2)},
 		PutNode{Node: testNode("c", Sleeps), At: at(3)},

@@ -24,6 +24,7 @@ func link(kind string, index int, name string, change ...func(*netlink.LinkAttrs
 }
 
 func parent(i int) func(*netlink.LinkAttrs) { return func(a *netlink.LinkAttrs) { a.ParentIndex = i } }
+
 func master(i int) func(*netlink.LinkAttrs) { return func(a *netlink.LinkAttrs) { a.MasterIndex = i } }
 func elsewhere(a *netlink.LinkAttrs)        { a.NetNsID = 0 }
 func loopback(a *netlink.LinkAttrs)         { a.Flags |= net.FlagLoopback }

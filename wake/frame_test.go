@@ -120,9 +120,19 @@ func samples(t testing.TB) []sample {
 		flags  string
 		demand bool
 	}{
-		{"syn", true}, {"syn,ecn", true}, {"syn,psh", true},
-		{"syn,ack", false}, {"syn,rst", false}, {"syn,fin", false}, {"ack", false}, {"rst", false}, {"rst,ack", false},
-		{"fin", false}, {"fin,ack", false}, {"psh,ack", false}, {"", false},
+		{"syn", true},
+		{"syn,ecn", true},
+		{"syn,psh", true},
+		{"syn,ack", false},
+		{"syn,rst", false},
+		{"syn,fin", false},
+		{"ack", false},
+		{"rst", false},
+		{"rst,ack", false},
+		{"fin", false},
+		{"fin,ack", false},
+		{"psh,ack", false},
+		{"", false},
 	} {
 		tcp4("tcp "+k.flags, v4, 8080, k.flags, k.demand)
 		tcp6("tcp "+k.flags, v6, 8080, k.flags, k.demand)
