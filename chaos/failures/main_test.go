@@ -3,12 +3,11 @@ package failures
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
+	"nightporter/internal/nstest"
 )
 
 // program is the program that all labs run; newer is the same one with another protocol version. TestMain builds both.
@@ -19,52 +18,17 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == toolWord {
 		os.Exit(runTool(os.Args[2:]))
 	}
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "nightporter-failures-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	program, newer = filepath.Join(dir, "nightporter"), filepath.Join(dir, "newer")
-	overlay, err := otherProtocol(dir)
-	if err == nil {
-		err = build(program)
-	}
-	if err == nil {
-		err = build(newer, "-overlay", overlay)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	// Under -race every process sleeps for a second at its end, to let others print their races. The first race that an
-	// agent finds ends it, so that no test passes over it.
-	if err := os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=10 halt_on_error=1")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	code := m.Run()
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
+	nstest.Main(m, func(dir string) (err error) {
+		overlay, err := otherProtocol(dir)
+		if err != nil {
+			return err
 		}
-	}
-	return code
-}
-
-func build(to string, flags ...string) error {
-	args := append([]string{"build", "-race", "-o", to}, flags...)
-	cmd := exec.Command("go", append(args, "nightporter/cmd/nightporter")...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // the race detector needs it
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the program for the labs: %w\n%s", err, out)
-	}
-	return nil
+		if program, err = nstest.Program(dir, "nightporter"); err != nil {
+			return err
+		}
+		newer, err = nstest.Program(dir, "newer", "-overlay", overlay)
+		return err
+	})
 }
 
 // otherProtocol writes the file that makes `go build` take another version of one source file: there is no second version
