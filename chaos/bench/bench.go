@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ type Options struct {
 	Version string // of the program, for the report
 	Binary  string // the program that the labs run; "" = the running one
 	Runs    int    // of the rows that promise medians and maxima
-	Slow    int    // of those that take longer: a leader that holds, keepalived
+	Slow    int    // of those that take longer: a leader that holds, keepalived with slow adverts
 	Idle    time.Duration
 	Only    []string // names of tables; nil = all
 	// Say gets a line now and then while it works.
@@ -30,6 +31,7 @@ type Options struct {
 // Report is everything that was measured, with what a reader needs to judge it.
 type Report struct {
 	Version    string    `json:"version"`
+	Commit     string    `json:"commit,omitempty"` // where the program knows it
 	Kernel     string    `json:"kernel"`
 	CPUs       int       `json:"cpus"`
 	Began      time.Time `json:"began"`
@@ -74,19 +76,26 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if o.Runs < 1 || o.Slow < 1 || o.Idle <= 0 {
 		return Report{}, fmt.Errorf("%d and %d runs and an idle time of %v cannot be measured; give at least one run and a time above zero", o.Runs, o.Slow, o.Idle)
 	}
-	r := Report{Version: o.Version, Kernel: kernel(), CPUs: runtime.NumCPU(), Began: time.Now().UTC(), LoadBefore: load()}
+	r := Report{Version: o.Version, Commit: commit(), Kernel: kernel(), CPUs: runtime.NumCPU(), Began: time.Now().UTC(), LoadBefore: load()}
 	var err error
 	for _, e := range experiments() {
 		if o.Only != nil && !slices.Contains(o.Only, e.name) {
 			continue
 		}
 		var t Table
-		if t, err = e.run(ctx, &o); err != nil {
+		t, err = e.run(ctx, &o)
+		if t.measured() {
+			t.Name = e.name
+			r.Tables = append(r.Tables, t)
+		}
+		if ctx.Err() != nil { // what it made of the measurement that it met is no news
+			err = fmt.Errorf("the measurement was interrupted: %w", context.Cause(ctx))
+			break
+		}
+		if err != nil {
 			err = fmt.Errorf("table %s: %w", e.name, err)
 			break
 		}
-		t.Name = e.name
-		r.Tables = append(r.Tables, t)
 	}
 	r.Ended, r.LoadAfter = time.Now().UTC(), load()
 	return r, err
@@ -96,6 +105,24 @@ func (o *Options) say(format string, args ...any) {
 	if o.Say != nil {
 		o.Say(fmt.Sprintf(format, args...))
 	}
+}
+
+// commit is what the go command has written into the running program; "" = nothing, as with -buildvcs=false.
+func commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	revision, changed := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			changed = " and changes"
+		}
+	}
+	return revision + changed
 }
 
 func kernel() string {

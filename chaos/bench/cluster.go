@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"nightporter/api"
 	"nightporter/chaos/lab"
 	"nightporter/config"
@@ -34,6 +36,12 @@ func alwaysOn(o *Options, hosts int, failover time.Duration) lab.Options {
 type state struct {
 	leader, holder string
 	epoch          uint64
+	mac            string // mac0 in the form of its bytes, so that states can be compared
+}
+
+// String is half a sentence for a person.
+func (s state) String() string {
+	return fmt.Sprintf("%q leads and %q holds epoch %d", s.leader, s.holder, s.epoch)
 }
 
 // whole waits until all hosts are members in touch, three of them vote, and the service is open at its owner; and that for
@@ -72,9 +80,9 @@ func look(ctx context.Context, l *lab.Lab, hosts []string) (s state, missing str
 			return s, fmt.Sprintf("%s sees %d of %d nodes, leader %q, %d voters", h, alive, len(hosts), st.Leader, len(st.Quorum.Awake))
 		}
 		sv := st.Services[0]
-		now := state{st.Leader, sv.Owner, sv.Epoch}
+		now := state{st.Leader, sv.Owner, sv.Epoch, string(sv.MAC)}
 		if i > 0 && now != s {
-			return s, fmt.Sprintf("%s says %v, others say %v", h, now, s)
+			return s, fmt.Sprintf("%s says that %v, others that %v", h, now, s)
 		}
 		s = now
 		if sv.Owner == h && sv.Role != "serving" {
@@ -101,36 +109,47 @@ func moveTo(ctx context.Context, l *lab.Lab, via, to string) error {
 	return err
 }
 
+func agentLog(l *lab.Lab, host string) string { return filepath.Join(l.Host(host).Dir(), "agent.log") }
+
 // stamp finds in a host's log the instant on CLOCK_BOOTTIME, which all hosts of a lab share, at which it opened or closed
-// the fence of an epoch; 0 = not yet.
-func stamp(l *lab.Lab, host, what string, epoch uint64) (time.Duration, error) {
-	raw, err := os.ReadFile(filepath.Join(l.Host(host).Dir(), "agent.log"))
-	if err != nil {
-		return 0, err
+// the fence of an epoch or of the next one after it; 0 = not yet.
+func stamp(log []byte, what string, epoch uint64) time.Duration {
+	line := regexp.MustCompile(`msg="` + what + `" .*\bepoch=(\d+) .*\bboottime_ns=(\d+)`)
+	for _, m := range line.FindAllSubmatch(log, -1) {
+		of, err := strconv.ParseUint(string(m[1]), 10, 64)
+		if err != nil || of < epoch {
+			continue
+		}
+		if ns, err := strconv.ParseInt(string(m[2]), 10, 64); err == nil {
+			return time.Duration(ns)
+		}
 	}
-	line := regexp.MustCompile(`msg="` + what + `" .*epoch=` + strconv.FormatUint(epoch, 10) + ` .*boottime_ns=(\d+)`)
-	m := line.FindSubmatch(raw)
-	if m == nil {
-		return 0, nil
-	}
-	ns, err := strconv.ParseInt(string(m[1]), 10, 64)
-	return time.Duration(ns), err
+	return 0
 }
 
 // awaitStamp waits for the log line.
 func awaitStamp(ctx context.Context, l *lab.Lab, host, what string, epoch uint64) (time.Duration, error) {
 	var at time.Duration
 	err := until(ctx, fmt.Sprintf("%s logs %q", host, what), func(context.Context) string {
-		var err error
-		if at, err = stamp(l, host, what, epoch); err != nil {
+		log, err := os.ReadFile(agentLog(l, host))
+		if err != nil {
 			return err.Error()
 		}
-		if at == 0 {
+		if at = stamp(log, what, epoch); at == 0 {
 			return "not there yet"
 		}
 		return ""
 	})
 	return at, err
+}
+
+// sinceBoot gives an instant of the wall clock on CLOCK_BOOTTIME, if nobody has set the wall clock in between.
+func sinceBoot(at time.Time) (time.Duration, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0, fmt.Errorf("reading CLOCK_BOOTTIME: %w", err)
+	}
+	return time.Duration(ts.Nano()) - time.Since(at), nil
 }
 
 func hostNames(n int) []string {

@@ -33,54 +33,48 @@ exec %s --dont-fork --log-console --use-file {dir}/keepalived.conf --pid {dir}/k
 `, advert.Seconds(), lab.ServiceAddr(), program)}
 }
 
-// keepalived measures the crash of keepalived's master with the same probe in the same kind of lab. No samples: it is not
-// installed.
-func keepalived(ctx context.Context, o *Options, advert time.Duration) (Row, Row, error) {
-	row := Row{Name: fmt.Sprintf("blackout, client; keepalived, adverts every %v", advert), Unit: "ms"}
-	noise := Row{Unit: "ms"}
-	program, err := exec.LookPath("keepalived")
-	if err != nil {
-		if program, err = exec.LookPath("/usr/sbin/keepalived"); err != nil {
-			return row, noise, nil
+// keepalivedProgram finds it; "" = it is not installed.
+func keepalivedProgram() string {
+	for _, name := range []string{"keepalived", "/usr/sbin/keepalived"} { // a plain user's PATH often has no sbin
+		if path, err := exec.LookPath(name); err == nil {
+			return path
 		}
 	}
-	lo := lab.Options{Binary: o.Binary, Hosts: 3, Sleepers: []int{}, Agent: keepalivedRuns(program, advert)}
-	err = inLab(ctx, lo, func(ctx context.Context, l *lab.Lab) error {
-		for i := range o.Slow {
-			gap, own, err := keepalivedOnce(ctx, l, advert)
+	return ""
+}
+
+// keepalived measures the crash of keepalived's master with the same probe in the same kind of lab.
+func keepalived(ctx context.Context, o *Options, program string, advert time.Duration, runs int) ([]Row, error) {
+	row := Row{Name: fmt.Sprintf("blackout, client; keepalived, adverts every %v", advert), Unit: "ms"}
+	noise := Row{Name: "the probe's own gap", Unit: "ms"}
+	lo := lab.Options{Binary: o.Binary, Hosts: crashHosts, Sleepers: []int{}, Agent: keepalivedRuns(program, advert)}
+	err := inLab(ctx, lo, func(ctx context.Context, l *lab.Lab) error {
+		for i := range runs {
+			gap, own, err := keepalivedOnce(ctx, l, advert, spread(i, advert))
 			if err != nil {
 				return fmt.Errorf("keepalived, run %d: %w", i+1, err)
 			}
-			o.say("keepalived with adverts every %v, %d of %d: client %v", advert, i+1, o.Slow, gap)
+			o.say("keepalived with adverts every %v, %d of %d: client %v, the probe's own gap %v", advert, i+1, runs, short(gap), short(own))
 			row.add(gap)
 			noise.add(own)
 		}
 		return nil
 	})
-	return row, noise, err
+	return []Row{row, noise}, err
 }
 
 // keepalivedOnce kills the host that answers and switches it on again. The probe itself says when all is calm.
-func keepalivedOnce(ctx context.Context, l *lab.Lab, advert time.Duration) (gap, own time.Duration, err error) {
+func keepalivedOnce(ctx context.Context, l *lab.Lab, advert, later time.Duration) (gap, own time.Duration, err error) {
 	p, err := startProbe(ctx, l.Client(1), webPort(), crashProbe)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer p.end()
-	began := time.Now()
-	calm := 3*advert + quiet // a host that comes back has seen adverts by then, and stays back
-	err = until(ctx, "keepalived's address is answered without a gap", func(context.Context) string {
-		now := time.Now()
-		if p.answered(now.Add(-100*time.Millisecond)) == "" || now.Sub(began) < calm || p.gap(now.Add(-calm), now.Add(-50*time.Millisecond)) > quiet/5 {
-			return "not yet"
-		}
-		return ""
-	})
-	if err != nil {
+	// By then a host that came back has seen adverts, and stays back; it is longer than a takeover, 3 adverts and a part.
+	if err := calmFor(ctx, p, 4*advert+500*time.Millisecond, later); err != nil {
 		return 0, 0, err
 	}
-	master := p.answered(began)
-	own = p.gap(time.Now().Add(-quiet), time.Now().Add(-20*time.Millisecond))
+	master := p.answered(time.Now().Add(-justBefore))
 	cut, err := l.Host(master).Kill(ctx)
 	if err != nil {
 		return 0, 0, err
@@ -88,6 +82,6 @@ func keepalivedOnce(ctx context.Context, l *lab.Lab, advert time.Duration) (gap,
 	if err := answeredBy(ctx, p, cut, master); err != nil {
 		return 0, 0, err
 	}
-	gap = p.gap(cut.Add(-50*time.Millisecond), time.Now())
+	gap, own = p.around(cut.Add(-justBefore))
 	return gap, own, l.Host(master).Start(ctx)
 }

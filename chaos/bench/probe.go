@@ -19,10 +19,11 @@ type probe struct {
 	stop chan struct{}
 	busy sync.WaitGroup
 
-	mu   sync.Mutex
-	all  []question
-	host string // who gave the newest answer
-	last int    // its number
+	mu      sync.Mutex
+	asked   []time.Time // by number
+	answers []time.Time // when one came
+	host    string      // who answered the newest question that is answered
+	last    int         // its number
 }
 
 func startProbe(ctx context.Context, from *lab.Host, to netip.AddrPort, every time.Duration) (*probe, error) {
@@ -41,8 +42,8 @@ func (p *probe) ask(every time.Duration) {
 	defer tick.Stop()
 	for {
 		p.mu.Lock()
-		number := len(p.all)
-		p.all = append(p.all, question{sent: time.Now()})
+		number := len(p.asked)
+		p.asked = append(p.asked, time.Now())
 		p.mu.Unlock()
 		// An error is the network's answer to an earlier question (ICMP), or a full queue: this one stays unanswered.
 		_, _ = p.conn.Write(binary.BigEndian.AppendUint64(nil, uint64(number)))
@@ -67,8 +68,8 @@ func (p *probe) hear() {
 		}
 		number := binary.BigEndian.Uint64(buf[n-8 : n])
 		p.mu.Lock()
-		if number < uint64(len(p.all)) {
-			p.all[number].back = true
+		if number < uint64(len(p.asked)) {
+			p.answers = append(p.answers, time.Now())
 			if int(number) > p.last {
 				p.last, p.host = int(number), string(bytes.TrimSpace(buf[:n-8]))
 			}
@@ -81,17 +82,24 @@ func (p *probe) hear() {
 func (p *probe) answered(after time.Time) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.last < 0 || p.all[p.last].sent.Before(after) {
+	if p.last < 0 || p.asked[p.last].Before(after) {
 		return ""
 	}
 	return p.host
 }
 
-// gap is the longest time without an answer in an interval.
-func (p *probe) gap(from, to time.Time) time.Duration {
+// around gives the longest gap of an event that went on from a moment until now, and the probe's own: the longest in a time
+// just as long that ended when the event began, as far as the probe ran.
+func (p *probe) around(began time.Time) (event, own time.Duration) {
+	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return worstGap(p.all, from, to)
+	event = worstGap(p.answers, began, now)
+	before := began.Add(began.Sub(now))
+	if len(p.answers) > 0 && before.Before(p.answers[0]) {
+		before = p.answers[0]
+	}
+	return event, worstGap(p.answers, before, began)
 }
 
 // end stops the probe and waits for it.

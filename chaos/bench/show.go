@@ -6,13 +6,18 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 // Show prints the report as text.
 func (r Report) Show(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "nightporter %s, Linux %s, %d processors, %s to %s, load %s before and %s after\n",
-		r.Version, r.Kernel, r.CPUs, r.Began.Format("2006-01-02 15:04"), r.Ended.Format("15:04 MST"), r.LoadBefore, r.LoadAfter)
+	version := r.Version
+	if r.Commit != "" {
+		version += " (commit " + r.Commit + ")"
+	}
+	fmt.Fprintf(&b, "nightporter %s, Linux %s, %d processors\n%s to %s, load %s before and %s after; nothing is drawn at random, so there is no seed\n",
+		version, r.Kernel, r.CPUs, r.Began.Format("2006-01-02 15:04"), r.Ended.Format("15:04 MST"), r.LoadBefore, r.LoadAfter)
 	for _, t := range r.Tables {
 		fmt.Fprintf(&b, "\n%s: %s\n\n", t.Name, t.Title)
 		tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -23,6 +28,7 @@ func (r Report) Show(w io.Writer) error {
 		if err := tw.Flush(); err != nil {
 			return err
 		}
+		b.WriteByte('\n')
 		for _, n := range t.Notes {
 			fmt.Fprintf(&b, "  %s\n", n)
 		}
@@ -43,6 +49,9 @@ func (r Row) show(w io.Writer) {
 	if r.Goal.Max > 0 {
 		goals = append(goals, "max "+number(r.Goal.Max))
 	}
+	if r.Goal.None {
+		goals = append(goals, "none")
+	}
 	goal := strings.Join(goals, ", ")
 	if v := r.verdict(); v != "" {
 		goal += ": " + v
@@ -57,6 +66,11 @@ func number(v float64) string {
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	case v >= 10:
 		return strconv.FormatFloat(v, 'f', 1, 64)
+	case v >= 1:
+		return strconv.FormatFloat(v, 'f', 2, 64)
 	}
-	return strconv.FormatFloat(v, 'f', 2, 64)
+	return strconv.FormatFloat(v, 'f', 3, 64)
 }
+
+// short is a time as a person wants it in a line that goes by.
+func short(d time.Duration) string { return d.Round(10 * time.Microsecond).String() }

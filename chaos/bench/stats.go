@@ -18,6 +18,7 @@ type Row struct {
 type Goal struct {
 	Median float64 `json:"median,omitempty"`
 	Max    float64 `json:"max,omitempty"`
+	None   bool    `json:"none,omitempty"` // every sample must be 0
 }
 
 // Table is one experiment.
@@ -26,6 +27,11 @@ type Table struct {
 	Title string   `json:"title"`
 	Notes []string `json:"notes,omitempty"`
 	Rows  []Row    `json:"rows"`
+}
+
+// measured says whether there is anything to show.
+func (t Table) measured() bool {
+	return slices.ContainsFunc(t.Rows, func(r Row) bool { return len(r.Samples) > 0 })
 }
 
 // quantile is the smallest sample that at least the part q of all samples does not exceed (the nearest-rank method). There
@@ -47,7 +53,7 @@ func (r Row) verdict() string {
 	switch {
 	case r.Goal == Goal{} || len(r.Samples) == 0:
 		return ""
-	case r.Goal.Median > 0 && r.Median() > r.Goal.Median, r.Goal.Max > 0 && r.Max() > r.Goal.Max:
+	case r.Goal.Median > 0 && r.Median() > r.Goal.Median, r.Goal.Max > 0 && r.Max() > r.Goal.Max, r.Goal.None && r.Max() > 0:
 		return "missed"
 	}
 	return "met"
@@ -58,30 +64,24 @@ func (r *Row) add(d time.Duration) {
 	r.Samples = append(r.Samples, float64(d)/float64(time.Millisecond))
 }
 
-// question is one datagram of a probe: when it was sent, and whether its answer came.
-type question struct {
-	sent time.Time
-	back bool
+// worstGap is the longest time within [from, to] in which no answer came. answers are the instants of all answers, in
+// order. With one question every few milliseconds that pace itself is the least that it can be.
+func worstGap(answers []time.Time, from, to time.Time) (worst time.Duration) {
+	first, _ := slices.BinarySearchFunc(answers, from, time.Time.Compare)
+	last := from
+	for _, at := range answers[first:] {
+		if at.After(to) {
+			break
+		}
+		worst, last = max(worst, at.Sub(last)), at
+	}
+	return max(worst, to.Sub(last))
 }
 
-// worstGap is the longest time within [from, to] from a question that got no answer to the next one that got one. A gap that
-// is still open at the end counts to the end.
-func worstGap(all []question, from, to time.Time) (worst time.Duration) {
-	var open time.Time
-	for _, q := range all {
-		if q.sent.Before(from) || q.sent.After(to) {
-			continue
-		}
-		switch {
-		case !q.back && open.IsZero():
-			open = q.sent
-		case q.back && !open.IsZero():
-			worst = max(worst, q.sent.Sub(open))
-			open = time.Time{}
-		}
-	}
-	if !open.IsZero() {
-		worst = max(worst, to.Sub(open))
-	}
-	return worst
+// spread gives the i-th of many instants within a period, evenly and in no order (the multiples of the golden ratio, modulo
+// one). What is to be measured follows a clock of its own, such as the renewals of a lease; without this every run would
+// meet it at the same place.
+func spread(i int, period time.Duration) time.Duration {
+	_, part := math.Modf(float64(i) * math.Phi)
+	return time.Duration(part * float64(period))
 }

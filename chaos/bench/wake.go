@@ -38,7 +38,7 @@ func wake(ctx context.Context, o *Options) (Table, error) {
 			}
 			magic.add(m)
 			connect.add(c)
-			o.say("wake %d of %d: SYN to magic packet %v, connect %v", i+1, o.Runs, m, c)
+			o.say("wake %d of %d: SYN to magic packet %v, connect %v", i+1, o.Runs, short(m), short(c))
 		}
 		return nil
 	})
@@ -52,29 +52,11 @@ func wakeOnce(ctx context.Context, l *lab.Lab, target string) (magic, connect ti
 	if err := putToSleep(ctx, l, target); err != nil {
 		return 0, 0, err
 	}
-	tap, err := l.Capture(ctx, nil, false)
+	w, err := watchMagic(ctx, l, target)
 	if err != nil {
 		return 0, 0, err
 	}
-	defer tap.Stop()
-	seen := make(chan time.Duration, 1)
-	go func() {
-		var syn time.Time
-		for f := range tap.Frames() {
-			switch {
-			case f.ToHost:
-			case syn.IsZero() && f.Port == "c1" && isSYN(f.Data):
-				syn = f.Time
-			case !syn.IsZero():
-				if _, is := lab.MagicPacket(f.Data, l.Host(target).MAC()); is {
-					select {
-					case seen <- f.Time.Sub(syn):
-					default: // only the first counts
-					}
-				}
-			}
-		}
-	}()
+	defer w.end()
 	r, err := l.Client(1).Connect(ctx, webPort())
 	if err != nil {
 		return 0, 0, err
@@ -83,11 +65,50 @@ func wakeOnce(ctx context.Context, l *lab.Lab, target string) (magic, connect ti
 		return 0, 0, fmt.Errorf("%s answered, not %s", r.Host, target)
 	}
 	select {
-	case magic = <-seen:
+	case magic = <-w.seen:
 		return magic, r.Connected, nil
 	case <-ctx.Done():
 		return 0, 0, fmt.Errorf("no magic packet was seen at the switch: %w", ctx.Err())
 	}
+}
+
+// magicWatch looks for the client's first SYN and the first magic packet after it, both as they come in at the switch.
+type magicWatch struct {
+	tap  *lab.Capture
+	done chan struct{}
+	seen chan time.Duration // one at most
+}
+
+func watchMagic(ctx context.Context, l *lab.Lab, target string) (*magicWatch, error) {
+	tap, err := l.Capture(ctx, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	w := &magicWatch{tap: tap, done: make(chan struct{}), seen: make(chan time.Duration, 1)}
+	client, mac := l.Client(1).Name(), l.Host(target).MAC()
+	go func() {
+		defer close(w.done)
+		var syn time.Time
+		found := false
+		for f := range tap.Frames() {
+			switch {
+			case found, f.ToHost:
+			case syn.IsZero() && f.Port == client && isSYN(f.Data):
+				syn = f.Time
+			case !syn.IsZero():
+				if _, found = lab.MagicPacket(f.Data, mac); found {
+					w.seen <- f.Time.Sub(syn)
+				}
+			}
+		}
+	}()
+	return w, nil
+}
+
+// end stops the watch. That frames were lost shows in what it saw.
+func (w *magicWatch) end() {
+	_, _ = w.tap.Stop()
+	<-w.done
 }
 
 func putToSleep(ctx context.Context, l *lab.Lab, target string) error {

@@ -23,10 +23,12 @@ func labBenchCommand() *cobra.Command {
 		Short: "Measure how fast and how small it is, on labs of its own",
 		Long: `Build one lab after the other and measure: what a client sees when the holder's host loses its power, how
 long a planned move leaves the identity closed, how soon a client's SYN becomes a magic packet, what an
-idle agent costs. Where keepalived is installed, it is measured beside. All samples go to --samples as JSON.
+idle agent costs. Where keepalived is installed, it is measured beside. All samples go to --out as JSON.
 
-With the usual numbers it takes about an hour. The tables are ` + strings.Join(bench.Names(), ", ") + `.`,
+With the usual numbers it takes about half an hour. After Ctrl-C the labs are taken down, and what was measured
+until then is shown. The tables are ` + strings.Join(bench.Names(), ", ") + `.`,
 		Example: `  nightporter lab bench
+  nightporter lab bench --out samples.json
   nightporter lab bench --only move,wake --runs 20`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -46,17 +48,17 @@ With the usual numbers it takes about an hour. The tables are ` + strings.Join(b
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.Runs, "runs", 100, "how often what promises medians and maxima is run")
-	f.IntVar(&o.Slow, "slow-runs", 20, "how often the slow ones are run")
+	f.IntVar(&o.Slow, "slow", 20, "how often the slow ones are run")
 	f.DurationVar(&o.Idle, "idle", time.Minute, "how long the idle agents are looked at")
 	f.StringSliceVar(&only, "only", nil, "the tables to measure, instead of all")
-	f.StringVar(&raw, "samples", "", "a file for all samples, as JSON")
+	f.StringVar(&raw, "out", "", "a file for all samples, as JSON")
 	return cmd
 }
 
 func writeSamples(path string, r bench.Report) error {
 	body, err := json.MarshalIndent(r, "", " ")
 	if err != nil {
-		return err
+		return fmt.Errorf("keep the samples: %w", err)
 	}
 	if err := os.WriteFile(path, append(body, '\n'), 0o644); err != nil {
 		return fmt.Errorf("keep the samples: %w", err)
