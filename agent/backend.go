@@ -168,11 +168,23 @@ func (b *backend) asleep(ctx context.Context, tried, node string, sleeps uint64,
 		now := state.Ownerships[name]
 		change.Moved = append(change.Moved, api.Moved{Service: name, From: node, To: now.Owner, Epoch: now.Epoch})
 	}
+	if last.Power == fsm.Asleep {
+		// A suspend command that cannot even be started fails at once.
+		soon, cancel := context.WithTimeout(ctx, suspendFails)
+		defer cancel()
+		_ = b.await(soon, tried, func() bool { // in the usual case nothing happens and the time passes
+			last = b.machine.View().State.Nodes[node]
+			return last.Power != fsm.Asleep || last.Sleeps != sleeps || !b.scene.view().Present[node].Alive
+		})
+	}
 	if last.Power == fsm.Awake {
 		return change, api.Refused(fmt.Sprintf("%s did not go to sleep: %s", node, last.PowerReason), "its log says more; `nightporter status` there shows the problem")
 	}
 	return change, nil
 }
+
+// suspendFails is how long the answer to `nightporter sleep` waits for a suspend command that fails.
+const suspendFails = 250 * time.Millisecond
 
 func owned(state *fsm.State, node string) map[string]fsm.Ownership {
 	out := make(map[string]fsm.Ownership)
@@ -280,10 +292,29 @@ func (b *backend) remove(ctx context.Context, tried, node string, reason fsm.Rea
 	}
 	for _, c := range plan {
 		c.Reason = fsm.OwnerLeft
-		if res, err := b.proposer.propose(ctx, c); err != nil {
+		if res, err := b.insist(ctx, c); err != nil {
 			return outcome(tried, res, err)
 		}
 	}
-	res, err := b.proposer.propose(ctx, fsm.RemoveNode{Name: node, Reason: reason, At: v.Wall})
+	res, err := b.insist(ctx, fsm.RemoveNode{Name: node, Reason: reason, At: v.Wall})
 	return outcome(tried, res, err)
+}
+
+// insist proposes until somebody leads: a leader that leaves has just given the lead away.
+func (b *backend) insist(ctx context.Context, c fsm.Command) (fsm.Result, error) {
+	look := time.NewTicker(50 * time.Millisecond)
+	defer look.Stop()
+	for {
+		res, err := b.proposer.propose(ctx, c)
+		var e *api.Error
+		moving := errors.Is(err, errNoLeader) || errors.Is(err, cluster.ErrNotLeader) || (errors.As(err, &e) && e.Code == api.CodeNoLeader)
+		if !moving {
+			return res, err
+		}
+		select {
+		case <-ctx.Done():
+			return res, err
+		case <-look.C:
+		}
+	}
 }

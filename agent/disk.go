@@ -65,6 +65,22 @@ func (d systemDisk) Lock() (io.Closer, error) {
 	return closeFunc(func() error { return errors.Join(state.Close(), f.Close()) }), nil
 }
 
+// Idle takes the lock that every agent with this data directory takes, and makes nothing: where there is no directory, none
+// has ever run.
+func (d systemDisk) Idle() (io.Closer, error) {
+	state, err := os.Open(d.data)
+	if errors.Is(err, fs.ErrNotExist) {
+		return closeFunc(func() error { return nil }), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the data directory: %w", err)
+	}
+	if err := syscall.Flock(int(state.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("an agent with the data directory %s is running; stop it first", d.data), state.Close())
+	}
+	return state, nil
+}
+
 // Incarnation raises the counter and syncs it before it is used. It is never below the wall clock, so that a lost data
 // directory does not repeat one.
 func (d systemDisk) Incarnation(wall time.Time) (uint64, error) {

@@ -12,7 +12,7 @@ import (
 // Purge takes off this host's network whatever agents left there, the seal of former identities included. No agent may run:
 // it takes the same lock.
 func Purge(cfg *config.Config, log *slog.Logger) (err error) {
-	lock, err := newSystemDisk(cfg.DataDir, cfg.RunDir).Lock()
+	lock, err := newSystemDisk(cfg.DataDir, cfg.RunDir).Idle()
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"time"
 
@@ -89,6 +90,10 @@ func (f closeFunc) Close() error { return f() }
 
 // live runs the loops until ctx ends, one of them fails, or the node leaves.
 func (a *parts) live(ctx context.Context) error {
+	local, err := api.Listen(a.cfg.Socket, a.cfg.SocketGroup) // before anybody is told that this agent is ready
+	if err != nil {
+		return err
+	}
 	// The loops outlive ctx by the hand-over: they end when it is done.
 	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -106,11 +111,10 @@ func (a *parts) live(ctx context.Context) error {
 	g.Go(func() error { a.ticks.run(loops); return nil })
 	g.Go(func() error { a.reconcile(loops, tenancies, changed); return nil })
 	g.Go(func() error { return a.found(loops) })
-	g.Go(func() error { return a.serve(loops) })
+	g.Go(func() error { return a.serve(loops, local) })
 	a.ticks.fitness()
 	a.deps.Ready("READY=1")
 
-	var err error
 	select {
 	case <-ctx.Done():
 		a.deps.Ready("STOPPING=1")
@@ -180,13 +184,9 @@ func (a *parts) found(ctx context.Context) error {
 }
 
 // serve answers on the unix socket and to the other nodes.
-func (a *parts) serve(ctx context.Context) error {
+func (a *parts) serve(ctx context.Context, local net.Listener) error {
 	backend := &backend{parts: a}
 	server := api.NewServer(backend, a.deps.Log)
-	local, err := api.Listen(a.cfg.Socket, a.cfg.SocketGroup)
-	if err != nil {
-		return err
-	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Serve(local) })
 	g.Go(func() error { return server.ServePeers(a.peers.APIListener(), cluster.PeerName) })

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"nightporter/api"
 	"nightporter/cluster"
@@ -43,6 +44,9 @@ func (b *backend) Status(context.Context) (api.Status, error) {
 	s.LAN = api.LAN{Interface: b.cfg.Interface, Up: lan.Up, Prefixes: lan.Prefixes}
 	for _, name := range slices.Sorted(maps.Keys(v.State.Services)) {
 		s.Services = append(s.Services, b.service(v, name))
+	}
+	if v.State.Cluster.ID == "" { // nothing of this is decided yet
+		s.Failover, s.Quorum.Needed = s.FailoverFile, 0
 	}
 	s.Problems = b.problems(v, s, unfit(lan, lanErr))
 	return s, nil
@@ -139,72 +143,87 @@ func (b *backend) ownerState(v cluster.View, name string, own fsm.Ownership) str
 // problems lists what is wrong, worst first.
 func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string {
 	out := []string{}
-	add := func(sentence string) {
-		if sentence != "" {
-			out = append(out, sentence)
-		}
-	}
 	if v.State.Cluster.ID == "" {
-		add(b.founding.waiting())
-		return out
+		return say(out, b.founding.waiting())
 	}
 	if s.Leader == "" {
-		add("there is no leader: nothing can be decided, and services stay with their holders only while a majority of the voters answers")
+		out = say(out, "there is no leader: nothing can be decided, and services stay with their holders only while a majority of the voters answers")
 	}
 	if !s.Quorum.Have {
-		add(fmt.Sprintf("only %d of the %d voters that are needed are awake and in touch", len(s.Quorum.Awake), s.Quorum.Needed))
+		out = say(out, fmt.Sprintf("only %d of the %d voters that are needed are awake and in touch", len(s.Quorum.Awake), s.Quorum.Needed))
 	}
-	add(unfit)
-	add(b.raft.DiskTrouble())
-	for _, p := range b.tenants.problems() {
-		add(p)
-	}
-	for _, p := range b.waking.problems() {
-		add(p)
-	}
+	out = say(out, unfit, b.raft.DiskTrouble())
+	out = say(out, b.tenants.problems()...)
+	out = say(out, b.waking.problems()...)
 	for _, sv := range s.Services {
-		if sv.Owner == "" {
-			add("service " + sv.Name + " has no holder: no awake host can take it")
-		} else if !v.Present[sv.Owner].Alive {
-			add("service " + sv.Name + " belongs to " + sv.Owner + ", which is not in touch")
-		}
-		for _, t := range sv.Targets {
-			if _, known := v.State.Nodes[t]; !known {
-				add("service " + sv.Name + " names the target " + t + ", which is no member of this cluster")
-			}
-		}
+		out = say(out, b.serviceProblems(v, sv)...)
 	}
 	for _, n := range s.Nodes {
-		if !n.Alive && n.Power == string(fsm.Awake) {
-			add("node " + n.Name + " is not in touch")
+		switch {
+		case !n.Alive && n.Power == string(fsm.Awake):
+			out = say(out, "node "+n.Name+" is not in touch")
+		case n.Power == string(fsm.Awake) && (n.PowerReason == string(fsm.SuspendFailed) || n.PowerReason == string(fsm.SuspendTimeout)):
+			out = say(out, "node "+n.Name+" was to sleep and did not ("+n.PowerReason+"); its log says why")
 		}
 	}
-	if p := b.sleeper.problem.Load(); p != nil {
-		add(*p)
+	for _, p := range []*atomic.Pointer[string]{&b.sleeper.problem, &b.post.conflicts, &b.leader.trouble} {
+		if sentence := p.Load(); sentence != nil {
+			out = say(out, *sentence)
+		}
 	}
-	if p := b.post.conflicts.Load(); p != nil {
-		add(*p)
+	out = say(out, b.differences(v, s)...)
+	if len(s.Quorum.Voters) == 1 && len(s.Nodes) > 1 {
+		out = say(out, "there is only one voter ("+s.Quorum.Voters[0]+"): nothing takes over by itself if it crashes; a third host, however small, makes that automatic")
 	}
-	if p := b.leader.trouble.Load(); p != nil {
-		add(*p)
+	return out
+}
+
+// say appends the sentences that are not empty.
+func say(list []string, sentences ...string) []string {
+	for _, s := range sentences {
+		if s != "" {
+			list = append(list, s)
+		}
 	}
+	return list
+}
+
+func (b *backend) serviceProblems(v cluster.View, sv api.ServiceStatus) (out []string) {
+	here := b.tenants.shown(sv.Name)
+	switch {
+	case sv.Owner == "":
+		out = say(out, "service "+sv.Name+" has no holder: no awake host can take it")
+	case !v.Present[sv.Owner].Alive:
+		out = say(out, "service "+sv.Name+" belongs to "+sv.Owner+", which is not in touch")
+	case sv.OwnerState == "silent":
+		out = say(out, "service "+sv.Name+" is silent: "+sv.Owner+" owns it and asks for no lease")
+	case sv.Owner == b.cfg.Node && here.Epoch != 0 && !here.Opened && v.Now.Sub(here.Majority) > 2*v.Timing.TTL:
+		out = say(out, "service "+sv.Name+" is silent: this host owns it and finds no majority of the voters for its lease")
+	}
+	for _, t := range sv.Targets {
+		if _, known := v.State.Nodes[t]; !known {
+			out = say(out, "service "+sv.Name+" names the target "+t+", which is no member of this cluster")
+		}
+	}
+	return out
+}
+
+// differences are what this host's file says otherwise than the cluster, or than another host's.
+func (b *backend) differences(v cluster.View, s api.Status) (out []string) {
 	if s.Failover != s.FailoverFile {
-		add(fmt.Sprintf("failover is %s in the cluster and %s in this host's file; the cluster's counts (`nightporter set failover`)", s.Failover, s.FailoverFile))
+		out = say(out, fmt.Sprintf("failover is %s in the cluster and %s in this host's file; the cluster's counts (`nightporter set failover`)", s.Failover, s.FailoverFile))
 	}
 	for _, sv := range services(b.cfg) {
 		if have, ok := v.State.Services[sv.Name]; !ok {
-			add("service " + sv.Name + " stands in this host's file but not in the cluster; the cluster's word counts (`nightporter apply`)")
+			out = say(out, "service "+sv.Name+" stands in this host's file but not in the cluster; the cluster's word counts (`nightporter apply`)")
 		} else if !sameService(have, sv) {
-			add("service " + sv.Name + " is defined otherwise in this host's file than in the cluster; the cluster's word counts (`nightporter get`)")
+			out = say(out, "service "+sv.Name+" is defined otherwise in this host's file than in the cluster; the cluster's word counts (`nightporter get`)")
 		}
 	}
 	for _, m := range b.gossip.Members() {
 		if m.Status == cluster.Alive && m.Meta.Digest != "" && !strings.HasPrefix(b.cfg.Digest, m.Meta.Digest) {
-			add("node " + m.Name + " runs with another configuration file than this host")
+			out = say(out, "node "+m.Name+" runs with another configuration file than this host")
 		}
-	}
-	if len(s.Quorum.Voters) == 1 && len(s.Nodes) > 1 {
-		add("there is only one voter (" + s.Quorum.Voters[0] + "): nothing takes over by itself if it crashes; a third host, however small, makes that automatic")
 	}
 	return out
 }

@@ -18,8 +18,8 @@ type paced struct {
 }
 
 // pacedOver gives a transport that paces over one that may know pre-votes and may want to be closed.
-func pacedOver(t raft.Transport, timeout time.Duration, quit <-chan struct{}) raft.Transport {
-	p := &paced{Transport: t, every: timeout / 4, began: time.Now(), quit: quit}
+func pacedOver(t raft.Transport, every time.Duration, quit <-chan struct{}) raft.Transport {
+	p := &paced{Transport: t, every: every, began: time.Now(), quit: quit}
 	if v, ok := t.(raft.WithPreVote); ok {
 		return pacedPreVote{p, v}
 	}

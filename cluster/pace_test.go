@@ -26,7 +26,7 @@ func TestHeartbeatsLeaveTogether(t *testing.T) {
 		began := time.Now()
 		quit := make(chan struct{})
 		under := &clockedTransport{sent: make(chan time.Time, 10)}
-		p := pacedOver(under, time.Second, quit)
+		p := pacedOver(under, 250*time.Millisecond, quit)
 		beat := &raft.AppendEntriesRequest{Term: 3}
 		for round := range 3 {
 			for i := range 2 {

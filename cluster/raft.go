@@ -115,7 +115,7 @@ func (r *Raft) open(conf *raft.Config) (node *raft.Raft, err error) {
 		}
 	}()
 	snaps := &snapshots{SnapshotStore: r.conf.Stores.Snapshots, machine: r.conf.Machine, journal: r.journal}
-	return raft.NewRaft(conf, r.conf.Machine, r.journal, watchedStable{r.conf.Stores.Stable, r.disk}, snaps, pacedOver(r.trans, conf.HeartbeatTimeout, r.quit))
+	return raft.NewRaft(conf, r.conf.Machine, r.journal, watchedStable{r.conf.Stores.Stable, r.disk}, snaps, pacedOver(r.trans, r.conf.Timing.RaftPace, r.quit))
 }
 
 func closeTransport(t raft.Transport) error {

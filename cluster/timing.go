@@ -25,6 +25,7 @@ type Timing struct {
 	Renew  time.Duration // between the rounds of a holder
 	Probe  time.Duration // how long the pre-claim probe listens (RFC 5227 waits seconds; the lease stands behind us)
 
+	RaftPace        time.Duration // between the heartbeats, which leave to all followers together
 	RaftHeartbeat   time.Duration // a follower without a leader waits 1 to 2 times this
 	RaftElection    time.Duration
 	RaftLeaderLease time.Duration
@@ -46,6 +47,7 @@ func Derive(failover time.Duration) Timing {
 		Margin:          lease.Margin(ttl),
 		Renew:           ttl / 4,
 		Probe:           max(failover/40, 5*time.Millisecond),
+		RaftPace:        failover / 4,
 		RaftHeartbeat:   failover,
 		RaftElection:    failover,
 		RaftLeaderLease: failover * 3 / 4,

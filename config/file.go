@@ -159,6 +159,9 @@ func (r *reader) judgeFile(f file) {
 				r.problem(a.at, "%s is the address of a node (line %d); choose one that no host has", a.v, at.line)
 			}
 		}
+		if at, taken := macs[s.mac.v.String()]; taken && s.mac.set {
+			r.problem(s.mac.at, "%s is the hardware address of a node (line %d); leave mac out and the service gets one of its own", s.mac.v, at.line)
+		}
 	}
 }
 

@@ -23,6 +23,11 @@ func putNode(s *State, c PutNode) (*State, Result) {
 			return refuse(s, Invalid, "node %s: wake address %s %s", n.Name, m, why)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.Services)) {
+		if what := collides(s.Services[name], n); what != "" {
+			return refuse(s, AddressInUse, "node %s: its own %s belongs to service %s: give the service or the host another one", n.Name, what, name)
+		}
+	}
 	old, known := s.Nodes[n.Name]
 	switch {
 	case known && old.Key != n.Key:

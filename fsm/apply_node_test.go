@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 )
 
@@ -41,6 +42,8 @@ func TestPutNode(t *testing.T) {
 		{name: "name with a slash", command: with("a/../b", func(*Node) {}), refused: Invalid},
 		{name: "name with an empty label", command: with("a..b", func(*Node) {}), refused: Invalid},
 		{name: "name with a dot at its end", command: with("a.", func(*Node) {}), refused: Invalid},
+		{name: "address of a service", command: with("d", func(n *Node) { n.Addr = netip.MustParseAddrPort("10.77.0.200:7374") }), refused: AddressInUse, says: "10.77.0.200 belongs to service web"},
+		{name: "MAC of a service", command: with("d", func(n *Node) { n.Wake = []MAC{testService("web", 200).MAC} }), refused: AddressInUse, says: "belongs to service web"},
 		{name: "no policy", command: with("d", func(n *Node) { n.Policy = "" }), refused: Invalid, says: "always-on or sleeps"},
 		{name: "no such power", command: with("d", func(n *Node) { n.Power = "tired" }), refused: Invalid, says: "tired"},
 		{name: "multicast wake address", command: with("d", func(n *Node) { n.Wake = []MAC{MAC("\x01\x00\x00\x00\x00\x01")} }), refused: Invalid, says: "multicast"},

@@ -17,6 +17,11 @@ func putService(s *State, c PutService) (*State, Result) {
 	if other, what := clash(s, sv); other != "" {
 		return refuse(s, AddressInUse, "service %s: %s already belongs to service %s", sv.Name, what, other)
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.Nodes)) {
+		if what := collides(sv, s.Nodes[name]); what != "" {
+			return refuse(s, AddressInUse, "service %s: %s is the node %s's own; a service needs one that no host has", sv.Name, what, name)
+		}
+	}
 	old, known := s.Services[sv.Name]
 	if known && own.Owner != "" && !sameIdentity(old, sv) {
 		return refuse(s, StillOwned, "service %s is owned by %s under its old address or MAC: assign it to nobody first", sv.Name, own.Owner)
@@ -111,6 +116,19 @@ func clash(s *State, sv Service) (other, what string) {
 		}
 	}
 	return "", ""
+}
+
+// collides names what a service and a node both claim, "" = nothing. A node that held such a service would fence itself off.
+func collides(sv Service, n Node) string {
+	for _, a := range sv.Addresses {
+		if a == n.Addr.Addr() || a == n.Gossip.Addr() {
+			return a.String()
+		}
+	}
+	if slices.Contains(n.Wake, sv.MAC) {
+		return sv.MAC.String()
+	}
+	return ""
 }
 
 func sameIdentity(a, b Service) bool {

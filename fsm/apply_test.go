@@ -116,6 +116,8 @@ func TestPutService(t *testing.T) {
 	retargeted.Targets = []string{"b"}
 	sameMAC := testService("new", 202)
 	sameMAC.MAC = testService("web", 200).MAC
+	nodesMAC := testService("new", 202)
+	nodesMAC.MAC = testNode("a", AlwaysOn).Wake[0]
 	bad := testService("web", 200)
 	bad.Ports, bad.Hold = nil, "reset"
 	runApplyCases(t, []applyCase{
@@ -131,6 +133,8 @@ func TestPutService(t *testing.T) {
 		}},
 		{name: "address of another", command: PutService{Service: testService("new", 201)}, refused: AddressInUse, says: "service db"},
 		{name: "MAC of another", command: PutService{Service: sameMAC}, refused: AddressInUse, says: "02:00:5e:00:00:c8 already belongs to service web"},
+		{name: "address of a node", command: PutService{Service: testService("new", 11)}, refused: AddressInUse, says: "10.77.0.11 is the node a's own"},
+		{name: "MAC of a node", command: PutService{Service: nodesMAC}, refused: AddressInUse, says: "02:00:00:00:01:0b is the node a's own"},
 		{name: "not valid", command: PutService{Service: bad}, refused: Invalid, says: "; hold"},
 	})
 	s := world(t)

@@ -87,6 +87,17 @@ func (h *Host) settle() (err error) {
 	if h.seal, err = newSeal(h.nft, h.lower, there); err != nil {
 		return err
 	}
+	lan, err := h.LAN()
+	if err != nil {
+		return err
+	}
+	own := Spec{MAC: lan.MAC} // an address that this host was given since it was sealed
+	for _, p := range lan.Prefixes {
+		own.Addrs = append(own.Addrs, p.Addr())
+	}
+	if err := h.Forget(own); err != nil {
+		return err
+	}
 	for key, value := range map[string]string{"arp_ignore": "1", "arp_announce": "2"} {
 		if err := sysctl("ipv4", "all", key, value); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -323,4 +324,27 @@ func give6(link, cidr string) error {
 	}
 	a.Flags = unix.IFA_F_NODAD
 	return errors.Join(netlink.AddrAdd(l, a), netlink.LinkSetUp(l))
+}
+
+// TestOwnIdentityIsRefused: a service with this host's own MAC or address would fence the host itself off.
+func TestOwnIdentityIsRefused(t *testing.T) {
+	l := newLAN(t, "a", "c")
+	h, a := l.kernel("a"), l.host["a"]
+	var lan LAN
+	a.do(func() (err error) { lan, err = h.LAN(); return err })
+	for what, s := range map[string]Spec{
+		"MAC":     {Service: "evil", MAC: lan.MAC, Addrs: []netip.Addr{ip0}},
+		"address": {Service: "evil", MAC: mac0, Addrs: []netip.Addr{lan.Prefixes[0].Addr()}},
+	} {
+		a.do(func() error {
+			if _, err := h.Prepare(s); err == nil || !strings.Contains(err.Error(), "give the service another one") {
+				t.Errorf("own %s: %v", what, err)
+			}
+			return nil
+		})
+	}
+	if _, err := a.dial("udp", "10.200.0.12:9", time.Second); err != nil {
+		t.Fatal(err)
+	}
+	l.mark("a") // it is heard: nothing of the host's own is shut
 }

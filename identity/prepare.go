@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,6 +54,9 @@ func (h *Host) Prepare(s Spec) (*Hold, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := h.foreignTo(s); err != nil {
+		return nil, err
+	}
 	table, err := h.takeTable()
 	if err != nil {
 		return nil, err
@@ -61,6 +66,23 @@ func (h *Host) Prepare(s Spec) (*Hold, error) {
 		return nil, errors.Join(fmt.Errorf("preparing %s on %s: %w", s.Service, h.lower, err), p.Remove())
 	}
 	return p, nil
+}
+
+// foreignTo refuses an identity that has the LAN interface's own MAC or address: its fence would cut this host off.
+func (h *Host) foreignTo(s Spec) error {
+	lan, err := h.LAN()
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(lan.MAC, s.MAC) {
+		return fmt.Errorf("service %s has the MAC %s, which is that of %s itself: give the service another one", s.Service, s.MAC, h.lower)
+	}
+	for _, p := range lan.Prefixes {
+		if slices.Contains(s.Addrs, p.Addr()) {
+			return fmt.Errorf("service %s has the address %s, which %s has itself: take it off %s, or give the service another one", s.Service, p.Addr(), h.lower, h.lower)
+		}
+	}
+	return nil
 }
 
 func (p *Hold) netdevTable() *nftables.Table {
