@@ -102,7 +102,7 @@ func (d systemDisk) Incarnation(wall time.Time) (uint64, error) {
 
 // write replaces a file in the data directory, synced.
 func (d systemDisk) write(name string, data []byte) error {
-	if err := renameio.WriteFile(d.inData(name), data, 0o600); err != nil {
+	if err := renameio.WriteFile(d.inData(name), data, 0o600, renameio.WithTempDir(d.data)); err != nil {
 		return fmt.Errorf("writing %s (disk full or read-only?): %w", d.inData(name), err)
 	}
 	return nil

@@ -164,7 +164,9 @@ func makeKey(path string) (ed25519.PrivateKey, error) {
 		return nil, fmt.Errorf("making this node's key: %w", err)
 	}
 	data := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	if err := renameio.WriteFile(path, data, 0o600, renameio.WithStaticPermissions(0o600)); err != nil {
+	// The draft lies beside the key: a crash must not leave a private key in a directory that all share.
+	beside := renameio.WithTempDir(filepath.Dir(path))
+	if err := renameio.WriteFile(path, data, 0o600, renameio.WithStaticPermissions(0o600), beside); err != nil {
 		return nil, fmt.Errorf("writing this node's key to %s: %w", path, diskHint(err))
 	}
 	return key, nil

@@ -32,7 +32,7 @@ func Load(path, node string, prefixes func(iface string) ([]netip.Prefix, error)
 func unreadable(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "there is no such file; name another with --config, or start from `nightporter config example`"
+		return "there is no such file; name another one, or start from `nightporter config example`"
 	case errors.Is(err, fs.ErrPermission):
 		return "this user may not read the file; run as root"
 	}
@@ -182,6 +182,14 @@ func badEndpoint(s string) string {
 		return "it looks like an IPv4 address but is none"
 	}
 	return ""
+}
+
+// CheckEndpoint is nil for a host or host:port, and else says what to write.
+func CheckEndpoint(s string) error {
+	if why := badEndpoint(s); why != "" {
+		return fmt.Errorf("%q is no address: %s", s, why)
+	}
+	return nil
 }
 
 func isAddr(s string) bool {

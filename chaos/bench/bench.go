@@ -66,15 +66,23 @@ func Names() []string {
 	return out
 }
 
-// Run measures. On an error it gives what it has until then; every lab is gone when it returns.
-func Run(ctx context.Context, o Options) (Report, error) {
+// Check says in one sentence what cannot be measured.
+func (o Options) Check() error {
 	for _, name := range o.Only {
 		if !slices.Contains(Names(), name) {
-			return Report{}, fmt.Errorf("there is no table %q; choose from %s", name, strings.Join(Names(), ", "))
+			return fmt.Errorf("there is no table %q; choose from %s", name, strings.Join(Names(), ", "))
 		}
 	}
 	if o.Runs < 1 || o.Slow < 1 || o.Idle <= 0 {
-		return Report{}, fmt.Errorf("%d and %d runs and an idle time of %v cannot be measured; give at least one run and a time above zero", o.Runs, o.Slow, o.Idle)
+		return fmt.Errorf("%d and %d runs and an idle time of %v cannot be measured; give at least one run and a time above zero", o.Runs, o.Slow, o.Idle)
+	}
+	return nil
+}
+
+// Run measures. On an error it gives what it has until then; every lab is gone when it returns.
+func Run(ctx context.Context, o Options) (Report, error) {
+	if err := o.Check(); err != nil {
+		return Report{}, err
 	}
 	r := Report{Version: o.Version, Commit: commit(), Kernel: kernel(), CPUs: runtime.NumCPU(), Began: time.Now().UTC(), LoadBefore: load()}
 	var err error

@@ -130,6 +130,9 @@ func TestCutsThatMakeNoSense(t *testing.T) {
 			t.Errorf("the cut %+v was made", c)
 		}
 	}
+	if err := l.Heal(ctx, "h9"); err == nil {
+		t.Error("a host that the lab does not have was healed")
+	}
 	st, err := l.Status(ctx)
 	if err != nil || len(st.Cuts) != 0 {
 		t.Errorf("afterwards there are cuts: %v (%v)", st.Cuts, err)

@@ -38,10 +38,36 @@ func (l *Lab) Down(ctx context.Context) error {
 	return Down(ctx, l.dir) // somebody else's lab, or one whose keeper was killed
 }
 
+// locate gives a directory the one name that the lab's processes have it by, however the caller spells it.
+func locate(dir string) (string, error) {
+	real, err := filepath.Abs(dir)
+	if err == nil {
+		real, err = filepath.EvalSymlinks(real)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", noLab(dir)
+	case err != nil:
+		return "", fmt.Errorf("find the lab's directory %s: %w", dir, err)
+	}
+	return real, nil
+}
+
+// noLab says what to do where no lab is.
+func noLab(dir string) error {
+	return fmt.Errorf("no lab runs in %s; start one with `nightporter lab up`, or name the directory of another with --dir", dir)
+}
+
 // Down ends the lab in dir, whoever started it, or removes what a lab left whose processes were all killed at once.
 func Down(ctx context.Context, dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, markName)); err != nil {
-		return fmt.Errorf("there is no lab in %s; name its directory with --dir: %w", dir, err)
+	dir, err := locate(dir)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, markName)); errors.Is(err, fs.ErrNotExist) {
+		return noLab(dir)
+	} else if err != nil {
+		return fmt.Errorf("look for the lab in %s: %w", dir, err)
 	}
 	keep := false
 	if o, err := readOptions(dir); err == nil {
@@ -49,7 +75,7 @@ func Down(ctx context.Context, dir string) error {
 	}
 	p, err := readPids(dir)
 	if err != nil {
-		return sweep(dir, keep) // it was killed before it began
+		return sweepDead(dir, keep) // it was killed before it began
 	}
 	// The supervisor ends with the keeper, or by itself when the keeper has been killed.
 	if err := end(ctx, p.Keeper, "keep", dir, unix.SIGTERM); err != nil {
@@ -58,6 +84,35 @@ func Down(ctx context.Context, dir string) error {
 	if err := end(ctx, p.Supervisor, "supervise", dir, 0); err != nil {
 		return err
 	}
+	return sweepDead(dir, keep)
+}
+
+// hold makes the lock that a keeper has on its lab's mark for as long as it lives: a directory under a live lab is never
+// removed by somebody else.
+func hold(dir string) (*os.File, error) {
+	f, err := os.Open(filepath.Join(dir, markName))
+	if err != nil {
+		return nil, fmt.Errorf("lock the lab's directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock the lab's directory %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// sweepDead is sweep for a lab of which all processes are thought to have ended.
+func sweepDead(dir string, keep bool) error {
+	f, err := hold(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // the lab has removed everything itself
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return fmt.Errorf("the lab in %s still runs, and nothing of it was removed: its keeper does not end; try again", dir)
+	case err != nil:
+		return err
+	}
+	defer f.Close()
 	return sweep(dir, keep)
 }
 
@@ -73,7 +128,7 @@ func end(ctx context.Context, pid int, verb, dir string, sig unix.Signal) error 
 	defer unix.Close(fd)
 	// The number may have been given to another program since. One that is ending has no command line any more.
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil || len(line) > 0 && !strings.Contains(string(line), "\x00"+verb+"\x00--dir\x00"+dir) {
+	if err != nil || len(line) > 0 && !strings.Contains(string(line), "\x00"+verb+"\x00--dir\x00"+dir+"\x00") {
 		return nil
 	}
 	if sig != 0 {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"nightporter/chaos/lab"
 )
@@ -233,10 +234,14 @@ func TestUpIsCancelled(t *testing.T) {
 func TestOptionsThatCannotBe(t *testing.T) {
 	long := filepath.Join(t.TempDir(), strings.Repeat("x", 100))
 	for what, o := range map[string]lab.Options{
-		"1 to 32":  {Hosts: 33},
-		"1 to 8":   {Clients: 9},
-		"hosts 1":  {Hosts: 2, Sleepers: []int{3}},
-		"too long": {Dir: long},
+		"1 to 32":      {Hosts: 33},
+		"1 to 8":       {Clients: 9},
+		"hosts 1":      {Hosts: 2, Sleepers: []int{3}},
+		"twice":        {Hosts: 2, Sleepers: []int{2, 2}},
+		"out of range": {Failover: time.Millisecond, Dir: long},
+		"from 0 on":    {ResumeTime: -time.Second},
+		"log level":    {LogLevel: "loud", Dir: long},
+		"too long":     {Dir: long},
 	} {
 		l, err := lab.Up(limit(t), o)
 		if err == nil || !strings.Contains(err.Error(), what) {

@@ -31,6 +31,11 @@ func Keep(dir string, detached bool, log *slog.Logger) error {
 	ready := os.NewFile(readyFD, "the report")
 	unix.CloseOnExec(lifeFD)
 	unix.CloseOnExec(readyFD)
+	held, err := hold(dir)
+	if err != nil {
+		return err
+	}
+	defer held.Close() // last, after the sweep
 	o, err := readOptions(dir)
 	if err != nil {
 		return err

@@ -185,6 +185,10 @@ func (l *Lab) abandon() error {
 
 // Attach finds the lab that runs in dir.
 func Attach(ctx context.Context, dir string) (*Lab, error) {
+	dir, err := locate(dir)
+	if err != nil {
+		return nil, err
+	}
 	l := &Lab{dir: dir}
 	if _, err := l.Status(ctx); err != nil {
 		return nil, err

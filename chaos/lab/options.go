@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,6 +74,31 @@ type Options struct {
 // ServiceAddr is ip0 of the service that a lab has without further words.
 func ServiceAddr() netip.Addr { return netip.AddrFrom4([4]byte{10, 77, 0, 200}) }
 
+// Check says in one sentence what cannot be. It takes every number as it is: none at all stands for no default here.
+func (o Options) Check() error {
+	switch {
+	case o.Hosts < 1 || o.Hosts > maxHosts:
+		return fmt.Errorf("a lab of %d hosts cannot be built; choose 1 to %d", o.Hosts, maxHosts)
+	case o.Clients < 1 || o.Clients > maxClients:
+		return fmt.Errorf("a lab with %d clients cannot be built; choose 1 to %d", o.Clients, maxClients)
+	case o.Failover < config.FailoverMin || o.Failover > config.FailoverMax:
+		return fmt.Errorf("failover %s is out of range; choose from %s to %s", o.Failover, config.FailoverMin, config.FailoverMax)
+	case o.ResumeTime < 0:
+		return fmt.Errorf("a host cannot resume in %s; choose a time from 0 on", o.ResumeTime)
+	case !slices.Contains([]string{"debug", "info", "warn", "error"}, o.LogLevel):
+		return fmt.Errorf("the log level is %q; write debug, info, warn or error", o.LogLevel)
+	}
+	for i, k := range o.Sleepers {
+		if k < 1 || k > o.Hosts {
+			return fmt.Errorf("host %d is to sleep, but the lab has the hosts 1 to %d", k, o.Hosts)
+		}
+		if slices.Contains(o.Sleepers[:i], k) {
+			return fmt.Errorf("host %d is named twice as one that sleeps; name it once", k)
+		}
+	}
+	return nil
+}
+
 // withDefaults fills in what was left open and says in one sentence what cannot be.
 func (o Options) withDefaults() (Options, error) {
 	if o.Hosts == 0 {
@@ -87,19 +113,11 @@ func (o Options) withDefaults() (Options, error) {
 	if o.LogLevel == "" {
 		o.LogLevel = "info"
 	}
-	if o.Hosts < 1 || o.Hosts > maxHosts {
-		return o, fmt.Errorf("a lab of %d hosts cannot be built; choose 1 to %d", o.Hosts, maxHosts)
-	}
-	if o.Clients < 1 || o.Clients > maxClients {
-		return o, fmt.Errorf("a lab with %d clients cannot be built; choose 1 to %d", o.Clients, maxClients)
+	if err := o.Check(); err != nil {
+		return o, err
 	}
 	if o.Sleepers == nil {
 		o.Sleepers = []int{o.Hosts}
-	}
-	for _, k := range o.Sleepers {
-		if k < 1 || k > o.Hosts {
-			return o, fmt.Errorf("host %d is to sleep, but the lab has the hosts 1 to %d", k, o.Hosts)
-		}
 	}
 	if o.Services == nil {
 		o.Services = []config.Service{o.web()}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -138,7 +139,7 @@ func ask(ctx context.Context, socket string, q request, files ...*os.File) (resp
 	var d net.Dialer
 	raw, err := d.DialContext(ctx, "unix", socket)
 	if err != nil {
-		return response{}, nil, noLab(socket, err)
+		return response{}, nil, unreached(socket, err)
 	}
 	c := raw.(*net.UnixConn)
 	defer c.Close()
@@ -153,6 +154,8 @@ func ask(ctx context.Context, socket string, q request, files ...*os.File) (resp
 	case ctx.Err() != nil:
 		closeAll(got)
 		return response{}, nil, fmt.Errorf("lab %s %s: %w", q.Verb, q.Host, context.Cause(ctx))
+	case errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET):
+		return response{}, nil, fmt.Errorf("the lab ended during `lab %s`", q.Verb)
 	case err != nil:
 		return response{}, nil, fmt.Errorf("the lab ended during `lab %s`: %w", q.Verb, err)
 	case r.Error != "":
@@ -162,9 +165,14 @@ func ask(ctx context.Context, socket string, q request, files ...*os.File) (resp
 	return r, got, nil
 }
 
-func noLab(socket string, err error) error {
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
-		return fmt.Errorf("no lab is running at %s; start one with `nightporter lab up`, or name its directory with --dir: %w", socket, err)
+// unreached says why nobody could be asked.
+func unreached(socket string, err error) error {
+	dir := filepath.Dir(socket)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return noLab(dir)
+	case errors.Is(err, unix.ECONNREFUSED): // the socket outlives a killed lab
+		return fmt.Errorf("the lab in %s was killed; remove what it left with `nightporter lab down --dir %s`", dir, dir)
 	}
 	return fmt.Errorf("reach the lab at %s: %w", socket, err)
 }

@@ -21,6 +21,7 @@ func (s *supervisor) serve(ctx context.Context, c *net.UnixConn) {
 		return
 	}
 	defer closeAll(files)
+	ending := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { // ends when the connection is closed, by the peer or by this function
@@ -28,7 +29,10 @@ func (s *supervisor) serve(ctx context.Context, c *net.UnixConn) {
 		cancel()
 	}()
 	r, give, err := s.carryOut(ctx, q, files)
-	if err != nil {
+	switch {
+	case err != nil && ending.Err() != nil: // not the words of what was interrupted
+		r.Error = fmt.Sprintf("the lab ended during `lab %s`", q.Verb)
+	case err != nil:
 		r.Error = err.Error()
 	}
 	defer closeAll(give)
@@ -49,7 +53,7 @@ func (s *supervisor) carryOut(ctx context.Context, q request, files []*os.File) 
 	case "cut":
 		return response{}, nil, s.cut(q.Cut)
 	case "heal":
-		return response{}, nil, s.bench.panel.heal(q.Host)
+		return response{}, nil, s.heal(q.Host)
 	case "tap":
 		f, err := tapAll()
 		return response{}, f, err
@@ -134,4 +138,13 @@ func (s *supervisor) cut(c Cut) error {
 		}
 	}
 	return s.bench.panel.cut(c)
+}
+
+func (s *supervisor) heal(place string) error {
+	if place != "" {
+		if _, err := s.node(place); err != nil {
+			return err
+		}
+	}
+	return s.bench.panel.heal(place)
 }

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -46,7 +49,7 @@ configuration by its host name (the part before the first dot, in lower case) or
 			}
 			log, err := sh.logger(cfg.LogLevel)
 			if err != nil {
-				return err
+				return usageError{err} // the file's level was judged with the file
 			}
 			for _, note := range cfg.Notes {
 				log.Warn(note, "node", cfg.Node)
@@ -65,6 +68,15 @@ configuration by its host name (the part before the first dot, in lower case) or
 
 // loadConfig reads the configuration as this host, or the named one, sees it. alone leaves the host itself unread.
 func loadConfig(path, node string, alone bool) (*config.Config, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		text := "there is no such file; name another with --config, or start from `nightporter config example`"
+		return nil, &config.Problems{List: []config.Problem{{File: path, Message: text}}}
+	}
+	return readConfig(path, node, alone)
+}
+
+// readConfig is loadConfig for a verb that has no --config.
+func readConfig(path, node string, alone bool) (*config.Config, error) {
 	if node == "" {
 		name, err := config.HostNode()
 		if err != nil {

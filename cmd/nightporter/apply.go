@@ -1,11 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"strings"
 
@@ -33,12 +33,16 @@ anything in it is wrong.`,
 			return cobra.NoArgs(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			name, text, err := sh.readFile(path)
+			if err != nil {
+				return err
+			}
 			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
 				status, err := c.Status(ctx)
 				if err != nil {
 					return err
 				}
-				services, err := sh.readServices(path, status.LAN.Prefixes)
+				services, err := config.LoadServices(name, bytes.NewReader(text), status.LAN.Prefixes)
 				if err != nil {
 					return err
 				}
@@ -54,17 +58,19 @@ anything in it is wrong.`,
 	return cmd
 }
 
-func (sh *shell) readServices(path string, prefixes []netip.Prefix) ([]config.Service, error) {
-	name, in := "standard input", sh.in
-	if path != "-" {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, fmt.Errorf("read the services: %w", err)
-		}
-		defer f.Close()
-		name, in = path, io.Reader(f)
+// readFile gives what is in a file, or comes from standard input, and what problems in it call it.
+func (sh *shell) readFile(path string) (name string, text []byte, err error) {
+	if path == "-" {
+		name = "standard input"
+		text, err = io.ReadAll(sh.in)
+	} else {
+		name = path
+		text, err = os.ReadFile(path)
 	}
-	return config.LoadServices(name, in, prefixes)
+	if err != nil {
+		return "", nil, fmt.Errorf("read the services: %w", err)
+	}
+	return name, text, nil
 }
 
 func drawApplied(p *page, a api.Applied) {

@@ -14,7 +14,7 @@ func configVerb(sh *shell) *cobra.Command {
 		Use:   "config",
 		Short: "Test a configuration file, or print an example",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:  showHelp,
 	}
 	cmd.AddCommand(configCheckVerb(sh), &cobra.Command{
 		Use:   "example",
@@ -49,7 +49,7 @@ wrong is told in one go, each with file:line:column and what to write instead. T
 interface and secret file are looked at too, unless --offline says that this is another machine.`,
 		Example: `  nightporter config check
   nightporter config check --offline --node delta ./nightporter.yaml`,
-		Args: cobra.MaximumNArgs(1),
+		Args: takes(0, 1, "name one FILE at most"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			path := config.DefaultPath
 			if len(args) == 1 {
@@ -65,7 +65,7 @@ interface and secret file are looked at too, unless --offline says that this is 
 
 // check tests one file and prints what was found; problems are an error as well.
 func (sh *shell) check(path, node string, alone bool) error {
-	cfg, err := loadConfig(path, node, alone)
+	cfg, err := readConfig(path, node, alone)
 	found, isProblems := errors.AsType[*config.Problems](err)
 	if err != nil && !isProblems {
 		return err

@@ -15,7 +15,7 @@ func forgetVerb(sh *shell) *cobra.Command {
 		Long: `Remove the record of a host that will not come back, or that was installed anew and so has another key.
 It is refused for a host that is alive. A forgotten host may join again as a new one.`,
 		Example: `  nightporter forget echo`,
-		Args:    cobra.ExactArgs(1),
+		Args:    takes(1, 1, "name one NODE"),
 	}, func(ctx context.Context, c *api.Client, args []string) (string, error) {
 		return "forgot " + args[0], c.Forget(ctx, args[0])
 	})

@@ -18,7 +18,7 @@ func historyVerb(sh *shell) *cobra.Command {
 		Long: `Tell the changes of a service's owner and the wakes that it caused, oldest first. EPOCH is the number
 of the ownership: it rises with every change and never repeats.`,
 		Example: `  nightporter history web`,
-		Args:    cobra.ExactArgs(1),
+		Args:    takes(1, 1, "name one SERVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
 				h, err := c.History(ctx, args[0])

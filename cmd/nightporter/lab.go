@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -36,6 +37,8 @@ Hosts are called h1, h2, ... and have the addresses 10.77.0.11, 10.77.0.12, ...;
   nightporter lab exec c1 -- nightporter lab connect 10.77.0.200:8080
   nightporter lab kill h1
   nightporter lab down`,
+		Args: cobra.NoArgs,
+		RunE: showHelp,
 	}
 	var dir string
 	cmd.PersistentFlags().StringVar(&dir, "dir", labDir(), "the lab's directory: configuration, logs, control socket")
@@ -76,6 +79,9 @@ func labUpCommand(dir *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Dir = *dir; cmd.Flags().Changed("target") {
 				o.Sleepers = sleepers
+			}
+			if err := o.Check(); err != nil {
+				return usageError{err}
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), labPatience)
 			defer cancel()
@@ -122,7 +128,7 @@ func labExecCommand(dir *string) *cobra.Command {
 		Long: `Run a program in a host (h1, ...), in a client (c1, ...) or in the switch ("switch", whose ports have the
 names of the hosts). It ends with the program's own exit status.`,
 		Example: `  nightporter lab exec h1 -- nightporter status`,
-		Args:    cobra.MinimumNArgs(2),
+		Args:    takes(2, math.MaxInt, "name a HOST and, after --, a PROGRAM to run in it"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := lab.Attach(cmd.Context(), *dir)
 			if err != nil {
@@ -146,11 +152,14 @@ func labConnectCommand() *cobra.Command {
 		Long: `Call connect(2) once, as any client does, and wait for what the kernel makes of it; then ask the server for
 its name once. Run it in the client: nightporter lab exec c1 -- nightporter lab connect 10.77.0.200:8080`,
 		Example: `  nightporter lab exec c1 -- nightporter lab connect 10.77.0.200:8080`,
-		Args:    cobra.ExactArgs(1),
+		Args:    takes(1, 1, "name one ADDRESS:PORT, like 10.77.0.200:8080"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			to, err := addrPort(args[0])
 			if err != nil {
-				return err
+				return usageError{err}
+			}
+			if limit <= 0 {
+				return usageError{fmt.Errorf("--limit is %s; write a time above zero, like 30s", limit)}
 			}
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), limit, fmt.Errorf("no success within %v", limit))
 			defer cancel()

@@ -33,6 +33,9 @@ until then is shown. The tables are ` + strings.Join(bench.Names(), ", ") + `.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Only = only
+			if err := o.Check(); err != nil {
+				return usageError{err}
+			}
 			o.Say = func(line string) {
 				fmt.Fprintln(cmd.ErrOrStderr(), time.Now().Format("15:04:05"), line)
 			}

@@ -41,16 +41,16 @@ func labKillCommand(dir *string) *cobra.Command {
 --agent SIGNAL only the agent gets that signal (KILL, TERM, STOP, CONT, ...) and the host stays on.`,
 		Example: `  nightporter lab kill h1
   nightporter lab kill --agent STOP h1`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(1, 1, "name one HOST"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			agentOnly, n := cmd.Flags().Changed("agent"), unix.SignalNum("SIG"+sig)
+			if agentOnly && n == 0 {
+				return usageError{fmt.Errorf("there is no signal %q; write KILL, TERM, STOP, CONT or another name from `kill -l`", sig)}
+			}
 			return withLab(cmd, *dir, func(ctx context.Context, l *lab.Lab) error {
-				if !cmd.Flags().Changed("agent") {
+				if !agentOnly {
 					_, err := l.Host(args[0]).Kill(ctx)
 					return err
-				}
-				n := unix.SignalNum("SIG" + sig)
-				if n == 0 {
-					return fmt.Errorf("there is no signal %q; write KILL, TERM, STOP, CONT or another name from `kill -l`", sig)
 				}
 				return l.Host(args[0]).Signal(ctx, syscall.Signal(n))
 			})
@@ -63,7 +63,7 @@ func labKillCommand(dir *string) *cobra.Command {
 // onHost makes a verb that does one thing to one host.
 func onHost(dir *string, use, short string, f func(context.Context, *lab.Host) error) *cobra.Command {
 	return &cobra.Command{
-		Use: use + " HOST", Short: short, Example: "  nightporter lab " + use + " h4", Args: cobra.ExactArgs(1),
+		Use: use + " HOST", Short: short, Example: "  nightporter lab " + use + " h4", Args: takes(1, 1, "name one HOST"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withLab(cmd, *dir, func(ctx context.Context, l *lab.Lab) error { return f(ctx, l.Host(args[0])) })
 		},
@@ -91,7 +91,7 @@ func labCutCommand(dir *string) *cobra.Command {
 		Use:     "cut HOST [HOST]",
 		Short:   "Break the path between two hosts, or between one and all others",
 		Example: `  nightporter lab cut h1 h2`,
-		Args:    cobra.RangeArgs(1, 2),
+		Args:    takes(1, 2, "name one HOST or two"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if c.From = args[0]; len(args) > 1 {
 				c.To = args[1]
@@ -109,7 +109,7 @@ func labHealCommand(dir *string) *cobra.Command {
 		Use:     "heal [HOST]",
 		Short:   "Mend all paths, or those of one host",
 		Example: `  nightporter lab heal h1`,
-		Args:    cobra.MaximumNArgs(1),
+		Args:    takes(0, 1, "name one HOST at most"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			place := ""
 			if len(args) > 0 {

@@ -14,7 +14,7 @@ func moveVerb(sh *shell) *cobra.Command {
 		Short:   "Hand a service over to another host",
 		Long:    `Hand a service over to another host that is awake. It returns when the new owner answers for the address.`,
 		Example: `  nightporter move web alpha`,
-		Args:    cobra.ExactArgs(2),
+		Args:    takes(2, 2, "name a SERVICE and a NODE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
 				m, err := c.Move(ctx, args[0], args[1])

@@ -48,6 +48,7 @@ type agentRunner func(ctx context.Context, cfg *config.Config, log *slog.Logger)
 // run carries out one command line and gives the exit code.
 func run(ctx context.Context, sh *shell, args []string) int {
 	root := newRoot(sh)
+	strict(root)
 	root.SetArgs(args)
 	root.SetOut(sh.out)
 	root.SetErr(sh.err)
@@ -108,11 +109,9 @@ func newRoot(sh *shell) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if sh.output != "text" && sh.output != "json" {
-				return fmt.Errorf("--output is %q; write text or json", sh.output)
-			}
-			sh.started = true
-			return nil
+			err := sh.checkFlags()
+			sh.started = err == nil
+			return err
 		},
 	}
 	flags := root.PersistentFlags()
@@ -121,6 +120,19 @@ func newRoot(sh *shell) *cobra.Command {
 	flags.DurationVar(&sh.timeout, "timeout", patience, "how long to wait for the daemon's answer")
 	root.AddCommand(verbs(sh)...)
 	return root
+}
+
+// checkFlags judges the flags that all verbs share.
+func (sh *shell) checkFlags() error {
+	switch {
+	case sh.output != "text" && sh.output != "json":
+		return fmt.Errorf("--output is %q; write text or json", sh.output)
+	case sh.timeout <= 0:
+		return fmt.Errorf("--timeout is %s; write a time above zero, like 30s", sh.timeout)
+	case sh.socket == "":
+		return fmt.Errorf("--socket is empty; name the daemon's admin socket, usually %s", defaultSocket)
+	}
+	return nil
 }
 
 // verbs lists the commands, one file each.
@@ -135,11 +147,13 @@ func verbs(sh *shell) []*cobra.Command {
 	}
 }
 
+var defaultSocket = filepath.Join(config.DefaultRunDir, "nightporter.sock")
+
 func (sh *shell) defaultSocket() string {
 	if s := sh.getenv("NIGHTPORTER_SOCKET"); s != "" {
 		return s
 	}
-	return filepath.Join(config.DefaultRunDir, "nightporter.sock")
+	return defaultSocket
 }
 
 // ask lets f talk to the daemon within the time limit.

@@ -44,6 +44,9 @@ func TestAgentFlagsGoBeforeTheFile(t *testing.T) {
 	if s := errs.String(); !strings.Contains(s, "quiet hardware only") || !strings.Contains(s, "msg=hello node=a") {
 		t.Errorf("the log is %q", s)
 	}
+	if code := run(t.Context(), sh, []string{"agent", "--config", file, "--node", "a", "--log-level", "loud"}); code != exitUsage {
+		t.Errorf("a log level that is none gives the exit code %d", code)
+	}
 }
 
 func TestAgentRefusesALogLevelThatIsNone(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +37,8 @@ func TestScripts(t *testing.T) {
 			}
 			socket := filepath.Join(dir, "s")
 			env.Setenv("NIGHTPORTER_SOCKET", socket)
+			// Under -race every process sleeps for a second at its end, to let others print their races.
+			env.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=10"))
 			l, err := api.Listen(socket, "")
 			if err != nil {
 				return err

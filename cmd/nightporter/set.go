@@ -22,7 +22,7 @@ func setVerb(sh *shell) *cobra.Command {
 		Use:   "set",
 		Short: "Change a setting of the whole cluster",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:  showHelp,
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "failover DURATION",
@@ -30,7 +30,7 @@ func setVerb(sh *shell) *cobra.Command {
 		Long: fmt.Sprintf(`Change how long a service may be without an owner when a host dies, from %s to %s. All other timing
 follows from it. Below %s it is for quiet hardware only.`, config.FailoverMin, config.FailoverMax, config.FailoverQuiet),
 		Example: `  nightporter set failover 2s`,
-		Args:    cobra.ExactArgs(1),
+		Args:    takes(1, 1, "name one DURATION, like 2s"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := failover(args[0])
 			if err != nil {

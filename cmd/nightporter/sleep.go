@@ -15,7 +15,7 @@ func sleepVerb(sh *shell) *cobra.Command {
 		Long: `Hand over what a host holds, commit that it sleeps, and run its suspend command. It is refused when the
 awake voters would no longer be a majority, or when nobody awake could stand in for a service.`,
 		Example: `  nightporter sleep delta`,
-		Args:    cobra.ExactArgs(1),
+		Args:    takes(1, 1, "name one NODE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
 				r, err := c.Sleep(ctx, args[0])

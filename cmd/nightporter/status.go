@@ -75,7 +75,7 @@ func drawServices(p *page, services []api.ServiceStatus) {
 			p.line("%s: voter %s refuses the lease (%s%s)", v.Name, r.Voter, r.Reason, inTheWay(r))
 		}
 		for _, l := range v.Fence.Limits {
-			p.line("%s: the fence does not cover %s", v.Name, l)
+			p.line("limit of the fence of %s: %s", v.Name, l)
 		}
 	}
 }
