@@ -15,10 +15,7 @@ import (
 // Where things stand in a frame (IEEE 802.3, RFC 826, 791, 9293).
 const (
 	atPayload = 14
-	atSHA     = atPayload + 8  // the sender's hardware address in ARP
-	atSPA     = atPayload + 14 // the sender's address in ARP
-	atProto   = atPayload + 9  // of IPv4
-	atSrc     = atPayload + 12
+	atProto   = atPayload + 9 // of IPv4
 	atDst     = atPayload + 16
 
 	typeIPv4 = 0x0800

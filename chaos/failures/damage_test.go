@@ -39,8 +39,8 @@ func (w *world) damage(host string, all []string) {
 	}
 	w.must(os.Remove(db))
 	w.refusesToStart(host, db, "missing", "put the data directory away", "nightporter forget")
-	if used := w.wire.lastOf(host); used.data != nil {
-		w.Errorf("%s was never given the identity and used it: %x", host, used.data)
+	if used := w.wire.lastOf(host); used.Frame != nil {
+		w.Errorf("%s was never given the identity and used it: %x", host, used.Frame)
 	}
 
 	w.must(os.WriteFile(db, sound, 0o600))

@@ -39,15 +39,15 @@ func TestTheHolderInTrouble(t *testing.T) {
 	from = w.length(victim)
 	w.must(w.lab.Host(victim).Signal(w.limit(), syscall.SIGSTOP))
 	_, next := w.replaced(victim, epoch, all, time.Now().Add(ttl))
-	before := w.wire.lastOf(victim).at
+	before := w.wire.lastOf(victim).At
 	w.must(w.lab.Host(victim).Signal(w.limit(), syscall.SIGCONT))
 	w.says(victim, from, "the lease ran out: the fence is closed|this host was away: everything is closed")
 	holder, last := w.whole(all)
 	if last < next || (holder == victim && last == next) {
 		t.Errorf("%s was given the service under epoch %d; now %s holds under %d", victim, next, holder, last)
 	}
-	if after := w.wire.lastOf(victim); holder != victim && after.at.After(before) {
-		t.Errorf("%s went on with what it had before it was stopped: %x", victim, after.data)
+	if after := w.wire.lastOf(victim); holder != victim && after.At.After(before) {
+		t.Errorf("%s went on with what it had before it was stopped: %x", victim, after.Frame)
 	}
 	w.network()
 	w.meddling()

@@ -56,8 +56,8 @@ func (w *world) stranger() {
 		return fmt.Sprintf("the problems are %q", seen)
 	})
 	for _, h := range all {
-		if last := w.wire.lastOf(h); last.at.After(silent) {
-			w.Errorf("%s used the identity while a stranger has it: %x", h, last.data)
+		if last := w.wire.lastOf(h); last.At.After(silent) {
+			w.Errorf("%s used the identity while a stranger has it: %x", h, last.Frame)
 		}
 	}
 	w.tool("c2", "remove", "eth0")

@@ -70,8 +70,8 @@ func TestStrangersAndDamagedDisks(t *testing.T) {
 	w.start("h4")
 	w.whole(four)
 	w.served("")
-	if used := w.wire.lastOf("h4"); used.data != nil {
-		t.Errorf("h4 was never given the identity and used it: %x", used.data)
+	if used := w.wire.lastOf("h4"); used.Frame != nil {
+		t.Errorf("h4 was never given the identity and used it: %x", used.Frame)
 	}
 	w.damage("h3", four)
 	w.commands(four)

@@ -282,8 +282,8 @@ func (w *world) replaced(victim string, epoch uint64, all []string, silent time.
 	w.Helper()
 	heir, next = w.holds(others(all, victim), epoch)
 	w.served(victim)
-	if last := w.wire.lastOf(victim); last.at.After(silent) {
-		w.Errorf("%s used the identity at %v, %v after it should have been silent: %x", victim, last.at, last.at.Sub(silent), last.data)
+	if last := w.wire.lastOf(victim); last.At.After(silent) {
+		w.Errorf("%s used the identity at %v, %v after it should have been silent: %x", victim, last.At, last.At.Sub(silent), last.Frame)
 	}
 	return heir, next
 }

@@ -1,9 +1,11 @@
 package scenarios
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
+	"nightporter/chaos/judge"
 	"nightporter/chaos/lab"
 )
 
@@ -32,11 +34,15 @@ func (w *world) crash(bound time.Duration, victims ...string) {
 	if dead[holder] {
 		w.Fatalf("%s is dead and holds %s", holder, web)
 	}
-	first, ok := w.wire.firstAfter(web, at)
-	if !ok {
-		first = w.wire.lastUse(web) // the same host went on
-	}
-	if took := first.at.Sub(at); took > bound {
+	var first judge.Use
+	w.await(holder+" lets the wire hear that it holds "+web, func() string {
+		var heard bool
+		if first, heard = w.wire.firstAfter(web, holder, at); !heard {
+			return fmt.Sprintf("no frame of it under epoch %d since the death of %v", s.Epoch, victims)
+		}
+		return ""
+	})
+	if took := first.At.Sub(at); took > bound {
 		w.Errorf("after the death of %v it took %v until %s used the identity; the bound is %v", victims, took, holder, bound)
 	} else {
 		w.Logf("after the death of %v: %s under epoch %d, first frame after %v", victims, holder, s.Epoch, took)

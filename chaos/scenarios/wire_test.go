@@ -14,39 +14,27 @@ import (
 	"time"
 
 	"nightporter/api"
+	"nightporter/chaos/judge"
 	"nightporter/chaos/lab"
 )
 
-// Where things stand in a frame (IEEE 802.3, RFC 826, 791, 9293).
+// Where things stand in a frame (IEEE 802.3, RFC 791).
 const (
 	atPayload = 14
-	atSHA     = atPayload + 8  // the sender's hardware address in ARP
-	atSPA     = atPayload + 14 // the sender's address in ARP
-	atTPA     = atPayload + 24
 	atProto   = atPayload + 9 // of IPv4
 	atSrc     = atPayload + 12
-	atDst     = atPayload + 16
 
 	typeIPv4 = 0x0800
-	typeARP  = 0x0806
 	typeWake = 0x0842
 )
-
-// sighting is one frame that used a service's identity, at the port where it came from.
-type sighting struct {
-	at    time.Time
-	port  string
-	frame []byte
-}
 
 // watched is an identity and who used it.
 type watched struct {
 	name    string
-	mac     net.HardwareAddr
-	ip      netip.Addr
+	id      judge.Identity
 	history []api.Change // of all owners, as far as it was noted
-	runs    []sighting   // the first frame of each run of frames from one port
-	last    sighting
+	turns   judge.Turns
+	last    judge.Use
 }
 
 // wire reads the capture of a lab from its beginning to its end.
@@ -79,7 +67,7 @@ func tap(w *world) *wire {
 func (x *wire) follow(s api.Service) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.services = append(x.services, &watched{name: s.Name, mac: net.HardwareAddr(s.MAC), ip: s.Addresses[0]})
+	x.services = append(x.services, &watched{name: s.Name, id: judge.Identity{MAC: net.HardwareAddr(s.MAC), IP: s.Addresses[0]}})
 }
 
 func (x *wire) see(f lab.Frame) {
@@ -99,27 +87,11 @@ func (x *wire) see(f lab.Frame) {
 		x.magic = append(x.magic, f.Time)
 	}
 	for _, s := range x.services {
-		if s.used(f) {
-			s.last = sighting{f.Time, f.Port, f.Data}
-			if n := len(s.runs); n == 0 || s.runs[n-1].port != f.Port {
-				s.runs = append(s.runs, s.last)
-			}
+		if s.id.Claimed(f) {
+			s.last = judge.Use{At: f.Time, Host: f.Port, Frame: f.Data}
+			s.turns.See(s.last)
 		}
 	}
-}
-
-// used says whether the frame's sender claims the identity: its MAC, or its address in ARP or IP.
-func (s *watched) used(f lab.Frame) bool {
-	ip := s.ip.As4()
-	switch {
-	case bytes.Equal(f.Src(), s.mac):
-		return true
-	case f.EtherType() == typeARP && len(f.Data) >= atSPA+4:
-		return bytes.Equal(f.Data[atSPA:atSPA+4], ip[:]) || bytes.Equal(f.Data[atSHA:atSHA+6], s.mac)
-	case f.EtherType() == typeIPv4 && len(f.Data) >= atSrc+4:
-		return bytes.Equal(f.Data[atSrc:atSrc+4], ip[:])
-	}
-	return false
 }
 
 // isMagic finds the two forms in which magic packets leave.
@@ -168,22 +140,22 @@ func (x *wire) magicBetween(from, to time.Time) int {
 	return n
 }
 
-// firstAfter gives the first use of an identity by one of the given ports after a moment, among the beginnings of runs.
-func (x *wire) firstAfter(name string, after time.Time) (sighting, bool) {
+// firstAfter gives the first turn of a host with an identity that began after a moment.
+func (x *wire) firstAfter(name, host string, after time.Time) (judge.Use, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, s := range x.services {
-		for _, r := range s.runs {
-			if s.name == name && r.at.After(after) {
+		for _, r := range s.turns {
+			if s.name == name && r.Host == host && r.At.After(after) {
 				return r, true
 			}
 		}
 	}
-	return sighting{}, false
+	return judge.Use{}, false
 }
 
 // lastUse gives the newest frame of an identity.
-func (x *wire) lastUse(name string) sighting {
+func (x *wire) lastUse(name string) judge.Use {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, s := range x.services {
@@ -191,7 +163,7 @@ func (x *wire) lastUse(name string) sighting {
 			return s.last
 		}
 	}
-	return sighting{}
+	return judge.Use{}
 }
 
 // note takes over what a host says of the history of every service that is followed. The log never takes back a change
@@ -231,9 +203,8 @@ func (w *world) merge(name, host string, known, said []api.Change) []api.Change 
 	return known
 }
 
-// judge checks I1 and I9 on all that was seen: the hosts that used an identity, in the order of their frames, are the
-// owners of the service's history in the order of their epochs. One that used it before its time, after its time or
-// without ever being given it breaks that order, however short it was.
+// judge checks I1 and I9 on all that was seen: the hosts that used an identity are the owners of the service's history, in
+// the order of their epochs and not before them.
 func (x *wire) judge(w *world) {
 	w.Helper()
 	w.note()
@@ -243,43 +214,11 @@ func (x *wire) judge(w *world) {
 		w.Errorf("the capture lost %d frames (%v): it proves nothing", dropped, err)
 	}
 	for _, s := range x.services {
-		h := s.history
-		if len(s.runs) == 0 {
+		if len(s.turns) == 0 {
 			w.Errorf("nobody ever used the identity of %s: the capture proves nothing", s.name)
 		}
-		if i := outOfTurn(s.runs, h); i >= 0 {
-			r := s.runs[i]
-			w.Errorf("%s: %s used the identity out of turn at %v, frame %x\nruns: %s\nhistory: %s", s.name, r.port, r.at, r.frame, tellRuns(s.runs[:i+1]), tell(h))
+		if said := s.turns.Complaint(s.history); said != "" {
+			w.Errorf("%s: %s", s.name, said)
 		}
 	}
-}
-
-// outOfTurn gives the first run of frames that no order of the owners explains, or -1.
-func outOfTurn(runs []sighting, owners []api.Change) int {
-	at := 0
-	for i, r := range runs {
-		for at < len(owners) && owners[at].To != r.port {
-			at++
-		}
-		if at == len(owners) {
-			return i
-		}
-	}
-	return -1
-}
-
-func tellRuns(runs []sighting) string {
-	var words []string
-	for _, r := range runs {
-		words = append(words, r.port+" "+r.at.Format("15:04:05.000000"))
-	}
-	return strings.Join(words, ", ")
-}
-
-func tell(h []api.Change) string {
-	var words []string
-	for _, c := range h {
-		words = append(words, fmt.Sprintf("%d: %s->%s (%s) %s", c.Epoch, c.From, c.To, c.Reason, c.At.Format("15:04:05.000000")))
-	}
-	return strings.Join(words, ", ")
 }
