@@ -52,6 +52,13 @@ func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
 		return nil, err
 	}
 	a.closers = append(a.closers, mirror)
+	has, err := node.HasState()
+	if err != nil {
+		return nil, err
+	}
+	if !has { // a table that is left in the run directory is another cluster's, whatever the names say
+		mirror = blankMirror{mirror}
+	}
 	ballot := newBallot(cfg.Node, deps.Clock, a.machine, node.Journal(), mirror, deps.Log)
 	a.wire(ballot, incarnation)
 	if err := a.startGossip(keys, id, incarnation); err != nil {

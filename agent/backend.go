@@ -168,8 +168,9 @@ func (b *backend) asleep(ctx context.Context, tried, node string, sleeps uint64,
 		now := state.Ownerships[name]
 		change.Moved = append(change.Moved, api.Moved{Service: name, From: node, To: now.Owner, Epoch: now.Epoch})
 	}
-	if last.Power == fsm.Asleep {
-		// A suspend command that cannot even be started fails at once.
+	// A suspend command that cannot even be started fails at once. A peer that asks this very host gets its answer before
+	// the host is gone; a caller on this host sleeps with it and hears of it afterwards.
+	if last.Power == fsm.Asleep && (node != b.cfg.Node || api.CallerOf(ctx).Peer == "") {
 		soon, cancel := context.WithTimeout(ctx, suspendFails)
 		defer cancel()
 		_ = b.await(soon, tried, func() bool { // in the usual case nothing happens and the time passes

@@ -200,7 +200,7 @@ const checkAgain = 100 * time.Millisecond
 
 // rebuild drops a hold that cannot be repaired (its link or the LAN interface is gone) and starts over, closed.
 func (t *tenant) rebuild(now lease.Boot) {
-	t.opened, t.probed = false, 0
+	t.opened, t.probed, t.granted = false, 0, 0
 	t.holder.Abandon()
 	t.tearDown()
 	t.retryAt = now.Add(200 * time.Millisecond)

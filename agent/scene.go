@@ -67,6 +67,7 @@ func (s *scene) view() cluster.View {
 		if at, ok := s.ballot.lastSeen(name, own.Owner); ok && at > sign.Seen {
 			sign.Seen = at
 		}
+		sign.Seen = max(sign.Seen, s.timed) // nobody is late by a shorter ttl that he has not heard of
 		v.Tenures[name] = sign
 	}
 	return v

@@ -73,7 +73,8 @@ type tenant struct {
 
 	epoch    uint64 // the tenure that is asked for or held; 0 = none
 	opened   bool
-	deadline lease.Boot
+	deadline lease.Boot // until when the fence may be open
+	granted  lease.Boot // until when a majority's grants run that were not made void by a suspend
 	majority lease.Boot
 	nextAsk  lease.Boot
 	offset   time.Duration // boot minus mono when the current round began
@@ -297,7 +298,7 @@ func (t *tenant) show() {
 // setWish takes a new wish over. A newer configuration is asked in at once, and a service whose address or MAC changed
 // is built anew.
 func (t *tenant) setWish(w wish) {
-	if w.Quorum.Config != t.wish.Quorum.Config {
+	if w.Quorum.Config != t.wish.Quorum.Config || w.Timing != t.wish.Timing {
 		t.nextAsk = 0
 	}
 	ports := !slices.Equal(w.Service.Ports, t.wish.Service.Ports)
@@ -311,7 +312,7 @@ func (t *tenant) setWish(w wish) {
 // resumed is told after a suspend, or a stall that may have been one: nothing that was known still counts.
 func (t *tenant) resumed() {
 	t.holder.Abandon()
-	t.opened, t.nextAsk = false, 0
+	t.opened, t.nextAsk, t.granted = false, 0, 0
 	if t.hold != nil {
 		if err := t.hold.Close(); err != nil {
 			t.log.Error("fence cannot be closed after a resume; the kernel closes it at its deadline", "service", t.service, "err", err)

@@ -312,3 +312,22 @@ func TestDeletedServiceIsForgotten(t *testing.T) {
 		})
 	}
 }
+
+// TestGrantsEndWithASuspend: what was granted before a suspend opens nothing after it.
+func TestGrantsEndWithASuspend(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.give("a", 1, "")
+		w.pass(10 * time.Millisecond) // granted; the probe takes 25 ms
+		a := w.hosts["a"]
+		w.mu.Lock()
+		w.lose = func(string, string, cluster.Message) bool { return true }
+		w.mu.Unlock()
+		w.clock.slept.Add(int64(200 * time.Millisecond))
+		a.tenant.away.Store(true)
+		a.tenant.do(func() {})
+		w.pass(100 * time.Millisecond)
+		if slices.Contains(a.kernel.log(), "open") {
+			t.Errorf("opened by grants from before the suspend: %v", a.kernel.log())
+		}
+	})
+}

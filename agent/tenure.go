@@ -62,6 +62,7 @@ func (t *tenant) answer(a lease.Answer) {
 		return // about to be given up: the old deadline is enough
 	}
 	t.prior, t.majority = nil, t.clock.Boot()
+	t.granted = max(t.granted, deadline)
 	t.deadline = max(t.deadline, deadline)
 	t.open()
 }
@@ -96,14 +97,14 @@ func (t *tenant) refused(a lease.Answer) {
 // open carries the lease into the kernel: only with a finished probe and no foreign holder.
 func (t *tenant) open() {
 	now := t.clock.Boot()
-	if t.hold == nil || t.probed != t.epoch || now >= t.deadline {
+	if t.hold == nil || t.probed != t.epoch || now >= t.granted {
 		return
 	}
 	if len(t.foreign) > 0 && t.onForeign == conflictStop {
 		return
 	}
 	if t.opened {
-		if err := t.hold.Extend(time.Duration(t.deadline)); err != nil {
+		if err := t.hold.Extend(time.Duration(t.granted)); err != nil {
 			t.fail(doExtend, err)
 			t.nextCheck = 0 // somebody may have removed it
 			return
@@ -111,7 +112,7 @@ func (t *tenant) open() {
 		t.well(doExtend)
 		return
 	}
-	if err := t.hold.Open(time.Duration(t.deadline)); err != nil {
+	if err := t.hold.Open(time.Duration(t.granted)); err != nil {
 		t.fail(doOpen, err)
 		return
 	}
@@ -160,7 +161,7 @@ func (t *tenant) giveUp(now lease.Boot) {
 		t.tell(now)
 	}
 	t.log.Info("identity released", "service", t.service, "epoch", t.epoch, "reason", t.wish.Own.Reason, "heir", t.wish.Own.Owner, "boottime_ns", int64(at))
-	t.epoch, t.closedAt, t.probed, t.deadline = 0, now, 0, 0
+	t.epoch, t.closedAt, t.probed, t.deadline, t.granted = 0, now, 0, 0, 0
 	t.foreign = nil
 	clear(t.trouble)
 }

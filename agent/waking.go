@@ -97,7 +97,9 @@ func (w *waking) begin(want wake.Wake) (wake.Wake, wake.Verdict) {
 			Port: got.Port, By: w.self, Started: w.clock.Wall(),
 		}})
 	}
-	w.bell.ring()
+	if verdict != wake.Kept { // a resting campaign has nothing for the loop to do: it would only call itself
+		w.bell.ring()
+	}
 	return got, verdict
 }
 

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,4 +73,58 @@ func TestPacedKeepsPreVotes(t *testing.T) {
 	if _, ok := pacedOver(&clockedTransport{}, time.Second, nil).(raft.WithPreVote); ok {
 		t.Error("pre-votes are claimed for a transport that has none")
 	}
+}
+
+// mutedTransport answers nothing while it is muted.
+type mutedTransport struct {
+	raft.Transport
+	muted atomic.Bool
+	sent  atomic.Int64 // requests that are no heartbeats
+}
+
+func (m *mutedTransport) AppendEntries(_ raft.ServerID, _ raft.ServerAddress, req *raft.AppendEntriesRequest, _ *raft.AppendEntriesResponse) error {
+	if !isHeartbeat(req) {
+		m.sent.Add(1)
+	}
+	if m.muted.Load() {
+		return errors.New("no answer")
+	}
+	return nil
+}
+
+// TestEntriesWaitForAPeerThatSleeps: they leave as soon as it answers a heartbeat again, and not before.
+func TestEntriesWaitForAPeerThatSleeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		under := &mutedTransport{}
+		quit := make(chan struct{})
+		p := pacedOver(under, 250*time.Millisecond, quit)
+		beat := func() { _ = p.AppendEntries("b", "b", &raft.AppendEntriesRequest{Term: 3}, nil) }
+		entries := &raft.AppendEntriesRequest{Term: 3, PrevLogEntry: 7, PrevLogTerm: 2}
+		under.muted.Store(true)
+		beat()
+		done := make(chan error, 1)
+		go func() { done <- p.AppendEntries("b", "b", entries, nil) }()
+		for range 200 {
+			beat()
+		}
+		if n := under.sent.Load(); n != 0 {
+			t.Fatalf("%d requests went to a peer that sleeps", n)
+		}
+		if err := p.AppendEntries("c", "c", entries, nil); err == nil || under.sent.Load() != 1 {
+			t.Fatalf("another peer waits as well: %v", err)
+		}
+		under.muted.Store(false)
+		beat()
+		if err := <-done; err != nil || under.sent.Load() != 2 {
+			t.Fatalf("after its first answer: %v", err)
+		}
+		under.muted.Store(true)
+		beat()
+		go func() { done <- p.AppendEntries("b", "b", entries, nil) }()
+		synctest.Wait()
+		close(quit)
+		if err := <-done; !errors.Is(err, raft.ErrTransportShutdown) {
+			t.Errorf("at the end: %v", err)
+		}
+	})
 }

@@ -52,8 +52,8 @@ func TestTheSurvivorWakesASleepingVoter(t *testing.T) {
 	}
 }
 
-// Two voters of three are told to sleep at the same instant, through two other hosts: one may, and the other is refused,
-// because the two that stay awake are the majority.
+// Two voters of three are told to sleep at the same instant, through the host that stays awake: one may, and the other is
+// refused, because the two that stay awake are the majority.
 func TestOfTwoVotersThatWantToSleepOneMay(t *testing.T) {
 	w := build(t, lab.Options{Hosts: 3, Sleepers: []int{2, 3}})
 	w.settled(nil, 3)
@@ -62,7 +62,7 @@ func TestOfTwoVotersThatWantToSleepOneMay(t *testing.T) {
 	errs := make([]error, 2)
 	var both sync.WaitGroup
 	for i, h := range sleepers {
-		both.Go(func() { _, errs[i] = w.api(h).Sleep(w.limit(), h) })
+		both.Go(func() { _, errs[i] = w.api("h1").Sleep(w.limit(), h) })
 	}
 	both.Wait()
 	asleep, refused := 0, 1
