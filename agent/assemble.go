@@ -87,8 +87,6 @@ func (a *parts) startRaft() (*cluster.Raft, error) {
 func (a *parts) wire(b *ballot, incarnation uint64) {
 	cfg, deps := a.cfg, a.deps
 	members := a.gossip.Members
-	a.clients = &peerClients{dial: a.peers.DialAPI}
-	a.closers = append(a.closers, a.clients)
 	a.scene = &scene{self: cfg.Node, clock: deps.Clock, machine: a.machine, ballot: b, members: members, leader: a.raft.Leader, learnt: make(map[string]tenureSeen)}
 	checks := &voteChecks{clock: deps.Clock, mine: func() *cluster.VoteState {
 		return &cluster.VoteState{Warm: b.warm(), Index: a.machine.View().Index}
@@ -96,7 +94,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.waking = newWaking(cfg.WakeTimeout)
 	a.post = &post{self: cfg.Node, log: deps.Log, clock: deps.Clock, machine: a.machine, ballot: b, raft: a.raft, waking: a.waking, opens: &opens{}, checks: checks, gossip: a.gossip}
 	a.proposer = &proposer{
-		self: cfg.Node, clock: deps.Clock, raft: a.raft, out: a.post, peer: a.clients.to, log: deps.Log,
+		self: cfg.Node, clock: deps.Clock, raft: a.raft, out: a.post, peer: a.peer, log: deps.Log,
 		gate: &quorumGuard{scene: a.scene, machine: a.machine, barrier: a.raft.Barrier},
 	}
 	a.tenants = &tenants{

@@ -27,7 +27,7 @@ func (b *backend) forward(ctx context.Context, tried string) (*api.Client, error
 	if who := api.CallerOf(ctx); who.Peer != "" {
 		return nil, api.NoLeader(tried, "the leadership is moving; "+leader+" has it now")
 	}
-	return b.clients.to(leader), nil
+	return b.peer(leader), nil
 }
 
 // forwarded passes the leader's answer on.

@@ -71,7 +71,6 @@ type parts struct {
 	ticks    *ticks
 	meta     *metaKeeper
 	proposer *proposer
-	clients  *peerClients
 	left     bell        // rung by `leave`
 	closers  []io.Closer // in order of opening
 }

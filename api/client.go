@@ -44,15 +44,13 @@ func NewClientFunc(name string, dial func(ctx context.Context) (net.Conn, error)
 	return &Client{
 		name: name,
 		http: &http.Client{Transport: &http.Transport{
-			DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
-			MaxIdleConns:    2,
-			IdleConnTimeout: idleTimeout / 2,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+			// Each request has a connection of its own. One that was kept may belong to a host that has lost its power or
+			// slept since: the next request would end with a reset, and must not be sent twice.
+			DisableKeepAlives: true,
 		}},
 	}
 }
-
-// Close gives up idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // ask sends one request and reads the answer into out. tried says for errors what was wanted: "move web to alpha".
 func (c *Client) ask(ctx context.Context, path, tried string, in, out any) error {

@@ -122,7 +122,6 @@ func TestClientOfSomethingElse(t *testing.T) {
 				_ = far.Close()
 			}()
 			c := NewClientFunc("it", func(context.Context) (net.Conn, error) { return near, nil })
-			defer c.Close()
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
 			err := c.Leave(ctx)

@@ -69,8 +69,36 @@ func TestPeersAreKnownByNameAndMayPropose(t *testing.T) {
 	if len(b.asked) != 2 {
 		t.Errorf("the backend was asked %v", b.asked)
 	}
-	known.Close()
-	unknown.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := errors.Join(s.Close(ctx), <-done); err != nil {
+		t.Error(err)
+	}
+}
+
+// A host that lost its power, or slept, has forgotten its connections: what it gets on one is answered with a reset.
+func TestAPeerThatForgotItsConnectionsIsAskedOnANewOne(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	s := NewServer(&book{}, slog.New(slog.DiscardHandler))
+	go func() { done <- s.ServePeers(l, func(net.Conn) string { return "bravo" }) }()
+	dialled := 0
+	c := NewClientFunc("alpha", func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		dialled++
+		return d.DialContext(ctx, "tcp", l.Addr().String())
+	})
+	for range 3 {
+		if _, err := c.Sleep(t.Context(), "delta"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if dialled != 3 {
+		t.Errorf("%d connections for 3 requests", dialled)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := errors.Join(s.Close(ctx), <-done); err != nil {

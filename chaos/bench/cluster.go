@@ -94,7 +94,6 @@ func look(ctx context.Context, l *lab.Lab, hosts []string) (s state, missing str
 
 func status(ctx context.Context, l *lab.Lab, host string) (api.Status, error) {
 	c := l.Host(host).API()
-	defer c.Close()
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	return c.Status(ctx)
@@ -102,7 +101,6 @@ func status(ctx context.Context, l *lab.Lab, host string) (api.Status, error) {
 
 func moveTo(ctx context.Context, l *lab.Lab, via, to string) error {
 	c := l.Host(via).API()
-	defer c.Close()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	_, err := c.Move(ctx, service, to)

@@ -113,7 +113,6 @@ func (w *magicWatch) end() {
 
 func putToSleep(ctx context.Context, l *lab.Lab, target string) error {
 	c := l.Host("h1").API()
-	defer c.Close()
 	if _, err := c.Sleep(ctx, target); err != nil {
 		return err
 	}

@@ -43,7 +43,6 @@ func (s *story) status(ctx context.Context, host string) (st api.Status, missing
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	c := s.lab.Host(host).API()
-	defer c.Close()
 	st, err := c.Status(ctx)
 	if err != nil {
 		return st, fmt.Sprintf("%s: %v", host, err)
@@ -101,7 +100,6 @@ func (s *story) host(ctx context.Context, name string) (lab.HostStatus, error) {
 func (s *story) history(ctx context.Context) (api.History, error) {
 	asker := s.awake()[0]
 	c := s.lab.Host(asker).API()
-	defer c.Close()
 	h, err := c.History(ctx, service)
 	if err != nil {
 		return h, &Failure{Want: asker + " tells the history of " + service, Seen: err.Error()}

@@ -67,7 +67,6 @@ func (s *story) sleep(ctx context.Context) error {
 	asker := s.awake()[0]
 	s.say(time.Now(), asker, "$ nightporter sleep %s", target)
 	c := s.lab.Host(asker).API()
-	defer c.Close()
 	if _, err := c.Sleep(ctx, target); err != nil {
 		return &Failure{Want: target + " hands over and suspends", Seen: err.Error()}
 	}

@@ -91,7 +91,6 @@ func (w *world) full(host string, look func(from int)) {
 func (w *world) write(host string) {
 	w.Helper()
 	c := w.lab.Host(host).API()
-	defer c.Close()
 	for _, f := range []time.Duration{time.Second + time.Millisecond, time.Second} {
 		if err := c.Set(w.limit(), api.Settings{Failover: api.Duration(f)}); err != nil {
 			return

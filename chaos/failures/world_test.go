@@ -112,7 +112,6 @@ func (w *world) note() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		c := w.lab.Host(h.Name).API()
 		said, err := c.History(ctx, web)
-		c.Close()
 		cancel()
 		if err != nil {
 			continue // it is down, or was never let in
@@ -167,7 +166,6 @@ func (w *world) ask(host string) (api.Status, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	c := w.lab.Host(host).API()
-	defer c.Close()
 	return c.Status(ctx)
 }
 

@@ -143,14 +143,12 @@ func (w *world) ask(host string) (api.Status, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	c := w.lab.Host(host).API()
-	defer c.Close()
 	return c.Status(ctx)
 }
 
 // api gives a client that the end of the test closes.
 func (w *world) api(host string) *api.Client {
 	c := w.lab.Host(host).API()
-	w.Cleanup(c.Close)
 	return c
 }
 

@@ -160,9 +160,7 @@ func (sh *shell) defaultSocket() string {
 func (sh *shell) ask(cmd *cobra.Command, f func(context.Context, *api.Client) error) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), sh.timeout)
 	defer cancel()
-	c := api.NewClient(sh.socket)
-	defer c.Close()
-	return f(ctx, c)
+	return f(ctx, api.NewClient(sh.socket))
 }
 
 // showError prints an error as text or, with -o json, as {"code","message","hint"}.
