@@ -178,7 +178,8 @@ func (b *backend) asleep(ctx context.Context, tried, node string, sleeps uint64,
 			return last.Power != fsm.Asleep || last.Sleeps != sleeps || !b.scene.view().Present[node].Alive
 		})
 	}
-	if last.Power == fsm.Awake {
+	change.Power = string(last.Power)
+	if last.Power != fsm.Asleep && last.Power != fsm.Waking { // called back so soon, it did go
 		return change, api.Refused(fmt.Sprintf("%s did not go to sleep: %s", node, last.PowerReason), "its log says more; `nightporter status` there shows the problem")
 	}
 	return change, nil

@@ -49,7 +49,7 @@ func offset(c Clock) time.Duration {
 type Kernel interface {
 	Sweep() error
 	Prepare(identity.Spec) (Hold, error)
-	Forget(identity.Spec) error // this host may use the address itself again
+	Retain(inUse []identity.Spec) error // this host may use all other addresses itself again
 	Watch(context.Context) <-chan struct{}
 	LAN() (identity.LAN, error)
 	Close() error

@@ -23,7 +23,6 @@ func compareStrings(a, b string) int { return strings.Compare(a, b) }
 func (t *tenant) build(now lease.Boot) bool {
 	if t.hold != nil && !sameIdentity(t.built, t.wish.Service) {
 		t.tearDown()
-		t.forget()
 	}
 	if t.hold != nil {
 		t.listenFor()
@@ -118,33 +117,6 @@ func (t *tenant) tidy(now lease.Boot) {
 		return
 	}
 	t.tearDown()
-	if !t.wish.Exists {
-		t.forget()
-	}
-}
-
-// forget lets this host use as its own again what was built and is no service's any more.
-func (t *tenant) forget() {
-	spec := identity.Spec{Service: t.service}
-	free := func(has func(fsm.Service) bool) bool {
-		for _, s := range t.wish.All {
-			if has(s) {
-				return false
-			}
-		}
-		return true
-	}
-	if free(func(s fsm.Service) bool { return s.MAC == t.built.MAC }) {
-		spec.MAC = t.built.MAC.Hardware()
-	}
-	for _, a := range t.built.Addresses {
-		if free(func(s fsm.Service) bool { return slices.Contains(s.Addresses, a) }) {
-			spec.Addrs = append(spec.Addrs, a)
-		}
-	}
-	if err := t.kernel.Forget(spec); err != nil {
-		t.log.Warn("the address of a former service cannot be used by this host itself before a reboot", "service", t.service, "err", err)
-	}
 }
 
 // tearDown removes the identity from this host, the fence last.

@@ -69,6 +69,7 @@ type parts struct {
 	waking   *waking
 	touch    *touch
 	ticks    *ticks
+	unseal   *unseal
 	meta     *metaKeeper
 	proposer *proposer
 	left     bell        // rung by `leave`
@@ -108,6 +109,7 @@ func (a *parts) live(ctx context.Context) error {
 	g.Go(func() error { a.waking.ledger(loops); return nil })
 	g.Go(func() error { a.touch.run(loops); return nil })
 	g.Go(func() error { a.ticks.run(loops); return nil })
+	g.Go(func() error { a.unseal.run(loops); return nil })
 	g.Go(func() error { a.reconcile(loops, tenancies, changed); return nil })
 	g.Go(func() error { return a.found(loops) })
 	g.Go(func() error { return a.serve(loops, local) })

@@ -40,9 +40,9 @@ type sleeper struct {
 
 	began    lease.Boot // when this process first saw that it is to suspend, for the sleep that is named by beganFor
 	beganFor uint64
-	asked    uint64 // the sleep whose "asleep" this process proposed, and the one whose it knows to be committed
-	handed   uint64
-	slept    uint64 // the sleep that was carried out, or given up, by this process
+	stamp    time.Time // of this process's proposals of "asleep" for that sleep, by which it knows its own; zero = none
+	handed   uint64    // the sleep whose "asleep", with that stamp, it knows to be committed
+	slept    uint64    // the sleep that was carried out, or given up, by this process
 	away     atomic.Bool
 	problem  atomic.Pointer[string]
 }
@@ -82,7 +82,7 @@ func (s *sleeper) step(ctx context.Context) time.Duration {
 		s.handOver(ctx, me)
 	case me.Power == fsm.Asleep && s.handed == me.Sleeps && s.slept < me.Sleeps:
 		s.suspend(ctx, me)
-	case me.Power == fsm.Asleep && s.asked == me.Sleeps && s.handed < me.Sleeps:
+	case me.Power == fsm.Asleep && s.beganFor == me.Sleeps && !s.stamp.IsZero() && me.PowerSince.Equal(s.stamp) && s.handed < me.Sleeps:
 		s.confirm(ctx, me)
 	default:
 		s.report(ctx, me)
@@ -94,7 +94,7 @@ func (s *sleeper) step(ctx context.Context) time.Duration {
 func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 	s.meta.setPower(fsm.Suspending, me.Sleeps)
 	if s.beganFor != me.Sleeps {
-		s.began, s.beganFor = s.clock.Boot(), me.Sleeps
+		s.began, s.beganFor, s.stamp = s.clock.Boot(), me.Sleeps, time.Time{}
 	}
 	if s.raft.IsLeader() {
 		s.yieldLead(ctx)
@@ -107,7 +107,9 @@ func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 	if !s.relieved() {
 		return
 	}
-	s.asked = me.Sleeps
+	if s.stamp.IsZero() {
+		s.stamp = s.clock.Wall()
+	}
 	if s.set(ctx, me, fsm.Asleep, fsm.HandedOver) {
 		s.handed = me.Sleeps
 	}
@@ -128,7 +130,8 @@ func (s *sleeper) confirm(ctx context.Context, me fsm.Node) {
 	}
 }
 
-// relieved says whether somebody else holds everything that this host held.
+// relieved says whether somebody else holds everything that this host held. What an earlier life of this agent held, nobody
+// is waited for: its heir said long ago that it is open, and there is nothing here to hand over.
 func (s *sleeper) relieved() bool {
 	if !s.tenants.quiet() {
 		return false
@@ -140,7 +143,11 @@ func (s *sleeper) relieved() bool {
 			return false
 		}
 		h := v.History[name]
-		if len(h) > 0 && h[len(h)-1].From == s.self && own.Owner != "" && s.opens.at(name) < own.Epoch {
+		if len(h) == 0 || own.Owner == "" {
+			continue
+		}
+		last := h[len(h)-1]
+		if last.From == s.self && s.tenants.shown(name).Released+1 >= last.Epoch && s.opens.at(name) < own.Epoch {
 			return false
 		}
 	}
@@ -242,8 +249,12 @@ func (s *sleeper) set(ctx context.Context, me fsm.Node, to fsm.Power, reason fsm
 }
 
 func (s *sleeper) propose(ctx context.Context, me fsm.Node, to fsm.Power, reason fsm.Reason) (fsm.Result, error) {
+	at := s.clock.Wall()
+	if to == fsm.Asleep {
+		at = s.stamp
+	}
 	return s.proposer.propose(ctx, fsm.SetPower{
-		Node: s.self, From: me.Power, To: to, Sleeps: me.Sleeps, Reason: reason, At: s.clock.Wall(), By: s.self,
+		Node: s.self, From: me.Power, To: to, Sleeps: me.Sleeps, Reason: reason, At: at, By: s.self,
 	})
 }
 

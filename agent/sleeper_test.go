@@ -25,6 +25,7 @@ type soloRaft struct {
 	mu    sync.Mutex
 	index uint64
 	lose  bool // the next answer
+	drop  bool // the next proposal
 }
 
 func (r *soloRaft) IsLeader() bool                { return true }
@@ -41,6 +42,10 @@ func (r *soloRaft) Propose(_ context.Context, c fsm.Command) (fsm.Result, cluste
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.drop {
+		r.drop = false
+		return fsm.Result{}, cluster.Mark{}, errLost
+	}
 	r.index++
 	res, ok := r.machine.Apply(&raft.Log{Index: r.index, Term: 1, Type: raft.LogCommand, Data: raw}).(fsm.Result)
 	if !ok {
@@ -197,4 +202,56 @@ func TestHandOverHasALimit(t *testing.T) {
 			t.Errorf("after 11 s: %+v, %d suspends", me, s.suspends)
 		}
 	})
+}
+
+// TestAnEarlierLifesAsleepIsNoOrder: what an earlier life of this agent proposed is committed late, in the middle of the same
+// sleep; nobody knows what that life did after it.
+func TestAnEarlierLifesAsleepIsNoOrder(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		s.order()
+		s.raft.drop = true
+		s.steps(1)
+		s.raft.must(fsm.SetPower{Node: "b", From: fsm.Suspending, To: fsm.Asleep, Sleeps: 1, Reason: fsm.HandedOver, At: time.Now().Add(-time.Second)})
+		s.steps(3)
+		if me := s.record(); s.suspends != 0 || me.Power != fsm.Awake {
+			t.Errorf("%d suspends, %+v", s.suspends, me)
+		}
+	})
+}
+
+// TestCalledInVainIsNoOrder: the record goes back to "asleep" when a call is given up; the host, which never slept, reports back.
+func TestCalledInVainIsNoOrder(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		s.order()
+		s.raft.lose = true
+		s.steps(1)
+		for _, c := range []fsm.SetPower{{From: fsm.Asleep, To: fsm.Waking, Reason: fsm.Demand}, {From: fsm.Waking, To: fsm.Asleep, Reason: fsm.GaveUp}} {
+			c.Node, c.Sleeps, c.At = "b", 1, time.Now().Add(time.Minute)
+			s.raft.must(c)
+		}
+		s.steps(3)
+		if me := s.record(); s.suspends != 0 || me.Power != fsm.Awake {
+			t.Errorf("%d suspends, %+v", s.suspends, me)
+		}
+	})
+}
+
+// TestHeirsOfAnEarlierLifeAreNotAwaited: after a crash of the agent nobody says again that he is open.
+func TestHeirsOfAnEarlierLifeAreNotAwaited(t *testing.T) {
+	for released, want := range map[uint64]int{0: 1, 1: 0} {
+		onStage(t, func(t *testing.T, s *stage) {
+			s.raft.must(fsm.PutNode{Node: fsm.Node{Name: "a", Key: "k2", Policy: fsm.AlwaysOn}})
+			s.raft.must(fsm.PutService{Service: testService})
+			s.raft.must(fsm.Assign{Service: "web", Owner: "b", Planned: 0, Reason: fsm.FirstOwner})
+			s.raft.must(fsm.Assign{Service: "web", Owner: "a", Planned: 1, Reason: fsm.OwnerFailed})
+			keeper := &tenant{}
+			keeper.shown.Store(&tenancy{Released: released})
+			s.tenants.all = map[string]*tenant{"web": keeper}
+			s.order()
+			s.steps(4)
+			if s.suspends != want {
+				t.Errorf("%d suspends after epoch %d ended in this life, want %d", s.suspends, released, want)
+			}
+		})
+	}
 }

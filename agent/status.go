@@ -196,9 +196,9 @@ func (b *backend) serviceProblems(v cluster.View, sv api.ServiceStatus) (out []s
 	case !v.Present[sv.Owner].Alive:
 		out = say(out, "service "+sv.Name+" belongs to "+sv.Owner+", which is not in touch")
 	case sv.OwnerState == "silent":
-		out = say(out, "service "+sv.Name+" is silent: "+sv.Owner+" owns it and asks for no lease")
+		out = say(out, fmt.Sprintf("service %s is silent: %s owns it, and no lease request of it arrives here (is UDP port %d open between the hosts?)", sv.Name, sv.Owner, b.cfg.GossipPort))
 	case sv.Owner == b.cfg.Node && here.Epoch != 0 && !here.Opened && v.Now.Sub(here.Majority) > 2*v.Timing.TTL:
-		out = say(out, "service "+sv.Name+" is silent: this host owns it and finds no majority of the voters for its lease")
+		out = say(out, fmt.Sprintf("service %s is silent: this host owns it and finds no majority of the voters for its lease (is UDP port %d open between the hosts?)", sv.Name, b.cfg.GossipPort))
 	}
 	for _, t := range sv.Targets {
 		if _, known := v.State.Nodes[t]; !known {

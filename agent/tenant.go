@@ -27,7 +27,6 @@ type wish struct {
 	Serving bool   // this host is one of its targets
 	Park    bool   // keep the address behind the closed fence (a target on its way into sleep or out of it)
 	Heir    bool   // another host owns it now and is in touch
-	All     map[string]fsm.Service
 	Quorum  lease.Quorum
 	Timing  cluster.Timing
 }
@@ -35,6 +34,7 @@ type wish struct {
 // tenancy is what status shows of a tenant.
 type tenancy struct {
 	Epoch     uint64
+	Released  uint64 // the last tenure that ended here
 	Opened    bool
 	Deadline  lease.Boot
 	Majority  lease.Boot // when a majority last answered, or the tenure began; 0 = no tenure
@@ -72,6 +72,7 @@ type tenant struct {
 	ears    []io.Closer
 
 	epoch    uint64 // the tenure that is asked for or held; 0 = none
+	released uint64 // the last tenure that ended in this life of the agent
 	opened   bool
 	deadline lease.Boot // until when the fence may be open
 	granted  lease.Boot // until when a majority's grants run that were not made void by a suspend
@@ -282,7 +283,7 @@ func (t *tenant) due() time.Duration {
 // show publishes what status prints.
 func (t *tenant) show() {
 	v := tenancy{
-		Epoch: t.epoch, Opened: t.opened, Deadline: t.deadline, Majority: t.majority,
+		Epoch: t.epoch, Released: t.released, Opened: t.opened, Deadline: t.deadline, Majority: t.majority,
 		Prepared: t.hold != nil, Serving: t.wish.Serving, Problem: t.problem(),
 	}
 	if t.hold != nil {

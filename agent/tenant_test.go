@@ -291,28 +291,6 @@ func TestDeletedServiceClosesAtOnce(t *testing.T) {
 	})
 }
 
-// TestDeletedServiceIsForgotten: the host may use the address itself again, unless another service has it by now.
-func TestDeletedServiceIsForgotten(t *testing.T) {
-	heirs := map[string]fsm.Service{"other": {Name: "other", Addresses: testService.Addresses, MAC: fsm.MAC(net.HardwareAddr{2, 0, 0, 0, 0, 9})}}
-	for want, all := range map[string]map[string]fsm.Service{"forget [10.0.0.200]": nil, "forget []": heirs} {
-		story(t, func(t *testing.T, w *world) {
-			w.give("a", 1, "")
-			w.pass(time.Second)
-			a := w.hosts["a"]
-			if !a.kernel.open() {
-				t.Fatal("a does not hold")
-			}
-			a.tenant.want.Store(&wish{Own: fsm.Ownership{Epoch: 2, Reason: fsm.ServiceDeleted}, Timing: cluster.Derive(time.Second), All: all})
-			a.tenant.do(func() {})
-			w.pass(time.Second)
-			log := a.kernel.log()
-			if a.kernel.isPrepared() || log[len(log)-1] != want || !slices.Contains(log, "remove") {
-				t.Errorf("want %q at the end of %v", want, log)
-			}
-		})
-	}
-}
-
 // TestGrantsEndWithASuspend: what was granted before a suspend opens nothing after it.
 func TestGrantsEndWithASuspend(t *testing.T) {
 	story(t, func(t *testing.T, w *world) {

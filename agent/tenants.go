@@ -103,7 +103,7 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 	me := v.State.Nodes[ts.self]
 	w := wish{
 		Service: sv, Exists: exists, Own: own, Quorum: quorum, Timing: v.Timing,
-		Serving: slices.Contains(sv.Targets, ts.self), All: v.State.Services,
+		Serving: slices.Contains(sv.Targets, ts.self),
 	}
 	rests := me.Power == fsm.Asleep || me.Power == fsm.Waking || me.Power == fsm.Off
 	w.Mine = exists && own.Owner == ts.self && !rests

@@ -98,10 +98,14 @@ func (k *fakeKernel) Sweep() error                          { return nil }
 func (k *fakeKernel) Watch(context.Context) <-chan struct{} { return nil }
 func (k *fakeKernel) LAN() (identity.LAN, error)            { return identity.LAN{Up: true}, nil }
 func (k *fakeKernel) Close() error                          { return nil }
-func (k *fakeKernel) Forget(s identity.Spec) error {
+func (k *fakeKernel) Retain(inUse []identity.Spec) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.note("forget %v", s.Addrs)
+	var names []string
+	for _, s := range inUse {
+		names = append(names, s.Service)
+	}
+	k.note("retain %v", names)
 	return nil
 }
 

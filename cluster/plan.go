@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"time"
 
 	"nightporter/fsm"
 )
@@ -86,7 +85,7 @@ func (v View) lost(service string, own fsm.Ownership) fsm.Reason {
 		return fsm.OwnerUnfit
 	case n.Power == fsm.Off && !v.Present[own.Owner].Alive:
 		return fsm.OwnerFailed
-	case v.Silent(service, own):
+	case v.Silent(service, own) && !(v.Present[own.Owner].Alive && v.restless(service, own)):
 		return fsm.OwnerFailed
 	}
 	return ""
@@ -164,27 +163,6 @@ func LeadElsewhere(v View, voters []string) string {
 		}
 	}
 	return ""
-}
-
-// dampWindow is how far back failures are counted; each doubles the time for which the node is passed over.
-const dampWindow = 5 * time.Minute
-
-// damped says whether a node lost this service by failure so recently, and so often, that giving it back would only
-// make it flap: after n losses within dampWindow it is passed over for 2^n times failover (at most a minute).
-func (v View) damped(service, node string) bool {
-	var losses int
-	var last time.Time
-	for _, c := range v.State.History[service] {
-		if c.From == node && (c.Reason == fsm.OwnerFailed || c.Reason == fsm.OwnerUnfit) && v.Wall.Sub(c.At) < dampWindow {
-			losses++
-			last = c.At
-		}
-	}
-	if losses == 0 {
-		return false
-	}
-	rest := min(v.Timing.Failover<<min(losses, 10), time.Minute)
-	return v.Wall.Sub(last) < rest
 }
 
 // load counts the services that each node owns.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -95,7 +96,8 @@ func (h *Host) settle() (err error) {
 	for _, p := range lan.Prefixes {
 		own.Addrs = append(own.Addrs, p.Addr())
 	}
-	if err := h.Forget(own); err != nil {
+	mine := own.keys()
+	if err := h.seal.forget(func(k string) bool { return slices.Contains(mine, k) }); err != nil {
 		return err
 	}
 	for key, value := range map[string]string{"arp_ignore": "1", "arp_announce": "2"} {

@@ -193,12 +193,13 @@ func TestSealComesBack(t *testing.T) {
 	a.knows(l.host["c"])
 	until(t, "the seal is back with the interface", sealed)
 	l.silent(talkers, "after")
-	a.do(func() error { return h.Forget(dual) })
+	a.do(func() error { return h.Retain(nil) })
 	l.bothSay(talkers, "forgotten") // control: only the seal kept them silent
 }
 
-// TestForget: what is no longer the cluster's is as any other address of this host; what shares nothing with it stays sealed.
-func TestForget(t *testing.T) {
+// TestRetain: what is no longer the cluster's is as any other address of this host; what is stays sealed. A new life of the
+// agent knows as much.
+func TestRetain(t *testing.T) {
 	l := newLAN(t, "a", "c")
 	a, h := l.host["a"], l.kernel("a")
 	a.knows(l.host["c"])
@@ -206,7 +207,8 @@ func TestForget(t *testing.T) {
 	for _, s := range []Spec{spec, only6} {
 		a.do(l.prepare("a", h, s).Remove)
 	}
-	a.do(func() error { return h.Forget(spec) })
+	h = l.kernel("a")
+	a.do(func() error { return h.Retain([]Spec{only6}) })
 	a.do(func() error { return give6("eth0", ip0.String()+"/24") })
 	a.do(func() error { return give6("eth0", ip06.String()+"/64") })
 	talkers := []*net.UDPConn{a.talker(ip0), a.talker(ip06)}

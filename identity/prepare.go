@@ -221,13 +221,14 @@ func (p *Hold) Remove() error {
 		p.out = nil
 	}
 	p.mu.Unlock()
+	sealed := p.host.seal.put(p.spec, p.unsealed)
+	p.unsealed = false
+	errs = append(errs, sealed)
 	if err := p.host.dropLink(p.link); err != nil {
 		return errors.Join(append(errs, err)...) // the link is still there: so the fence stays, closed
 	}
 	errs = append(errs, p.host.dropRules(p.table))
-	sealed := p.host.seal.put(p.spec, p.unsealed)
-	p.unsealed = false
-	if errs = append(errs, sealed); p.fence != nil && sealed == nil {
+	if p.fence != nil && sealed == nil {
 		errs = append(errs, p.fence.Remove())
 	}
 	if p.guard != nil {

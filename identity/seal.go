@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -22,7 +23,7 @@ const (
 // are bound to, and the fence goes with the macvlan; IPv6 routes what such a socket still says (a datagram, the
 // retransmissions of a connection) by the main table without asking whether its source is still one of ours, and so does
 // IPv4 for transparent sockets and for what is translated to ip0. So an identity that was here once is either behind its
-// fence or sealed, until Forget or Purge.
+// fence or sealed, until Retain or Purge.
 //
 // It hooks on what leaves with ip0 or mac0, nothing else: clients on this host that speak to ip0 use the host's own address.
 type seal struct {
@@ -106,12 +107,10 @@ func (s *seal) put(spec Spec, wasLifted bool) error {
 	})
 }
 
-// forget gives addresses and MAC back to whoever uses them.
-func (s *seal) forget(keys []string) error {
+// forget gives addresses and MACs back to whoever uses them.
+func (s *seal) forget(gone func(key string) bool) error {
 	return s.change(func() {
-		for _, k := range keys {
-			delete(s.known, k)
-		}
+		maps.DeleteFunc(s.known, func(k string, _ bool) bool { return gone(k) })
 	})
 }
 
@@ -226,9 +225,17 @@ func in(set *nftables.Set) []exprAny {
 	return []exprAny{&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID}}
 }
 
-// Forget ends the seal of an identity that is no longer the cluster's: a service that was deleted, or that has another
-// address now. From here on this host may use the address as any other.
-func (h *Host) Forget(s Spec) error { return h.seal.forget(s.keys()) }
+// Retain ends the seal of all that is in none of the identities that the cluster has now, whichever life of the agent sealed
+// it: services that were deleted, or have another address. From here on this host may use the address as any other.
+func (h *Host) Retain(inUse []Spec) error {
+	used := make(map[string]bool)
+	for _, s := range inUse {
+		for _, k := range s.keys() {
+			used[k] = true
+		}
+	}
+	return h.seal.forget(func(k string) bool { return !used[k] })
+}
 
 // Purge takes everything off this host, the seal too: for an uninstallation. No agent may run.
 func (h *Host) Purge() error {

@@ -50,6 +50,7 @@ func TestTheHolderInTrouble(t *testing.T) {
 		t.Errorf("%s went on with what it had before it was stopped: %x", victim, after.Frame)
 	}
 	w.network()
+	w.firewall()
 	w.meddling()
 	w.stranger()
 	w.disk()

@@ -3,10 +3,14 @@ package failures
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"nightporter/chaos/lab"
+	"nightporter/config"
 )
 
 // unplug takes a host's only network card away until the returned function gives it back.
@@ -68,5 +72,45 @@ func (w *world) network() {
 	w.replaced(victim, epoch, all, time.Now())
 	giveBack()
 	w.whole(all)
+	w.served("")
+}
+
+// firewall lets a firewall on every host drop the leases' UDP, while TCP keeps gossip in touch: nobody may hold, the owners
+// do not change forever, and status says what to look at.
+func (w *world) firewall() {
+	w.Helper()
+	holder, epoch := w.whole(all)
+	w.served("")
+	port := strconv.Itoa(config.DefaultGossipPort)
+	for _, h := range all {
+		w.tool(h, "firewall", "on", port)
+	}
+	silent := time.Now().Add(ttl)
+	w.await("every host is closed, and one says that UDP is to be looked at", func() string {
+		told := false
+		for _, h := range all {
+			st, err := w.ask(h)
+			if err != nil || len(st.Services) != 1 {
+				return fmt.Sprintf("%s: %v", h, err)
+			}
+			if st.Services[0].Fence.State == "open" {
+				return h + " is open"
+			}
+			told = told || hasAll(strings.Join(st.Problems, "\n"), []string{"finds no majority of the voters for its lease (is UDP port " + port + " open between the hosts?)"})
+		}
+		if !told {
+			return "no status names UDP"
+		}
+		return ""
+	})
+	if last := w.wire.lastOf(holder); last.At.After(silent) {
+		w.Errorf("%s used the identity %v after its lease had run out", holder, last.At.Sub(silent))
+	}
+	for _, h := range all {
+		w.tool(h, "firewall", "off", port)
+	}
+	if _, now := w.whole(all); now > epoch+10 {
+		w.Errorf("the service changed hands %d times while nobody could hold it", now-epoch)
+	}
 	w.served("")
 }

@@ -1,6 +1,7 @@
 package failures
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -43,7 +45,7 @@ func (w *world) toolWords(args ...string) []string {
 
 func runTool(args []string) int {
 	deeds := map[string]func([]string) error{
-		"mount": mountSmall, "remount": remount, "fill": fill, "flush": flushTables,
+		"mount": mountSmall, "remount": remount, "fill": fill, "flush": flushTables, "firewall": firewall,
 		"down": linkDown, "up": linkUp, "delete": linkDelete, "add": addressAdd, "remove": addressRemove,
 		"hide": hide, "powerless": powerless,
 	}
@@ -108,6 +110,35 @@ func flushTables([]string) error {
 		return err
 	}
 	c.FlushRuleset()
+	return c.Flush()
+}
+
+// firewall drops (on) or lets in (off) the UDP datagrams to a port.
+func firewall(args []string) error {
+	var port uint16
+	if _, err := fmt.Sscan(args[1], &port); err != nil {
+		return err
+	}
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	t := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: "firewall"})
+	if args[0] == "off" {
+		c.DelTable(t)
+		return c.Flush()
+	}
+	in := c.AddChain(&nftables.Chain{
+		Name: "input", Table: t, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter,
+	})
+	c.AddRule(&nftables.Rule{Table: t, Chain: in, Exprs: []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, port)},
+		&expr.Verdict{Kind: expr.VerdictDrop},
+	}})
 	return c.Flush()
 }
 
