@@ -113,7 +113,7 @@ func (l *leader) lead(ctx context.Context) bool {
 		if !l.raft.IsLeader() {
 			continue
 		}
-		l.noticeStall()
+		l.noticeStall(cluster.Derive(l.machine.View().State.Timing.Failover).TTL)
 		next := l.turn(ctx)
 		l.due = l.scene.clock.Boot().Add(next)
 		timer.Reset(next)
@@ -121,15 +121,18 @@ func (l *leader) lead(ctx context.Context) bool {
 }
 
 // A timer that goes off later than stallLate says that this process, or the whole machine, stood still. What the owners
-// sent meanwhile waits in the sockets: for stallGrace nobody is judged to be silent.
+// sent meanwhile waits in the sockets: for stallGrace nobody is judged to be silent. On a machine that is late all the time
+// that is done once in a ttl, so that a dead owner is found out there too.
 const (
 	stallLate  = 5 * time.Millisecond
 	stallGrace = 100 * time.Millisecond
 )
 
 // noticeStall looks whether this loop comes later than its timer was set.
-func (l *leader) noticeStall() {
-	if now := l.scene.clock.Boot(); now > l.due.Add(stallLate) {
+func (l *leader) noticeStall(ttl time.Duration) {
+	now := l.scene.clock.Boot()
+	late := now.Sub(l.due)
+	if late > ttl/2 || (late > stallLate && now > l.blind.Add(ttl)) {
 		l.blind = now.Add(stallGrace)
 	}
 }

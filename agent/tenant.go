@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -83,6 +84,7 @@ type tenant struct {
 	prepared map[uint64]bool // epochs whose new owner said that it is ready to take over
 
 	probing bool
+	probes  sync.WaitGroup
 	probed  uint64 // the epoch whose probe ended
 	foreign []identity.Foreign
 
@@ -138,6 +140,7 @@ func (t *tenant) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			t.close()
+			t.probes.Wait()
 			return
 		case f := <-t.inbox:
 			f()
@@ -191,6 +194,9 @@ func (t *tenant) step(ctx context.Context) {
 		t.keep(ctx, now)
 	} else {
 		t.tidy(now)
+	}
+	if t.hold == nil && !t.wish.Mine {
+		clear(t.trouble) // whatever it was, this host has no part in it any more
 	}
 	t.tell(now)
 }

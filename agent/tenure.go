@@ -229,13 +229,13 @@ func (t *tenant) ready(epoch uint64) {
 func (t *tenant) startProbe(ctx context.Context) {
 	t.probing = true
 	epoch, hold, wait := t.epoch, t.hold, t.wish.Timing.Probe
-	go func() {
+	t.probes.Go(func() {
 		found, err := hold.Probe(ctx, wait)
 		select {
 		case t.inbox <- func() { t.probeEnded(epoch, found, err) }:
 		case <-ctx.Done():
 		}
-	}()
+	})
 }
 
 // probeRetry is the pause after a probe that could not be made: the interface may be on its way back.

@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 
 	"github.com/hashicorp/raft"
@@ -52,6 +54,48 @@ func (s sealed) GetLog(index uint64, l *raft.Log) error {
 		return errSeal
 	}
 	return nil
+}
+
+// sealedStable does the same for the term and the vote: a node that forgets or mistakes them could vote twice in a term.
+type sealedStable struct{ raft.StableStore }
+
+// Set implements raft.StableStore.
+func (s sealedStable) Set(key, value []byte) error {
+	return s.StableStore.Set(key, binary.BigEndian.AppendUint32(bytes.Clone(value), valueChecksum(key, value)))
+}
+
+// Get implements raft.StableStore.
+func (s sealedStable) Get(key []byte) ([]byte, error) {
+	raw, err := s.StableStore.Get(key)
+	if err != nil {
+		return nil, err
+	}
+	n := len(raw) - 4
+	if n < 0 || binary.BigEndian.Uint32(raw[n:]) != valueChecksum(key, raw[:n]) {
+		return nil, errSeal
+	}
+	return raw[:n:n], nil
+}
+
+// SetUint64 implements raft.StableStore.
+func (s sealedStable) SetUint64(key []byte, value uint64) error {
+	return s.Set(key, binary.BigEndian.AppendUint64(nil, value))
+}
+
+// GetUint64 implements raft.StableStore.
+func (s sealedStable) GetUint64(key []byte) (uint64, error) {
+	value, err := s.Get(key)
+	if err != nil {
+		return 0, err
+	}
+	if len(value) != 8 {
+		return 0, fmt.Errorf("%s has %d bytes instead of 8", key, len(value))
+	}
+	return binary.BigEndian.Uint64(value), nil
+}
+
+func valueChecksum(key, value []byte) uint32 {
+	return crc32.Update(crc32.Update(0, castagnoli, key), castagnoli, value)
 }
 
 // checksum is over everything that decides what an entry means.

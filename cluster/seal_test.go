@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/raft"
+	"go.etcd.io/bbolt"
 )
 
 // TestSealGivesBackWhatItGot: what is read is what was stored, and what was stored is left alone.
@@ -100,4 +103,75 @@ func TestOneWrongBitOnDisk(t *testing.T) {
 	if _, err := OpenStores(dir); err == nil || !strings.Contains(err.Error(), "checksum") || !strings.Contains(err.Error(), "nightporter forget") {
 		t.Fatalf("got %v", err)
 	}
+}
+
+// TestSealedVote: term and vote come back as they were, each wrong bit of them is noticed, and so is one that is missing.
+func TestSealedVote(t *testing.T) {
+	dir := t.TempDir()
+	with := func(f func(s Stores)) error {
+		t.Helper()
+		s, err := OpenStores(dir)
+		if err != nil {
+			return err
+		}
+		f(s)
+		return s.Close()
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const vote, candidate = "LastVoteTerm", "LastVoteCand"
+	must(with(func(s Stores) {
+		if _, err := s.Stable.GetUint64([]byte(termKey)); err == nil || err.Error() != "not found" { // what Raft compares with
+			t.Errorf("nothing was stored: %v", err)
+		}
+		must(s.Log.StoreLogs(sampleLog(t)))
+		must(s.Stable.SetUint64([]byte(termKey), 7))
+		must(s.Stable.SetUint64([]byte(vote), 7))
+		must(s.Stable.Set([]byte(candidate), []byte("h2")))
+	}))
+	must(with(func(s Stores) {
+		for _, key := range []string{termKey, vote} {
+			if v, err := s.Stable.GetUint64([]byte(key)); v != 7 || err != nil {
+				t.Errorf("%s: %d, %v", key, v, err)
+			}
+		}
+		if v, err := s.Stable.Get([]byte(candidate)); string(v) != "h2" || err != nil {
+			t.Errorf("%s: %q, %v", candidate, v, err)
+		}
+	}))
+	raw := func(f func(b *bbolt.Bucket)) {
+		t.Helper()
+		db, err := bbolt.Open(filepath.Join(dir, dbFile), 0o600, nil)
+		must(err)
+		must(db.Update(func(tx *bbolt.Tx) error { f(tx.Bucket([]byte("conf"))); return nil }))
+		must(db.Close())
+	}
+	refused := func(what string) {
+		t.Helper()
+		if err := with(func(Stores) {}); err == nil || !strings.Contains(err.Error(), "is damaged") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for _, key := range []string{termKey, vote, candidate} {
+		var good []byte
+		raw(func(b *bbolt.Bucket) { good = bytes.Clone(b.Get([]byte(key))) })
+		for i := range good {
+			bad := bytes.Clone(good)
+			bad[i] ^= 1 << (i % 8)
+			raw(func(b *bbolt.Bucket) { must(b.Put([]byte(key), bad)) })
+			refused(fmt.Sprintf("bit %d of byte %d of %s", i%8, i, key))
+		}
+		raw(func(b *bbolt.Bucket) { must(b.Put([]byte(key), good)) })
+		if key == candidate {
+			continue // a crash between the two writes leaves none
+		}
+		raw(func(b *bbolt.Bucket) { must(b.Delete([]byte(key))) })
+		refused("no " + key)
+		raw(func(b *bbolt.Bucket) { must(b.Put([]byte(key), good)) })
+	}
+	must(with(func(Stores) {}))
 }

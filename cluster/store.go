@@ -46,7 +46,7 @@ func OpenStores(dir string) (s Stores, err error) {
 	if err != nil {
 		return Stores{}, errors.Join(fmt.Errorf("opening the snapshots in %s: %w", dir, diskHint(err)), bolt.Close())
 	}
-	return Stores{Log: sealed{bolt}, Stable: bolt, Snapshots: snaps, Close: bolt.Close}, nil
+	return Stores{Log: sealed{bolt}, Stable: sealedStable{bolt}, Snapshots: snaps, Close: bolt.Close}, nil
 }
 
 // openBolt opens the database. All of it was read before, since bbolt panics on a damaged page, also in goroutines of its own
@@ -163,10 +163,28 @@ func readAll(s *raftboltdb.BoltStore) error {
 			return fmt.Errorf("reading entry %d: %w", i, err)
 		}
 	}
-	for _, key := range []string{termKey, "LastVoteTerm"} { // as hashicorp/raft names them
-		if v, err := s.Get([]byte(key)); err == nil && len(v) != 8 {
-			return fmt.Errorf("%s has %d bytes", key, len(v))
+	return readVote(s, last > 0)
+}
+
+// readVote reads what Raft keeps beside the log, under the names that hashicorp/raft gives it. The term is there as soon as
+// there is an entry, and the vote's term before its candidate.
+func readVote(s *raftboltdb.BoltStore, begun bool) error {
+	stable := sealedStable{s}
+	has := make(map[string]bool)
+	for _, key := range []string{termKey, "LastVoteTerm"} {
+		_, err := stable.GetUint64([]byte(key))
+		if has[key] = err == nil; err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound) {
+			return fmt.Errorf("reading %s: %w", key, err)
 		}
+	}
+	_, err := stable.Get([]byte("LastVoteCand"))
+	switch {
+	case err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound):
+		return fmt.Errorf("reading LastVoteCand: %w", err)
+	case err == nil && !has["LastVoteTerm"]:
+		return errors.New("LastVoteTerm is missing")
+	case begun && !has[termKey]:
+		return errors.New("CurrentTerm is missing")
 	}
 	return nil
 }
