@@ -5,14 +5,56 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
+
+// Machine is what a file is compared with.
+type Machine struct {
+	Prefixes   func(iface string) ([]netip.Prefix, error) // the addresses of an interface with their prefix lengths
+	HasGroup   func(name string) bool
+	HasCommand func(name string) bool
+	OnDisk     func(dir string) bool // the directory, or where it would be made, is known not to be in memory
+}
+
+// ThisMachine is the host that this program runs on.
+func ThisMachine() *Machine {
+	return &Machine{Prefixes: LocalPrefixes, HasGroup: hasGroup, HasCommand: hasCommand, OnDisk: onDisk}
+}
+
+func hasGroup(name string) bool {
+	_, err := user.LookupGroup(name)
+	return err == nil
+}
+
+func hasCommand(name string) bool {
+	_, err := exec.LookPath(name)
+	return err == nil
+}
+
+func onDisk(dir string) bool {
+	var fs unix.Statfs_t
+	for unix.Statfs(dir, &fs) != nil {
+		if dir == filepath.Dir(dir) {
+			return false
+		}
+		dir = filepath.Dir(dir)
+	}
+	return fs.Type != unix.TMPFS_MAGIC && fs.Type != unix.RAMFS_MAGIC
+}
 
 // LocalPrefixes gives the addresses of an interface of this host with their prefix lengths, link-local ones left out.
 func LocalPrefixes(iface string) ([]netip.Prefix, error) {
 	link, err := net.InterfaceByName(iface)
 	if err != nil {
 		return nil, fmt.Errorf("this host has no such interface; %s", presentInterfaces())
+	}
+	if link.Flags&net.FlagLoopback != 0 {
+		return nil, fmt.Errorf("it is the loopback; name the interface that is plugged into the LAN; %s", presentInterfaces())
 	}
 	addrs, err := link.Addrs()
 	if err != nil {

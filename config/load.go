@@ -11,22 +11,20 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 )
 
-// Load reads the file as the named host sees it. prefixes gives the addresses of an interface with their prefix lengths
-// (LocalPrefixes on a real host); nil judges the file alone and leaves this host's interface and secret file unread.
+// Load reads the file as the named host sees it, and compares it with the machine that m tells of; nil judges the file alone.
 // The error is a *Problems, with everything that is wrong.
-func Load(path, node string, prefixes func(iface string) ([]netip.Prefix, error)) (*Config, error) {
+func Load(path, node string, m *Machine) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, &Problems{List: []Problem{{File: path, Message: unreadable(err)}}}
 	}
-	return Parse(path, data, node, prefixes)
+	return Parse(path, data, node, m)
 }
 
 func unreadable(err error) string {
@@ -40,7 +38,7 @@ func unreadable(err error) string {
 }
 
 // Parse is Load for a file that is in memory already; name is what problems call it.
-func Parse(name string, data []byte, node string, prefixes func(iface string) ([]netip.Prefix, error)) (*Config, error) {
+func Parse(name string, data []byte, node string, m *Machine) (*Config, error) {
 	r, root := parse(name, data)
 	if root == nil {
 		return nil, problemsOf(r.problems)
@@ -50,8 +48,8 @@ func Parse(name string, data []byte, node string, prefixes func(iface string) ([
 	own := r.ownEntry(f, node)
 	c := settings(f, own, node)
 	c.File = name
-	if prefixes != nil {
-		r.judgeHost(f, own, c, prefixes)
+	if m != nil {
+		r.judgeHost(f, own, c, m)
 	}
 	if err := problemsOf(r.problems); err != nil {
 		return nil, err
@@ -195,36 +193,6 @@ func CheckEndpoint(s string) error {
 func isAddr(s string) bool {
 	_, err := netip.ParseAddr(s)
 	return err == nil
-}
-
-// judgeHost compares the file with this host: its interface, its addresses, its secret file.
-func (r *reader) judgeHost(f file, own host, c *Config, prefixes func(string) ([]netip.Prefix, error)) {
-	if err := statSecret(c.SecretFile); err != nil && !r.has("secret_file") {
-		r.problem(f.secretFile.at, "%s", sentence(err))
-	}
-	if c.Interface == "" {
-		if !r.has("interface") {
-			r.problem(place{}, "there is no interface for this host; write `interface: eth0`, the LAN interface, at the top level or under nodes")
-		}
-		return
-	}
-	ifaceAt := first(own.iface, f.iface).at
-	list, err := prefixes(c.Interface)
-	if err != nil {
-		r.problem(ifaceAt, "interface %s cannot be used: %s", c.Interface, sentence(err))
-		return
-	}
-	if len(list) == 0 {
-		r.problem(ifaceAt, "interface %s has no address; wait until it has one (After=network-online.target), or name another", c.Interface)
-		return
-	}
-	where := "interface " + c.Interface
-	if !c.Address.IsValid() {
-		c.Address = preferred(list)
-	} else if !slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Addr() == c.Address }) {
-		r.problem(first(own.address, f.address).at, "%s is not an address of %s, which has %s; correct it, or leave it out to take the first IPv4 address", c.Address, where, joined(list))
-	}
-	r.judgeAddresses(f.services, list, where)
 }
 
 // sentence drops the system's words at the end of an error whose own words say the same, and what to do.

@@ -48,7 +48,7 @@ func compared(t *testing.T, want, got any) {
 }
 
 func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
-	got, err := Parse("f.yaml", withSecret(t, []byte(full)), "alpha", lan)
+	got, err := Parse("f.yaml", withSecret(t, []byte(full)), "alpha", machine)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestAddressIsTheFirstIPv4OfTheInterface(t *testing.T) {
 		{"IPv6 only", []netip.Prefix{six}, "2001:db8::11"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c, err := Parse("f.yaml", withSecret(t, []byte("cluster: c\ninterface: eth0\n")), "a", func(string) ([]netip.Prefix, error) { return tc.list, nil })
+			c, err := Parse("f.yaml", withSecret(t, []byte("cluster: c\ninterface: eth0\n")), "a", with(tc.list))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -119,7 +119,7 @@ func TestAddressIsTheFirstIPv4OfTheInterface(t *testing.T) {
 			}
 		})
 	}
-	_, err := Parse("f.yaml", withSecret(t, []byte("cluster: c\ninterface: eth0\n")), "a", func(string) ([]netip.Prefix, error) { return nil, nil })
+	_, err := Parse("f.yaml", withSecret(t, []byte("cluster: c\ninterface: eth0\n")), "a", with(nil))
 	if err == nil || !strings.Contains(err.Error(), "f.yaml:2:12: interface eth0 has no address") {
 		t.Errorf("got %v", err)
 	}
@@ -221,13 +221,25 @@ func TestCheckAddressesJudgesForeignDefinitions(t *testing.T) {
 }
 
 func TestLocalPrefixesOfThisHost(t *testing.T) {
-	list, err := LocalPrefixes("lo")
+	if _, err := LocalPrefixes("lo"); err == nil || !strings.Contains(err.Error(), "it is the loopback") {
+		t.Errorf("lo: %v", err)
+	}
+	links, err := net.Interfaces()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range list {
-		if p.Addr().IsLinkLocalUnicast() {
-			t.Errorf("link-local address %s", p)
+	for _, l := range links {
+		if l.Flags&net.FlagLoopback != 0 {
+			continue
+		}
+		list, err := LocalPrefixes(l.Name)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, p := range list {
+			if p.Addr().IsLinkLocalUnicast() {
+				t.Errorf("%s: link-local address %s", l.Name, p)
+			}
 		}
 	}
 	if _, err := LocalPrefixes("absent0"); err == nil || !strings.Contains(err.Error(), "it has ") || !strings.Contains(err.Error(), "lo") {
@@ -243,5 +255,18 @@ func TestLoadReadsTheFile(t *testing.T) {
 	c, err := Load(path, "delta", nil)
 	if err != nil || c.File != path || c.Cluster != "home" {
 		t.Errorf("got %+v, %v", c, err)
+	}
+}
+
+func TestNotes(t *testing.T) {
+	c, err := Parse("f.yaml", withSecret(t, []byte("cluster: c\ninterface: eth0\nrun_dir: /var/np\n")), "a", machine)
+	if err != nil || len(c.Notes) != 1 || !strings.Contains(c.Notes[0], "run_dir /var/np is not on a tmpfs") {
+		t.Errorf("got %v and %+v", err, c)
+	}
+	bare := *machine
+	bare.HasCommand = func(string) bool { return false }
+	_, err = Parse("f.yaml", withSecret(t, []byte("cluster: c\ninterface: eth0\nnodes: {a: {power: sleeps}}\n")), "a", &bare)
+	if err == nil || !strings.Contains(err.Error(), `f.yaml:3:20: the suspend command "systemctl" is not on this host`) {
+		t.Errorf("got %v", err)
 	}
 }

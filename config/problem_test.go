@@ -14,7 +14,21 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// lan is a host whose only interface is eth0.
+// machine is a host whose only interface is eth0, with the group adm and the commands systemctl and sh.
+var machine = &Machine{
+	Prefixes:   lan,
+	HasGroup:   func(name string) bool { return name == "adm" },
+	HasCommand: func(name string) bool { return name == "systemctl" || name == "sh" },
+	OnDisk:     func(dir string) bool { return strings.HasPrefix(dir, "/var") },
+}
+
+// with is that machine with other addresses.
+func with(list []netip.Prefix) *Machine {
+	m := *machine
+	m.Prefixes = func(string) ([]netip.Prefix, error) { return list, nil }
+	return &m
+}
+
 func lan(iface string) ([]netip.Prefix, error) {
 	if iface != "eth0" {
 		return nil, errors.New("this host has no such interface; it has lo, eth0")
@@ -73,7 +87,7 @@ func TestProblemsOfFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, err := Parse("nightporter.yaml", withSecret(t, data), "alpha", lan)
+			c, err := Parse("nightporter.yaml", withSecret(t, data), "alpha", machine)
 			if _, ok := errors.AsType[*Problems](err); !ok || c != nil {
 				t.Fatalf("got config %v and error %v, want *Problems alone", c, err)
 			}

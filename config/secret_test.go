@@ -58,7 +58,7 @@ func TestSecretFilesThatAreRefused(t *testing.T) {
 			if tc.mode == 0o600 {
 				return
 			}
-			_, err = Parse("f.yaml", []byte("cluster: c\ninterface: eth0\nsecret_file: "+path+"\n"), "a", lan)
+			_, err = Parse("f.yaml", []byte("cluster: c\ninterface: eth0\nsecret_file: "+path+"\n"), "a", machine)
 			if err == nil || !strings.Contains(err.Error(), "f.yaml:3:14: the secret file "+path+" can be read by others") {
 				t.Errorf("the file's check says %v", err)
 			}

@@ -22,10 +22,13 @@ func TestConfiguration(t *testing.T) {
 		{Name: "two", Addresses: []netip.Addr{netip.MustParseAddr("10.77.0.201")}, Ports: []config.Port{{Protocol: "tcp", Number: 80}}, Targets: []string{"h3"}},
 	}
 	l := up(t, lab.Options{Hosts: 3, Sleepers: []int{2, 3}, NoAgent: true, Services: services, Failover: 700 * time.Millisecond})
-	lan := func(own string) func(string) ([]netip.Prefix, error) {
-		return func(string) ([]netip.Prefix, error) {
+	lan := func(own string) *config.Machine {
+		m := config.ThisMachine()
+		m.OnDisk = func(string) bool { return false }
+		m.Prefixes = func(string) ([]netip.Prefix, error) {
 			return []netip.Prefix{netip.MustParsePrefix(own), netip.MustParsePrefix("fd77::12/64")}, nil
 		}
+		return m
 	}
 	c, err := config.Load(filepath.Join(l.Dir(), "nightporter.yaml"), "h2", lan("10.77.0.12/24"))
 	if err != nil {

@@ -37,9 +37,9 @@ The log goes to standard error, one line each, in key=value form. The host finds
 configuration by its host name (the part before the first dot, in lower case) or by --node.`,
 		Example: `  nightporter agent
   nightporter agent --config ./nightporter.yaml --node alpha --data-dir ./data --run-dir /run/np`,
-		Args: cobra.NoArgs,
+		Args: takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(path, node, false)
+			cfg, err := sh.loadConfig(path, node, false)
 			if err != nil {
 				return err
 			}
@@ -67,16 +67,16 @@ configuration by its host name (the part before the first dot, in lower case) or
 }
 
 // loadConfig reads the configuration as this host, or the named one, sees it. alone leaves the host itself unread.
-func loadConfig(path, node string, alone bool) (*config.Config, error) {
+func (sh *shell) loadConfig(path, node string, alone bool) (*config.Config, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		text := "there is no such file; name another with --config, or start from `nightporter config example`"
 		return nil, &config.Problems{List: []config.Problem{{File: path, Message: text}}}
 	}
-	return readConfig(path, node, alone)
+	return sh.readConfig(path, node, alone)
 }
 
 // readConfig is loadConfig for a verb that has no --config.
-func readConfig(path, node string, alone bool) (*config.Config, error) {
+func (sh *shell) readConfig(path, node string, alone bool) (*config.Config, error) {
 	if node == "" {
 		name, err := config.HostNode()
 		if err != nil {
@@ -84,11 +84,10 @@ func readConfig(path, node string, alone bool) (*config.Config, error) {
 		}
 		node = name
 	}
-	prefixes := config.LocalPrefixes
 	if alone {
-		prefixes = nil
+		return config.Load(path, node, nil)
 	}
-	return config.Load(path, node, prefixes)
+	return config.Load(path, node, sh.machine)
 }
 
 // logger writes to standard error. The service manager adds the time; elsewhere the line has its own.

@@ -19,7 +19,7 @@ func configVerb(sh *shell) *cobra.Command {
 	cmd.AddCommand(configCheckVerb(sh), &cobra.Command{
 		Use:   "example",
 		Short: "Print a commented configuration file to start from",
-		Args:  cobra.NoArgs,
+		Args:  takesNone,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprint(sh.out, config.Example())
 			return err
@@ -65,7 +65,7 @@ interface and secret file are looked at too, unless --offline says that this is 
 
 // check tests one file and prints what was found; problems are an error as well.
 func (sh *shell) check(path, node string, alone bool) error {
-	cfg, err := readConfig(path, node, alone)
+	cfg, err := sh.readConfig(path, node, alone)
 	found, isProblems := errors.AsType[*config.Problems](err)
 	if err != nil && !isProblems {
 		return err

@@ -28,7 +28,7 @@ says what was expected, what was seen and where the agents' logs are. With -o js
 object.
 
 To try things by hand instead: nightporter lab --help`,
-		Args: cobra.NoArgs,
+		Args: takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return demo.Run(cmd.Context(), demo.Options{Tell: teller(sh.out, sh.output)})
 		},

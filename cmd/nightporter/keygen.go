@@ -21,7 +21,7 @@ derived. Make it on one host and copy it to the others over a safe way. With --o
 to a new file that only its owner can read; an existing file is never replaced.`,
 		Example: `  nightporter keygen --out /etc/nightporter/secret
   nightporter keygen | ssh root@bravo 'umask 077; cat > /etc/nightporter/secret'`,
-		Args: cobra.NoArgs,
+		Args: takesNone,
 		RunE: func(*cobra.Command, []string) error {
 			if path == "" {
 				_, err := sh.out.Write(config.NewSecret())

@@ -75,7 +75,7 @@ func labUpCommand(dir *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Build a lab and leave it running",
-		Args:  cobra.NoArgs,
+		Args:  takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Dir = *dir; cmd.Flags().Changed("target") {
 				o.Sleepers = sleepers
@@ -112,7 +112,7 @@ func labDownCommand(dir *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "down",
 		Short: "End the lab and remove everything of it",
-		Args:  cobra.NoArgs,
+		Args:  takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), labPatience)
 			defer cancel()

@@ -30,7 +30,7 @@ until then is shown. The tables are ` + strings.Join(bench.Names(), ", ") + `.`,
 		Example: `  nightporter lab bench
   nightporter lab bench --out samples.json
   nightporter lab bench --only move,wake --runs 20`,
-		Args: cobra.NoArgs,
+		Args: takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Only = only
 			if err := o.Check(); err != nil {

@@ -19,7 +19,7 @@ func labStatusCommand(dir *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "What every host of the lab does",
-		Args:  cobra.NoArgs,
+		Args:  takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withLab(cmd, *dir, func(ctx context.Context, l *lab.Lab) error {
 				st, err := l.Status(ctx)

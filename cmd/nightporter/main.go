@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"nightporter/config"
 )
 
 // version is set by the linker: -X main.version=$(git describe).
@@ -20,6 +22,7 @@ func main() {
 		in:       os.Stdin,
 		version:  version,
 		getenv:   os.Getenv,
+		machine:  config.ThisMachine(),
 		runAgent: runAgent,
 	}, os.Args[1:])
 	stop()

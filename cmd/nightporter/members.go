@@ -15,7 +15,7 @@ func membersVerb(sh *shell) *cobra.Command {
 		Use:     "members",
 		Short:   "List the hosts of the cluster",
 		Example: `  nightporter members -o json`,
-		Args:    cobra.NoArgs,
+		Args:    takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
 				nodes, err := c.Members(ctx)

@@ -18,9 +18,9 @@ leftovers when it starts; this is for a host that is to have none any more. Conf
 stay. It refuses while an agent runs. What an agent sets for all interfaces stays until a reboot too:
 net.ipv4.conf.all.arp_ignore=1 and arp_announce=2.`,
 		Example: `  nightporter purge`,
-		Args:    cobra.NoArgs,
+		Args:    takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(path, node, true)
+			cfg, err := sh.loadConfig(path, node, true)
 			if err != nil {
 				return err
 			}

@@ -34,6 +34,7 @@ type shell struct {
 	in       io.Reader
 	version  string
 	getenv   func(string) string
+	machine  *config.Machine // that a configuration is compared with
 	runAgent agentRunner
 
 	socket  string

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +19,7 @@ import (
 func TestAgentFlagsGoBeforeTheFile(t *testing.T) {
 	dir := t.TempDir()
 	secret, file := filepath.Join(dir, "secret"), filepath.Join(dir, "np.yaml")
-	text := "cluster: home\ninterface: lo\nsecret_file: " + secret + "\nfailover: 300ms\n"
+	text := "cluster: home\ninterface: eth0\nsecret_file: " + secret + "\nfailover: 300ms\n"
 	for path, data := range map[string]string{secret: string(config.NewSecret()), file: text} {
 		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
 			t.Fatal(err)
@@ -26,8 +27,13 @@ func TestAgentFlagsGoBeforeTheFile(t *testing.T) {
 	}
 	var got *config.Config
 	var out, errs bytes.Buffer
+	machine := config.ThisMachine()
+	machine.Prefixes = func(string) ([]netip.Prefix, error) {
+		return []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}, nil
+	}
 	sh := &shell{
-		out: &out, err: &errs, in: strings.NewReader(""), getenv: func(string) string { return "" },
+		machine: machine,
+		out:     &out, err: &errs, in: strings.NewReader(""), getenv: func(string) string { return "" },
 		runAgent: func(ctx context.Context, c *config.Config, log *slog.Logger) error {
 			got = c
 			log.Debug("hello", "node", c.Node)

@@ -21,7 +21,7 @@ func setVerb(sh *shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set",
 		Short: "Change a setting of the whole cluster",
-		Args:  cobra.NoArgs,
+		Args:  takesNone,
 		RunE:  showHelp,
 	}
 	cmd.AddCommand(&cobra.Command{

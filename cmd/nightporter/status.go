@@ -19,7 +19,7 @@ func statusVerb(sh *shell) *cobra.Command {
 LEASE and FENCE are those of this host; the rest is what the cluster has agreed on.`,
 		Example: `  nightporter status
   nightporter status -o json | jq -r '.services[] | .name + " " + .owner'`,
-		Args: cobra.NoArgs,
+		Args: takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
 				s, err := c.Status(ctx)

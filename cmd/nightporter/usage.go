@@ -80,3 +80,11 @@ func helpFor(cmd *cobra.Command, args []string) error {
 	}
 	return topic.Help()
 }
+
+// takesNone is for verbs without arguments.
+func takesNone(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("`%s` takes no arguments; the command line has %q", cmd.CommandPath(), args[0])
+	}
+	return nil
+}

@@ -19,7 +19,7 @@ func versionVerb(sh *shell) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Tell the versions of this command and of the running daemon",
-		Args:  cobra.NoArgs,
+		Args:  takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := versions{Command: api.Version{Version: sh.version, Go: runtime.Version()}}
 			// A daemon that does not run is an answer here, not a failure.

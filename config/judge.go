@@ -1,0 +1,64 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"net/netip"
+	"slices"
+)
+
+// judgeHost compares the file with this host: its interface, its addresses, its secret file.
+func (r *reader) judgeHost(f file, own host, c *Config, m *Machine) {
+	r.judgeSurroundings(f, own, c, m)
+	if c.Interface == "" {
+		if !r.has("interface") {
+			r.problem(place{}, "there is no interface for this host; write `interface: eth0`, the LAN interface, at the top level or under nodes")
+		}
+		return
+	}
+	ifaceAt := first(own.iface, f.iface).at
+	list, err := m.Prefixes(c.Interface)
+	if err != nil {
+		r.problem(ifaceAt, "interface %s cannot be used: %s", c.Interface, sentence(err))
+		return
+	}
+	if len(list) == 0 {
+		r.problem(ifaceAt, "interface %s has no address; wait until it has one (After=network-online.target), or name another", c.Interface)
+		return
+	}
+	where := "interface " + c.Interface
+	if !c.Address.IsValid() {
+		c.Address = preferred(list)
+	} else if !slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Addr() == c.Address }) {
+		r.problem(first(own.address, f.address).at, "%s is not an address of %s, which has %s; correct it, or leave it out to take the first IPv4 address", c.Address, where, joined(list))
+	}
+	r.judgeAddresses(f.services, list, where)
+}
+
+// judgeSurroundings looks at what the file names beside the interface: the secret file, the socket's group, the suspend
+// command, the run directory.
+func (r *reader) judgeSurroundings(f file, own host, c *Config, m *Machine) {
+	if err := statSecret(c.SecretFile); err != nil && !r.has("secret_file") {
+		r.problem(f.secretFile.at, "%s", sentence(err))
+	} else if err == nil {
+		_, err = ReadSecret(c.SecretFile)
+		if errors.Is(err, fs.ErrPermission) {
+			c.Notes = append(c.Notes, "the secret file "+c.SecretFile+" cannot be read by this user, so nobody looked into it")
+		} else if err != nil && !r.has("secret_file") {
+			r.problem(f.secretFile.at, "%s", err)
+		}
+	}
+	if c.SocketGroup != "" && !m.HasGroup(c.SocketGroup) {
+		r.problem(f.socketGroup.at, "there is no group %q on this host; make it with `groupadd --system %s`, or name another", c.SocketGroup, c.SocketGroup)
+	}
+	if c.Power == Sleeps && !m.HasCommand(c.SuspendCommand[0]) {
+		at := first(own.suspendCommand, f.suspendCommand).at
+		if at == (place{}) {
+			at = first(own.power, f.power).at
+		}
+		r.problem(at, "the suspend command %q is not on this host; write the one that suspends it, like `suspend_command: [systemctl, suspend]`", c.SuspendCommand[0])
+	}
+	if m.OnDisk(c.RunDir) {
+		c.Notes = append(c.Notes, "run_dir "+c.RunDir+" is not on a tmpfs, so the lease table is written to a disk with each renewal; /run is the usual place")
+	}
+}
