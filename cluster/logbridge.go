@@ -2,10 +2,12 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -90,7 +92,8 @@ func standard(l hclog.Logger) *log.Logger {
 // sleep do not answer for hours.
 const seldomEvery = time.Minute
 
-// seldom drops the repetitions of warnings and errors about the same peer.
+// seldom drops the repetitions of warnings and errors about the same peer, and what Raft says of connections that this agent
+// closed itself, at its end.
 func seldom() dropFunc {
 	var mu sync.Mutex
 	said := often{every: seldomEvery}
@@ -102,6 +105,9 @@ func seldom() dropFunc {
 		for i := 0; i+1 < len(args); i += 2 {
 			if k := args[i]; k == "peer" || k == "target" || k == "server-id" || k == "from" {
 				key += fmt.Sprint(" ", args[i+1])
+			}
+			if err, ok := args[i+1].(error); ok && errors.Is(err, net.ErrClosed) {
+				return true
 			}
 		}
 		mu.Lock()
