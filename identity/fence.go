@@ -31,7 +31,7 @@ const lateChain = "late"
 type nftFence struct {
 	nft   *filter
 	table *nftables.Table
-	late  *nftables.Chain
+	late  *late
 	spec  Spec
 	link  string
 	lower string
@@ -42,13 +42,18 @@ var _ Fence = (*nftFence)(nil)
 // newFence builds the fence, closed. The link must exist and be down.
 func newFence(nft *filter, spec Spec, link, lower string) (*nftFence, error) {
 	t := &nftables.Table{Family: nftables.TableFamilyNetdev, Name: tablePrefix + link[len(linkPrefix):]}
-	f := &nftFence{nft: nft, table: t, late: &nftables.Chain{Name: lateChain, Table: t}, spec: spec, link: link, lower: lower}
-	err := nft.batch(func(c *nftables.Conn) {
+	chain := &nftables.Chain{Name: lateChain, Table: t}
+	f := &nftFence{nft: nft, table: t, spec: spec, link: link, lower: lower}
+	var err error
+	if f.late, err = newLate(nft, chain); err != nil {
+		return nil, err
+	}
+	err = nft.batch(func(c *nftables.Conn) {
 		c.AddTable(t)
 		c.DelTable(t) // whatever a former life left in it
 		c.AddTable(t)
-		c.AddChain(f.late)
-		f.setLate(c, 0)
+		c.AddChain(chain)
+		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []exprAny{drop()}})
 		for name, hook := range map[string]*nftables.ChainHook{"in": nftables.ChainHookIngress, "out": nftables.ChainHookEgress} {
 			chain := f.base(c, name, hook, link)
 			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []exprAny{jump(lateChain)}})
@@ -79,23 +84,13 @@ func (f *nftFence) addLower(c *nftables.Conn) {
 	}
 }
 
-// setLate rewrites the one rule that matters; 0 = drop everything.
-func (f *nftFence) setLate(c *nftables.Conn, wall int64) {
-	rule := []exprAny{drop()}
-	if wall > 0 {
-		rule = append(afterWall(wall), drop())
-	}
-	c.FlushChain(f.late)
-	c.AddRule(&nftables.Rule{Table: f.table, Chain: f.late, Exprs: rule})
-}
-
 // Extend implements Fence. The deadline is carried over to the wall clock as that stands now.
 func (f *nftFence) Extend(deadline time.Duration) error {
 	wall, err := wallOf(deadline)
 	if err != nil {
 		return err
 	}
-	if err := f.nft.batch(func(c *nftables.Conn) { f.setLate(c, wall) }); err != nil {
+	if err := f.late.until(wall); err != nil {
 		return fmt.Errorf("moving the fence's deadline of %s: %w", f.spec.Service, err)
 	}
 	return nil
@@ -104,7 +99,7 @@ func (f *nftFence) Extend(deadline time.Duration) error {
 // Close implements Fence. A table that is gone with its device is closed as well; one that somebody flushed is built anew,
 // closed.
 func (f *nftFence) Close() error {
-	err := f.nft.batch(func(c *nftables.Conn) { f.setLate(c, 0) })
+	err := f.late.never()
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, lerr := net.InterfaceByName(f.link); lerr != nil {
 			return nil

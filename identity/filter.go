@@ -13,10 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// filter is the way to nftables: one lasting socket, one batch at a time.
+// filter is the way to nftables: one lasting socket, one batch at a time, and one for what is hurried.
 type filter struct {
 	mu   sync.Mutex
 	conn *nftables.Conn
+	raw  *rawSocket
 }
 
 func newFilter() (*filter, error) {
@@ -24,13 +25,17 @@ func newFilter() (*filter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening nftables: %w", err)
 	}
-	return &filter{conn: c}, nil
+	raw, err := openRaw()
+	if err != nil {
+		return nil, errors.Join(err, c.CloseLasting())
+	}
+	return &filter{conn: c, raw: raw}, nil
 }
 
 func (f *filter) close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.conn.CloseLasting()
+	return errors.Join(f.conn.CloseLasting(), f.raw.close())
 }
 
 // batch builds and commits one transaction: all of it, or nothing. After an error the socket is opened anew, since an

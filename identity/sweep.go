@@ -112,8 +112,11 @@ func (h *Host) shutTable(t *nftables.Table) error {
 	if !have[lateChain] {
 		return nil
 	}
-	f := &nftFence{nft: h.nft, table: t, late: &nftables.Chain{Name: lateChain, Table: t}}
-	if err := h.nft.batch(func(c *nftables.Conn) { f.setLate(c, 0) }); err != nil {
+	l, err := newLate(h.nft, &nftables.Chain{Name: lateChain, Table: t})
+	if err == nil {
+		err = l.never()
+	}
+	if err != nil {
 		return fmt.Errorf("closing the fence %s that a former agent left: %w", t.Name, err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 )
 
@@ -18,10 +19,17 @@ const timerSlack = 4_000_000
 // wakes threads that find nothing to do, and one is plenty for hundreds of leases.
 const procs = 1
 
+// collectAt is how much the heap may grow before it is collected, in percent of what is in use ($GOGC has the last word):
+// gossip allocates 64 KiB for each packet that it waits for, and the heap is small.
+const collectAt = 200
+
 // keepQuiet makes an idle agent cost less. An agent that may not is only less quiet.
 func keepQuiet() error {
 	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) > procs {
 		runtime.GOMAXPROCS(procs)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
 	}
 	// The threads that exist; those to come inherit it from the one that makes them.
 	tasks, err := os.ReadDir("/proc/self/task")
