@@ -87,7 +87,7 @@ func (a *parts) startRaft() (*cluster.Raft, error) {
 func (a *parts) wire(b *ballot, incarnation uint64) {
 	cfg, deps := a.cfg, a.deps
 	members := a.gossip.Members
-	a.scene = &scene{self: cfg.Node, clock: deps.Clock, machine: a.machine, ballot: b, members: members, leader: a.raft.Leader, learnt: make(map[string]tenureSeen)}
+	a.scene = &scene{self: cfg.Node, clock: deps.Clock, machine: a.machine, ballot: b, members: members, leader: a.raft.Leader, deaf: a.raft.Deaf, learnt: make(map[string]tenureSeen)}
 	checks := &voteChecks{clock: deps.Clock, mine: func() *cluster.VoteState {
 		return &cluster.VoteState{Warm: b.warm(), Index: a.machine.View().Index}
 	}}
@@ -209,6 +209,16 @@ func (d directory) Pin(node string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// Stranger refuses the nodes of another cluster: where index and term happen to agree, Raft would put two logs into one.
+func (d directory) Stranger(node string) string {
+	for _, m := range d.members() {
+		if m.Name == node {
+			return otherCluster(d.parts.machine.View().State.Cluster.ID, m)
+		}
+	}
+	return ""
 }
 
 func (d directory) Addr(node string) (netip.AddrPort, bool) {

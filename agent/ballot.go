@@ -23,14 +23,25 @@ type ballot struct {
 	log     *slog.Logger
 	started lease.Boot
 
-	mu    sync.Mutex
-	voter *lease.Voter
-	last  time.Duration // boot minus mono when last looked at
+	mu     sync.Mutex
+	voter  *lease.Voter
+	last   time.Duration // boot minus mono when last looked at
+	asked  map[asker]asking
+	failed string // why the table cannot be mirrored, "" = it can
+}
+
+// asker is a node that asks for a service, and asking is the newest thing that it asked for.
+type asker struct{ service, node string }
+
+type asking struct {
+	at      lease.Boot
+	epoch   uint64
+	granted bool
 }
 
 // newBallot restores the table of this boot's former life, if the mirror has it whole.
 func newBallot(self string, clock Clock, machine *fsm.Machine, journal *cluster.Journal, mirror Mirror, log *slog.Logger) *ballot {
-	b := &ballot{clock: clock, machine: machine, journal: journal, mirror: mirror, log: log, started: clock.Boot()}
+	b := &ballot{clock: clock, machine: machine, journal: journal, mirror: mirror, log: log, started: clock.Boot(), asked: make(map[asker]asking)}
 	b.last = offset(b.clock)
 	if t, ok := mirror.Load(); ok {
 		b.voter = lease.RestoreVoter(self, t)
@@ -70,8 +81,14 @@ func (b *ballot) request(r lease.Request) (lease.Answer, bool) {
 	defer b.mu.Unlock()
 	b.checkClock()
 	facts := b.facts(r.Service) // under the lock: a configuration that is stored meanwhile must count
-	a, ok := b.voter.Request(b.clock.Boot(), facts, r)
-	if !ok || !b.save() {
+	now := b.clock.Boot()
+	a, ok := b.voter.Request(now, facts, r)
+	if !ok {
+		return lease.Answer{}, false
+	}
+	saved := b.save()
+	b.asked[asker{r.Service, r.Node}] = asking{at: now, epoch: r.Epoch, granted: saved && a.Refusal == lease.Granted}
+	if !saved {
 		return lease.Answer{}, false
 	}
 	return a, true
@@ -94,11 +111,27 @@ func (b *ballot) release(r lease.Release) (lease.Ack, bool) {
 func (b *ballot) save() bool {
 	t := b.voter.Table()
 	t.Offset = offset(b.clock)
-	if err := b.mirror.Save(t); err != nil {
-		b.log.Error("this voter cannot answer: its lease table cannot be mirrored; check the run directory", "err", err)
-		return false
+	err := b.mirror.Save(t)
+	if err == nil {
+		if b.failed != "" {
+			b.failed = ""
+			b.log.Info("this voter answers again: its lease table can be mirrored")
+		}
+		return true
 	}
-	return true
+	why := "this voter grants nothing: its lease table cannot be mirrored to the run directory: " + err.Error()
+	if why != b.failed {
+		b.failed = why
+		b.log.Error(why)
+	}
+	return false
+}
+
+// trouble says why this voter grants nothing, or "".
+func (b *ballot) trouble() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed
 }
 
 // checkClock tells the voter of a clock jump before it judges anything on the new clock.
@@ -110,20 +143,21 @@ func (b *ballot) checkClock() {
 	}
 }
 
-// lastSeen tells when a node last asked for a service here.
-func (b *ballot) lastSeen(service, node string) (lease.Boot, bool) {
+// lastAsked tells what a node last asked for here, in this life of the agent.
+func (b *ballot) lastAsked(service, node string) (asking, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.voter.LastSeen(service, node)
+	a, ok := b.asked[asker{service, node}]
+	return a, ok
 }
 
 // age is the time since this voter's daemon started.
 func (b *ballot) age() time.Duration { return b.clock.Boot().Sub(b.started) }
 
-// warm says whether rule 1 would let this voter grant now.
+// warm says whether this voter could grant now: by rule 1, and by its mirror.
 func (b *ballot) warm() bool {
 	wait := b.facts("").StartWait
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.voter.Ready(b.clock.Boot(), wait)
+	return b.failed == "" && b.voter.Ready(b.clock.Boot(), wait)
 }

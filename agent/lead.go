@@ -240,6 +240,9 @@ func (l *leader) records(v cluster.View) map[string]fsm.Command {
 		if m.Status != cluster.Alive || m.Meta.Unfit == cluster.Stopping || l.left[m.Name] == m.Meta.Incarnation {
 			continue
 		}
+		if otherCluster(v.State.Cluster.ID, m) != "" {
+			continue // status says so
+		}
 		rec, known := v.State.Nodes[m.Name]
 		fresh := nodeRecord(m, rec)
 		if known && rec.Key != fresh.Key {
@@ -254,6 +257,11 @@ func (l *leader) records(v cluster.View) map[string]fsm.Command {
 			out["node "+m.Name] = fsm.PutNode{Node: fresh, At: v.Wall}
 		}
 	}
+	for _, w := range v.State.Wakes {
+		if c := orphaned(v, w); c != nil {
+			out["wake "+w.ID] = c
+		}
+	}
 	for name, n := range v.State.Nodes {
 		if c := l.gone(v, n); c != nil {
 			out["node "+name] = c
@@ -264,6 +272,24 @@ func (l *leader) records(v cluster.View) map[string]fsm.Command {
 	}
 	return out
 }
+
+// orphaned ends a wake in the records whose own host does not: it died, or its entry was lost.
+func orphaned(v cluster.View, w fsm.Wake) fsm.Command {
+	n, known := v.State.Nodes[w.Node]
+	if !w.Ended.IsZero() || (v.Present[w.By].Alive && v.Wall.Sub(w.Started) < orphanAfter) {
+		return nil
+	}
+	switch {
+	case known && n.Power == fsm.Awake && v.Present[w.Node].Alive:
+		return fsm.EndWake{ID: w.ID, Result: fsm.WokeUp, At: v.Wall}
+	case !known || n.PowerReason == fsm.GaveUp || n.Power == fsm.Off:
+		return fsm.EndWake{ID: w.ID, Result: fsm.GaveUp, At: v.Wall}
+	}
+	return nil
+}
+
+// orphanAfter is the age from which on a wake of a living host is looked at: it should have recorded its end.
+const orphanAfter = time.Minute
 
 // noteLeft notices records that are gone while their nodes are still in touch: these have left and are only on their way
 // out. They are not admitted again before their agent was started anew.
@@ -323,7 +349,7 @@ func (l *leader) voters(ctx context.Context, v cluster.View) {
 	}
 	alive := make(map[string]bool)
 	for name, p := range v.Present {
-		alive[name] = p.Alive && v.State.Nodes[name].Power == fsm.Awake
+		alive[name] = p.Alive && !p.Deaf && v.State.Nodes[name].Power == fsm.Awake
 	}
 	if _, any := cluster.NextStep(v.State.Nodes, committed.Servers, alive); !any {
 		return

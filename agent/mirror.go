@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"nightporter/lease"
 )
@@ -32,16 +31,16 @@ var crcTable = crc32.MakeTable(crc32.Castagnoli)
 
 // Mirror opens the file in the run directory.
 func (d systemDisk) Mirror() (Mirror, error) {
-	raw, err := os.ReadFile(bootIDFile)
+	boot, err := bootID()
 	if err != nil {
-		return nil, fmt.Errorf("reading this boot's id: %w", err)
+		return nil, err
 	}
 	path := filepath.Join(d.run, "leases")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the mirror of the lease table: %w", err)
 	}
-	return &mirror{file: f, boot: strings.TrimSpace(string(raw))}, nil
+	return &mirror{file: f, boot: boot}, nil
 }
 
 // Load gives the table that this boot's former life left, if it is whole.

@@ -36,9 +36,9 @@ type post struct {
 	opens   *opens
 	checks  *voteChecks
 
-	jumped    bell                   // rung when the clocks changed
-	members   bells                  // rung when gossip's members changed
-	conflicts atomic.Pointer[string] // the newest complaint about a node's name
+	jumped    bell                     // rung when the clocks changed
+	members   bells                    // rung when gossip's members changed
+	conflicts atomic.Pointer[conflict] // the newest complaint about a node's name
 
 	mu     sync.Mutex
 	offset time.Duration // boot minus mono: messages that were queued over a suspend are dropped
@@ -77,8 +77,25 @@ func (p *post) all(m cluster.Message) {
 
 // conflict takes gossip's word that two hosts use one name.
 func (p *post) conflict(sentence string) {
-	p.conflicts.Store(&sentence)
+	p.conflicts.Store(&conflict{sentence, p.clock.Boot()})
 	p.log.Error(sentence)
+}
+
+// conflict is a complaint, with the instant of the last one.
+type conflict struct {
+	sentence string
+	at       lease.Boot
+}
+
+// conflictLasts is for how long a complaint stands: gossip repeats it more often while the cause lasts.
+const conflictLasts = 2 * cluster.ComplainEvery
+
+// conflicting is the complaint that stands, or "".
+func (p *post) conflicting() string {
+	if c := p.conflicts.Load(); c != nil && p.clock.Boot().Sub(c.at) < conflictLasts {
+		return c.sentence
+	}
+	return ""
 }
 
 func (p *post) vote(r lease.Request) (lease.Answer, bool) { return p.ballot.request(r) }
@@ -92,8 +109,7 @@ func (p *post) receive(m cluster.Message) {
 		return
 	}
 	if id := p.clusterID(); m.Cluster != id && m.Cluster != "" && id != "" {
-		p.log.Warn("message from another cluster that has the same name and secret; start one of the two anew with an empty data directory", "node", m.From)
-		return
+		return // status says so: its description names the cluster as well
 	}
 	for _, r := range m.Requests {
 		if r.Node != m.From {

@@ -20,6 +20,7 @@ type raftNode interface {
 	Committed(cluster.Mark)
 	Leader() string
 	IsLeader() bool
+	Deaf() map[string]bool
 	Leadership() <-chan bool
 	Barrier(ctx context.Context) error
 	HasState() (bool, error)

@@ -12,7 +12,8 @@ import (
 // Purge takes off this host's network whatever agents left there, the seal of former identities included. No agent may run:
 // it takes the same lock.
 func Purge(cfg *config.Config, log *slog.Logger) (err error) {
-	lock, err := newSystemDisk(cfg.DataDir, cfg.RunDir).Idle()
+	disk := newSystemDisk(cfg.DataDir, cfg.RunDir)
+	lock, err := disk.Idle()
 	if err != nil {
 		return err
 	}
@@ -25,5 +26,5 @@ func Purge(cfg *config.Config, log *slog.Logger) (err error) {
 	if err := host.Purge(); err != nil {
 		return fmt.Errorf("cleaning %s: %w", cfg.Interface, err)
 	}
-	return nil
+	return disk.restoreFormer()
 }

@@ -17,6 +17,7 @@ type scene struct {
 	ballot  *ballot
 	members func() []cluster.Member
 	leader  func() string
+	deaf    func() map[string]bool // the nodes that this leader's log does not reach
 
 	mu     sync.Mutex
 	learnt map[string]tenureSeen // by service: when this host first saw the present epoch
@@ -41,9 +42,10 @@ func (s *scene) view() cluster.View {
 		Tenures:  make(map[string]cluster.Sign),
 		TableAge: s.ballot.age(),
 	}
+	deaf := s.deaf()
 	for _, m := range s.members() {
 		v.Present[m.Name] = cluster.Presence{
-			Alive: m.Status == cluster.Alive, Unfit: m.Meta.Unfit,
+			Alive: m.Status == cluster.Alive, Unfit: m.Meta.Unfit, Deaf: deaf[m.Name],
 		}
 	}
 	s.mu.Lock()
@@ -64,13 +66,37 @@ func (s *scene) view() cluster.View {
 			continue
 		}
 		sign := cluster.Sign{Epoch: own.Epoch, Seen: seen.at}
-		if at, ok := s.ballot.lastSeen(name, own.Owner); ok && at > sign.Seen {
-			sign.Seen = at
+		if a, ok := s.ballot.lastAsked(name, own.Owner); ok && a.at > sign.Seen && isSign(a, seen, v.Timing.TTL, deaf[own.Owner]) {
+			sign.Seen = a.at
 		}
 		sign.Seen = max(sign.Seen, s.timed) // nobody is late by a shorter ttl that he has not heard of
 		v.Tenures[name] = sign
 	}
 	return v
+}
+
+// otherCluster is the sentence about a member that belongs to another cluster than the given one, or "".
+func otherCluster(id string, m cluster.Member) string {
+	if id == "" || m.Meta.Cluster == "" || m.Meta.Cluster == id {
+		return ""
+	}
+	return m.Name + " belongs to another cluster that has the same name and secret: put away the data directory of the hosts that are wrong, so that they join again, or give the other cluster a secret of its own"
+}
+
+// isSign says whether a request shows that the owner is on its way to hold, or holds: it asks under the present epoch, or may
+// not have heard of it yet. What the log does not reach will never hear of it, nor of a new set of voters.
+func isSign(a asking, seen tenureSeen, ttl time.Duration, deaf bool) bool {
+	if a.epoch < seen.epoch {
+		return !deaf && a.at < seen.at.Add(2*ttl)
+	}
+	return a.granted || !deaf
+}
+
+// learntAt is when this host first saw the present epoch of a service.
+func (s *scene) learntAt(service string) lease.Boot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.learnt[service].at
 }
 
 // timingStamp is the stamp for the next change of failover: the last one's, plus the time for which this host has seen that

@@ -2,7 +2,9 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,18 +42,17 @@ type sleeper struct {
 
 	began    lease.Boot // when this process first saw that it is to suspend, for the sleep that is named by beganFor
 	beganFor uint64
-	stamp    time.Time // of this process's proposals of "asleep" for that sleep, by which it knows its own; zero = none
-	handed   uint64    // the sleep whose "asleep", with that stamp, it knows to be committed
-	slept    uint64    // the sleep that was carried out, or given up, by this process
+	stamp    time.Time      // of this process's proposals of "asleep" for that sleep, by which it knows its own; zero = none
+	handed   uint64         // the sleep whose "asleep", with that stamp, it knows to be committed
+	slept    uint64         // the sleep that was carried out, or given up, by this process
+	running  sync.WaitGroup // the suspend command
+	stopLast func()         // stops it
 	away     atomic.Bool
 	problem  atomic.Pointer[string]
 }
 
 // retrySleep is the pause between two looks while something is under way.
 const retrySleep = 100 * time.Millisecond
-
-// wakeGrace is how long after a successful suspend command the host must be asleep: systemctl returns before.
-const wakeGrace = 20 * time.Second
 
 func (s *sleeper) run(ctx context.Context) {
 	changed, cancel := s.machine.Watch()
@@ -61,6 +62,7 @@ func (s *sleeper) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			s.running.Wait()
 			return
 		case <-changed:
 		case <-s.bell:
@@ -95,6 +97,7 @@ func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 	s.meta.setPower(fsm.Suspending, me.Sleeps)
 	if s.beganFor != me.Sleeps {
 		s.began, s.beganFor, s.stamp = s.clock.Boot(), me.Sleeps, time.Time{}
+		s.problem.Store(nil) // of an earlier sleep
 	}
 	if s.raft.IsLeader() {
 		s.yieldLead(ctx)
@@ -184,7 +187,11 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 	}
 	s.log.Info("suspending", "reason", me.PowerReason)
 	s.away.Store(false)
-	if err := s.power.Suspend(context.WithoutCancel(ctx)); err != nil {
+	switch err := s.command(ctx, me); {
+	case errors.Is(err, errCalled):
+		s.log.Info("called back during the suspend command, which was stopped", "reason", s.record().PowerReason)
+		return
+	case err != nil:
 		s.complain(err.Error())
 		s.set(ctx, me, fsm.Awake, fsm.SuspendFailed)
 		return
@@ -194,28 +201,7 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 	s.rejoin()
 }
 
-// awaitReturn waits, after a successful suspend command, until the host was away (a tick saw it) or somebody called.
-func (s *sleeper) awaitReturn(ctx context.Context, me fsm.Node) {
-	changed, cancel := s.machine.Watch()
-	defer cancel()
-	limit := time.NewTimer(wakeGrace)
-	defer limit.Stop()
-	for {
-		now := s.machine.View().State.Nodes[s.self]
-		if s.away.Load() || now.Power != fsm.Asleep || now.Sleeps != me.Sleeps {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-changed:
-		case <-s.bell:
-		case <-limit.C:
-			s.complain("the suspend command ended without an error, but this host did not sleep")
-			return
-		}
-	}
-}
+func (s *sleeper) record() fsm.Node { return s.machine.View().State.Nodes[s.self] }
 
 // report says that this host is back.
 func (s *sleeper) report(ctx context.Context, me fsm.Node) {

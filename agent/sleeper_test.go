@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -29,6 +30,7 @@ type soloRaft struct {
 }
 
 func (r *soloRaft) IsLeader() bool                { return true }
+func (r *soloRaft) Deaf() map[string]bool         { return nil }
 func (r *soloRaft) Leader() string                { return "b" }
 func (r *soloRaft) Barrier(context.Context) error { return nil }
 func (r *soloRaft) Committed(cluster.Mark)        {}
@@ -71,16 +73,20 @@ type stage struct {
 	*sleeper
 	raft     *soloRaft
 	suspends int
-	during   func() // runs while the host is suspended
+	during   func()                      // runs while the host is suspended
+	hang     func(context.Context) error // runs instead of a suspend
 }
 
 func (s *stage) Arm() error { return nil }
-func (s *stage) Suspend(context.Context) error {
+func (s *stage) Suspend(ctx context.Context) error {
 	s.suspends++
-	s.returned() // as the ticks do after a resume
+	if s.hang != nil {
+		return s.hang(ctx)
+	}
 	if s.during != nil {
 		s.during()
 	}
+	s.returned() // as the ticks do after a resume
 	return nil
 }
 func (s *stage) WakeAddresses() ([]net.HardwareAddr, error) { return nil, nil }
@@ -98,7 +104,7 @@ func newStage(t *testing.T) *stage {
 	members := func() []cluster.Member { return nil }
 	sc := &scene{
 		self: "b", clock: clock, machine: machine, ballot: newBallot("b", clock, machine, journal, &memoryMirror{}, log),
-		members: members, leader: r.Leader, learnt: make(map[string]tenureSeen),
+		members: members, leader: r.Leader, deaf: r.Deaf, learnt: make(map[string]tenureSeen),
 	}
 	p := &proposer{self: "b", clock: clock, raft: r, out: &post{gossip: &lateGossip{}, machine: machine, log: log}, log: log}
 	p.gate = &quorumGuard{scene: sc, machine: machine, barrier: r.Barrier}
@@ -122,6 +128,7 @@ func (s *stage) order() {
 func (s *stage) steps(n int) {
 	for range n {
 		<-time.After(s.step(context.Background()))
+		synctest.Wait()
 	}
 }
 
@@ -254,4 +261,73 @@ func TestHeirsOfAnEarlierLifeAreNotAwaited(t *testing.T) {
 			}
 		})
 	}
+}
+
+// untilStopped is a suspend command that does not end by itself.
+func untilStopped(ctx context.Context) error {
+	<-ctx.Done()
+	return errors.New("signal: terminated")
+}
+
+// TestSuspendCommandThatHangs: the host is awake all the time, and says so in the end.
+func TestSuspendCommandThatHangs(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		s.hang = untilStopped
+		s.order()
+		began := time.Now()
+		s.steps(2)
+		if me := s.record(); me.Power != fsm.Awake || me.PowerReason != fsm.SuspendFailed || time.Since(began) > wakeGrace+2*time.Second {
+			t.Errorf("after %v: %+v", time.Since(began), me)
+		}
+		if p := s.problem.Load(); p == nil || !strings.Contains(*p, "this host did not sleep") {
+			t.Errorf("problem: %v", p)
+		}
+		s.hang = nil
+		s.order()
+		s.steps(4)
+		if p := s.problem.Load(); p != nil || s.suspends != 2 {
+			t.Errorf("%d suspends; the complaint about an earlier sleep stands: %v", s.suspends, *p)
+		}
+	})
+}
+
+// TestCalledDuringTheCommand: a wake is never lost, however long the command still runs.
+func TestCalledDuringTheCommand(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		s.hang = untilStopped
+		s.order()
+		s.steps(1)
+		called := time.AfterFunc(time.Second, func() {
+			s.raft.must(fsm.SetPower{Node: "b", From: fsm.Asleep, To: fsm.Waking, Sleeps: 1, Reason: fsm.Demand})
+		})
+		defer called.Stop()
+		began := time.Now()
+		s.steps(2)
+		if me := s.record(); me.Power != fsm.Awake || me.PowerReason != fsm.WokeUp || time.Since(began) > 5*time.Second {
+			t.Errorf("after %v: %+v", time.Since(began), me)
+		}
+	})
+}
+
+// TestCommandThatGoesOnAfterTheResume: the host is back as soon as it is, and the next sleep does not run beside what is left.
+func TestCommandThatGoesOnAfterTheResume(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		ended := 0
+		s.hang = func(ctx context.Context) error {
+			s.returned()
+			<-ctx.Done()
+			ended++
+			return nil
+		}
+		for n := range 2 {
+			s.order()
+			began := time.Now()
+			s.steps(3)
+			if me := s.record(); me.Power != fsm.Awake || time.Since(began) > time.Second || ended != n {
+				t.Errorf("sleep %d: after %v %+v, %d commands ended", n+1, time.Since(began), me, ended)
+			}
+		}
+		s.stopLast()
+		s.running.Wait()
+	})
 }

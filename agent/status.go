@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"nightporter/api"
 	"nightporter/cluster"
@@ -124,11 +125,12 @@ func (b *backend) ownerState(v cluster.View, name string, own fsm.Ownership) str
 	if own.Owner == "" {
 		return "none"
 	}
-	open := b.post.opens.at(name) >= own.Epoch
+	votes := slices.Contains(cluster.Voters(b.machine.View().Servers), b.cfg.Node) // others are not asked for leases
+	asks, _ := b.post.ballot.lastAsked(name, own.Owner)
+	open := b.post.opens.at(name) >= own.Epoch || (asks.granted && asks.epoch == own.Epoch)
 	if own.Owner == b.cfg.Node {
 		open = b.openHere(name, own.Epoch)
 	}
-	votes := slices.Contains(cluster.Voters(b.machine.View().Servers), b.cfg.Node) // others are not asked for leases
 	switch {
 	case !v.Present[own.Owner].Alive || (votes && v.Silent(name, own)):
 		return "silent"
@@ -166,9 +168,18 @@ func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string 
 			out = say(out, "node "+n.Name+" was to sleep and did not ("+n.PowerReason+"); its log says why")
 		}
 	}
-	for _, p := range []*atomic.Pointer[string]{&b.sleeper.problem, &b.post.conflicts, &b.leader.trouble} {
+	for _, p := range []*atomic.Pointer[string]{&b.sleeper.problem, &b.leader.trouble} {
 		if sentence := p.Load(); sentence != nil {
 			out = say(out, *sentence)
+		}
+	}
+	out = say(out, b.post.conflicting(), b.post.ballot.trouble())
+	for _, m := range b.gossip.Members() {
+		if m.Status == cluster.Alive {
+			out = say(out, otherCluster(v.State.Cluster.ID, m))
+		}
+		if v.Present[m.Name].Deaf && v.State.Nodes[m.Name].Power == fsm.Awake {
+			out = say(out, fmt.Sprintf("the log does not reach %s, though gossip does: it can hold nothing and does not vote (is TCP port %d open between the hosts?)", m.Name, b.cfg.PeerPort))
 		}
 	}
 	out = say(out, b.differences(v, s)...)
@@ -177,6 +188,9 @@ func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string 
 	}
 	return out
 }
+
+// claimsLong is the number of failovers after which an owner that is not open yet is worth a sentence.
+const claimsLong = 5
 
 // say appends the sentences that are not empty.
 func say(list []string, sentences ...string) []string {
@@ -197,6 +211,8 @@ func (b *backend) serviceProblems(v cluster.View, sv api.ServiceStatus) (out []s
 		out = say(out, "service "+sv.Name+" belongs to "+sv.Owner+", which is not in touch")
 	case sv.OwnerState == "silent":
 		out = say(out, fmt.Sprintf("service %s is silent: %s owns it, and no lease request of it arrives here (is UDP port %d open between the hosts?)", sv.Name, sv.Owner, b.cfg.GossipPort))
+	case sv.OwnerState == "claiming" && sv.Owner != b.cfg.Node && v.Now.Sub(b.scene.learntAt(sv.Name)) > claimsLong*v.Timing.Failover:
+		out = say(out, fmt.Sprintf("service %s is silent: %s owns it since %s and has not opened it; its own status says why", sv.Name, sv.Owner, sv.Since.Format(time.TimeOnly)))
 	case sv.Owner == b.cfg.Node && here.Epoch != 0 && !here.Opened && v.Now.Sub(here.Majority) > 2*v.Timing.TTL:
 		out = say(out, fmt.Sprintf("service %s is silent: this host owns it and finds no majority of the voters for its lease (is UDP port %d open between the hosts?)", sv.Name, b.cfg.GossipPort))
 	}

@@ -20,6 +20,10 @@ import (
 
 // System is the real outside world: this host's clocks, kernel, network, disk and power.
 func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) {
+	disk := newSystemDisk(cfg.DataDir, cfg.RunDir)
+	if err := disk.keepFormer(); err != nil { // the disk has its own sentences when the agent needs it
+		log.Debug("the former settings of this host are not kept: `nightporter purge` cannot put them back", "err", err)
+	}
 	host, err := identity.NewHost(cfg.Interface, log)
 	if err != nil {
 		return Deps{}, err
@@ -31,7 +35,7 @@ func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) 
 	return Deps{
 		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Net: systemNet{},
 		Power: systemPower{cfg: cfg, suspender: wake.Suspender{Command: cfg.SuspendCommand}},
-		Disk:  newSystemDisk(cfg.DataDir, cfg.RunDir),
+		Disk:  disk,
 		Listen: func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error) {
 			return wake.Listen(link, g, on)
 		},

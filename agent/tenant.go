@@ -179,6 +179,7 @@ func (t *tenant) step(ctx context.Context) {
 	}
 	if t.epoch != 0 && (!t.wish.Mine || t.wish.Own.Epoch != t.epoch) {
 		if t.waitForHeir(now) {
+			t.tell(now)
 			return
 		}
 		t.giveUp(now)

@@ -194,7 +194,7 @@ func TestForeignHolder(t *testing.T) {
 		if p := w.hosts["a"].tenant.shown.Load().Problem; !strings.Contains(p, "aa:00:00:00:00:01") {
 			t.Errorf("the problem does not name the stranger: %q", p)
 		}
-		if at, ok := w.hosts["c"].ballot.lastSeen("web", "a"); !ok || w.clock.Boot().Sub(at) > time.Second {
+		if a, ok := w.hosts["c"].ballot.lastAsked("web", "a"); !ok || w.clock.Boot().Sub(a.at) > time.Second {
 			t.Error("the owner gives no sign of life, so the leader would take the service away")
 		}
 		k.mu.Lock()

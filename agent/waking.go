@@ -223,6 +223,8 @@ func (w *waking) settle() {
 		case !c.Own:
 		case n.Power == fsm.Suspending:
 			w.record(w.power(n, fsm.Awake, fsm.SleepCancelled))
+		case n.Power == fsm.Off && c.Wake.Cause == string(fsm.QuorumLost):
+			// Down, not asleep. It is called all the same; on the record it stays what it is, so that somebody else may vote.
 		case n.Power == fsm.Asleep || n.Power == fsm.Off:
 			w.record(w.power(n, fsm.Waking, fsm.Reason(c.Wake.Cause)))
 		}
@@ -248,13 +250,14 @@ func (w *waking) end(node string, result fsm.Reason) {
 // leader (a change of voters that is stuck). It returns since when there has been trouble; 0 = none.
 func (w *waking) quorum(since lease.Boot) lease.Boot {
 	v := w.scene.view()
-	if v.State.Cluster.ID == "" || (w.raft.Leader() != "" && !w.tenants.starved(v.Now, 2*v.Timing.TTL)) {
+	starved := w.tenants.starved(v.Now, 2*v.Timing.TTL)
+	if v.State.Cluster.ID == "" || (w.raft.Leader() != "" && !starved) {
 		return 0
 	}
 	if since == 0 {
-		return v.Now
+		since = v.Now
 	}
-	if v.Now.Sub(since) < 2*v.Timing.RaftHeartbeat {
+	if !starved && v.Now.Sub(since) < 2*v.Timing.RaftHeartbeat {
 		return since
 	}
 	for _, name := range cluster.Voters(w.machine.View().Servers) {

@@ -18,8 +18,9 @@ import (
 // leaderless is a Raft that finds no majority.
 type leaderless struct{ raftNode }
 
-func (leaderless) Leader() string { return "" }
-func (leaderless) IsLeader() bool { return false }
+func (leaderless) Leader() string        { return "" }
+func (leaderless) IsLeader() bool        { return false }
+func (leaderless) Deaf() map[string]bool { return nil }
 
 // noCalls sends nothing.
 type noCalls struct{ Caller }
@@ -45,7 +46,7 @@ func TestQuorumWakeThatIsInVainRests(t *testing.T) {
 		w.self, w.clock, w.machine, w.raft, w.caller, w.log = "a", clock, solo.machine, leaderless{}, noCalls{}, log
 		w.scene = &scene{
 			self: "a", clock: clock, machine: w.machine, ballot: newBallot("a", clock, w.machine, journal, &memoryMirror{}, log),
-			members: members, leader: w.raft.Leader, learnt: make(map[string]tenureSeen),
+			members: members, leader: w.raft.Leader, deaf: w.raft.Deaf, learnt: make(map[string]tenureSeen),
 		}
 		w.tenants, w.out = &tenants{}, &post{gossip: &lateGossip{}, machine: w.machine, log: log}
 		ctx, stop := context.WithCancel(t.Context())

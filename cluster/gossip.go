@@ -60,8 +60,8 @@ type Gossip struct {
 	refused often
 }
 
-// gossipEvery is how often the same trouble may be reported: a host with another secret sends several packets a second.
-const gossipEvery = 30 * time.Second
+// ComplainEvery is how often the same trouble may be reported: a host with another secret sends several packets a second.
+const ComplainEvery = 30 * time.Second
 
 // StartGossip begins to listen. It joins nobody yet.
 func StartGossip(c GossipConfig) (*Gossip, error) {
@@ -72,7 +72,7 @@ func StartGossip(c GossipConfig) (*Gossip, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gossip{conf: c, log: c.Log, members: make(map[string]Member), meta: meta, refused: often{every: gossipEvery}}
+	g := &Gossip{conf: c, log: c.Log, members: make(map[string]Member), meta: meta, refused: often{every: ComplainEvery}}
 	list, err := memberlist.Create(g.config())
 	if err != nil {
 		return nil, fmt.Errorf("opening gossip on %s (UDP and TCP; is another agent running, or gossip_port taken?): %w", c.Bind, err)

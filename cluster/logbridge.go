@@ -92,13 +92,13 @@ func standard(l hclog.Logger) *log.Logger {
 // sleep do not answer for hours.
 const seldomEvery = time.Minute
 
-// seldom drops the repetitions of warnings and errors about the same peer, and what Raft says of connections that this agent
+// seldom drops the repetitions of lines about the same peer (a cluster without a majority tries an election each second), and what Raft says of connections that this agent
 // closed itself, at its end.
 func seldom() dropFunc {
 	var mu sync.Mutex
 	said := often{every: seldomEvery}
 	return func(level slog.Level, msg string, args []any) bool {
-		if level < slog.LevelWarn {
+		if level < slog.LevelInfo {
 			return false
 		}
 		key := msg

@@ -21,13 +21,22 @@ type paced struct {
 	quit  <-chan struct{}
 
 	mu   sync.Mutex
-	gone map[raft.ServerID]chan struct{} // peers that did not answer the last heartbeat; closed when they do
+	gone map[raft.ServerID]*absence // peers that did not answer the last heartbeat
 }
 
-// pacedOver gives a transport that paces over one that may know pre-votes and may want to be closed.
-func pacedOver(t raft.Transport, every time.Duration, quit <-chan struct{}) raft.Transport {
-	p := &paced{Transport: t, every: every, began: time.Now(), quit: quit}
-	if v, ok := t.(raft.WithPreVote); ok {
+// absence is a peer's silence.
+type absence struct {
+	back        chan struct{} // closed when it answers
+	since, last time.Time     // the first and the last heartbeat that it did not answer
+}
+
+func newPaced(t raft.Transport, every time.Duration, quit <-chan struct{}) *paced {
+	return &paced{Transport: t, every: every, began: time.Now(), quit: quit, gone: make(map[raft.ServerID]*absence)}
+}
+
+// transport gives what Raft uses: it looks for the method of pre-votes.
+func (p *paced) transport() raft.Transport {
+	if v, ok := p.Transport.(raft.WithPreVote); ok {
 		return pacedPreVote{p, v}
 	}
 	return p
@@ -64,17 +73,36 @@ func (p *paced) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *raft
 func (p *paced) heard(id raft.ServerID, answered bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	back, gone := p.gone[id]
-	switch {
-	case answered && gone:
-		close(back)
+	now := time.Now()
+	switch a := p.gone[id]; {
+	case answered && a != nil:
+		close(a.back)
 		delete(p.gone, id)
-	case !answered && !gone:
-		if p.gone == nil {
-			p.gone = make(map[raft.ServerID]chan struct{})
-		}
-		p.gone[id] = make(chan struct{})
+	case answered:
+	case a == nil:
+		p.gone[id] = &absence{back: make(chan struct{}), since: now, last: now}
+	case now.Sub(a.last) > absenceEnds:
+		a.since, a.last = now, now // this node did not lead in between
+	default:
+		a.last = now
 	}
+}
+
+// absenceEnds is the pause between heartbeats after which a silence is a new one. While a node leads they come at least as
+// often as their own timeouts and Raft's pauses allow.
+const absenceEnds = 2 * time.Minute
+
+// deaf are the peers that have answered no heartbeat for longer than limit.
+func (p *paced) deaf(limit time.Duration) map[string]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make(map[string]bool)
+	for id, a := range p.gone {
+		if a.last.Sub(a.since) >= limit {
+			out[string(id)] = true
+		}
+	}
+	return out
 }
 
 // awaitMost bounds the wait for a peer: a leader that is none any more must get to know it.
@@ -83,15 +111,15 @@ const awaitMost = 10 * time.Minute
 // await waits until a peer that did not answer its last heartbeat answers one.
 func (p *paced) await(id raft.ServerID) error {
 	p.mu.Lock()
-	back, gone := p.gone[id]
+	a := p.gone[id]
 	p.mu.Unlock()
-	if !gone {
+	if a == nil {
 		return nil
 	}
 	limit := time.NewTimer(awaitMost)
 	defer limit.Stop()
 	select {
-	case <-back:
+	case <-a.back:
 		return nil
 	case <-limit.C:
 		return raft.ErrTransportShutdown

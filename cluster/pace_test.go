@@ -27,7 +27,7 @@ func TestHeartbeatsLeaveTogether(t *testing.T) {
 		began := time.Now()
 		quit := make(chan struct{})
 		under := &clockedTransport{sent: make(chan time.Time, 10)}
-		p := pacedOver(under, 250*time.Millisecond, quit)
+		p := newPaced(under, 250*time.Millisecond, quit)
 		beat := &raft.AppendEntriesRequest{Term: 3}
 		for round := range 3 {
 			for i := range 2 {
@@ -67,10 +67,10 @@ func TestHeartbeatsLeaveTogether(t *testing.T) {
 // TestPacedKeepsPreVotes: Raft asks the transport whether it knows them.
 func TestPacedKeepsPreVotes(t *testing.T) {
 	_, under := raft.NewInmemTransport("a")
-	if _, ok := pacedOver(under, time.Second, nil).(raft.WithPreVote); !ok {
+	if _, ok := newPaced(under, time.Second, nil).transport().(raft.WithPreVote); !ok {
 		t.Error("pre-votes are lost")
 	}
-	if _, ok := pacedOver(&clockedTransport{}, time.Second, nil).(raft.WithPreVote); ok {
+	if _, ok := newPaced(&clockedTransport{}, time.Second, nil).transport().(raft.WithPreVote); ok {
 		t.Error("pre-votes are claimed for a transport that has none")
 	}
 }
@@ -97,7 +97,7 @@ func TestEntriesWaitForAPeerThatSleeps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		under := &mutedTransport{}
 		quit := make(chan struct{})
-		p := pacedOver(under, 250*time.Millisecond, quit)
+		p := newPaced(under, 250*time.Millisecond, quit)
 		beat := func() { _ = p.AppendEntries("b", "b", &raft.AppendEntriesRequest{Term: 3}, nil) }
 		entries := &raft.AppendEntriesRequest{Term: 3, PrevLogEntry: 7, PrevLogTerm: 2}
 		under.muted.Store(true)

@@ -31,6 +31,7 @@ type Raft struct {
 	conf    RaftConfig
 	journal *Journal
 	trans   raft.Transport
+	paced   *paced
 	lease   time.Duration // LeaderLeaseTimeout, which cannot be changed while Raft runs
 	disk    *disk
 	quit    chan struct{}
@@ -88,6 +89,7 @@ func newRaft(c RaftConfig) (*Raft, error) {
 			Stream: c.Stream, MaxPool: 3, Timeout: max(2*c.Timing.RaftHeartbeat, time.Second), Logger: logger,
 		})
 	}
+	r.paced = newPaced(r.trans, c.Timing.RaftPace, quit)
 	if r.raft, err = r.open(conf); err != nil {
 		return nil, errors.Join(err, closeTransport(r.trans))
 	}
@@ -115,7 +117,7 @@ func (r *Raft) open(conf *raft.Config) (node *raft.Raft, err error) {
 		}
 	}()
 	snaps := &snapshots{SnapshotStore: r.conf.Stores.Snapshots, machine: r.conf.Machine, journal: r.journal}
-	return raft.NewRaft(conf, r.conf.Machine, r.journal, watchedStable{r.conf.Stores.Stable, r.disk}, snaps, pacedOver(r.trans, r.conf.Timing.RaftPace, r.quit))
+	return raft.NewRaft(conf, r.conf.Machine, r.journal, watchedStable{r.conf.Stores.Stable, r.disk}, snaps, r.paced.transport())
 }
 
 func closeTransport(t raft.Transport) error {
@@ -206,6 +208,14 @@ func (r *Raft) Leader() string {
 
 // IsLeader says whether this node believes that it leads. It may be wrong; what it proposes then is not committed.
 func (r *Raft) IsLeader() bool { return r.raft.State() == raft.Leader }
+
+// Deaf gives the nodes that this leader's log has not reached for a while, though it tried; nil on any other node.
+func (r *Raft) Deaf() map[string]bool {
+	if !r.IsLeader() {
+		return nil
+	}
+	return r.paced.deaf(2 * r.conf.Timing.RaftHeartbeat)
+}
 
 // Leadership tells of every change; only the newest is kept for a slow reader.
 func (r *Raft) Leadership() <-chan bool { return r.raft.LeaderCh() }

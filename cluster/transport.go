@@ -29,6 +29,7 @@ const (
 // Directory knows who is who.
 type Directory interface {
 	Pin(node string) (pin string, known bool)
+	Stranger(node string) string // why it is not to be talked to, "" = it may be one of ours
 	Addr(node string) (netip.AddrPort, bool)
 }
 

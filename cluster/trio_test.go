@@ -38,6 +38,8 @@ func (b *book) Pin(n string) (string, bool) {
 	return p, ok
 }
 
+func (b *book) Stranger(string) string { return "" }
+
 func (b *book) Addr(n string) (netip.AddrPort, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

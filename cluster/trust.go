@@ -39,6 +39,9 @@ func (t *Transport) verify(chain []*x509.Certificate, dialled string) error {
 	if name == t.id.node && pinOf(chain[0]) != t.id.pin {
 		return errPeer("another host uses this node's name " + name)
 	}
+	if why := t.dir.Stranger(name); why != "" {
+		return errPeer(why)
+	}
 	if pin, known := t.dir.Pin(name); known && pin != pinOf(chain[0]) {
 		return errPeer(fmt.Sprintf("%s shows another key than the one on record; if it was reinstalled, run `nightporter forget %s`", name, name))
 	}

@@ -28,6 +28,7 @@ type View struct {
 type Presence struct {
 	Alive bool
 	Unfit string // why it could not hold an identity now, in its own words; "" = fit
+	Deaf  bool   // the log does not reach it, though gossip does; only the leader knows
 }
 
 // Sign is the evidence that a service's owner lives.
@@ -52,8 +53,16 @@ func (v View) CannotHold(name string) string {
 		return name + " is not in touch"
 	case p.Unfit != "":
 		return name + " says: " + p.Unfit
+	case p.Deaf:
+		return "the log does not reach " + name
 	}
 	return ""
+}
+
+// answers says whether a voter is awake and takes part.
+func (v View) answers(name string) bool {
+	p := v.Present[name]
+	return p.Alive && !p.Deaf && v.State.Nodes[name].Power == fsm.Awake
 }
 
 // eligible says whether a node could hold an identity now.

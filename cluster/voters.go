@@ -167,7 +167,7 @@ func MayRest(v View, servers []raft.Server, node string) error {
 	need := len(voters)/2 + 1
 	var awake []string
 	for _, name := range voters {
-		if name != node && v.Present[name].Alive && v.State.Nodes[name].Power == fsm.Awake {
+		if name != node && v.answers(name) {
 			awake = append(awake, name)
 		}
 	}
@@ -194,8 +194,8 @@ func MayLeave(v View, servers []raft.Server, node string) error {
 		return nil
 	}
 	answers := make(map[string]bool)
-	for name, p := range v.Present {
-		answers[name] = p.Alive && name != node && v.State.Nodes[name].Power == fsm.Awake
+	for name := range v.Present {
+		answers[name] = name != node && v.answers(name)
 	}
 	if len(voters) == 1 {
 		return fmt.Errorf("%s is the only voter: if it leaves, the cluster ends; stop its agent instead, or let another host join and become a voter first", node)

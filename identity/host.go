@@ -100,7 +100,25 @@ func (h *Host) settle() (err error) {
 	if err := h.seal.forget(func(k string) bool { return slices.Contains(mine, k) }); err != nil {
 		return err
 	}
-	for key, value := range map[string]string{"arp_ignore": "1", "arp_announce": "2"} {
+	return RestoreSysctls(map[string]string{"arp_ignore": "1", "arp_announce": "2"})
+}
+
+// Sysctls gives what net.ipv4.conf.all has now for the keys that NewHost sets.
+func Sysctls() (map[string]string, error) {
+	out := make(map[string]string)
+	for _, key := range []string{"arp_ignore", "arp_announce"} {
+		raw, err := os.ReadFile(filepath.Join("/proc/sys/net/ipv4/conf/all", key))
+		if err != nil {
+			return nil, fmt.Errorf("reading the settings of this host: %w", err)
+		}
+		out[key] = strings.TrimSpace(string(raw))
+	}
+	return out, nil
+}
+
+// RestoreSysctls sets keys of net.ipv4.conf.all.
+func RestoreSysctls(values map[string]string) error {
+	for key, value := range values {
 		if err := sysctl("ipv4", "all", key, value); err != nil {
 			return err
 		}

@@ -20,6 +20,8 @@ const (
 	// drainWait is how long the output is still read after the command itself has ended: a child that it left
 	// behind may hold the pipe for ever. It runs only after the exit, so a suspend in the middle does not count.
 	drainWait = 2 * time.Second
+	// killAfter is what a command that is stopped has to end by itself.
+	killAfter = 2 * time.Second
 )
 
 // DefaultSuspendCommand suspends a host that runs systemd.
@@ -35,7 +37,8 @@ type Suspender struct {
 // tick of an Edge says that the host was away.
 //
 // There is no time limit, since any would count the sleep: a context with a deadline is refused. When ctx is cancelled
-// before the start, nothing is run; afterwards the command gets SIGTERM and is waited for.
+// before the start, nothing is run; afterwards the command gets SIGTERM, two seconds later
+// SIGKILL, and is waited for.
 //
 // The error is one sentence with the command, how it ended and the last lines that it printed.
 func (s Suspender) Suspend(ctx context.Context) error {
@@ -52,8 +55,15 @@ func (s Suspender) Suspend(ctx context.Context) error {
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C") // messages that can be searched for
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	var kill *time.Timer
+	cmd.Cancel = func() error {
+		kill = time.AfterFunc(killAfter, func() { _ = cmd.Process.Kill() }) // of a process that has ended: nothing
+		return cmd.Process.Signal(syscall.SIGTERM)
+	}
 	output, err := runQuoted(cmd)
+	if kill != nil { // set before cmd.Wait returned
+		kill.Stop()
+	}
 	var exit *exec.ExitError
 	switch {
 	case err == nil:

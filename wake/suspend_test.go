@@ -136,3 +136,21 @@ func TestSuspendSurvivesFreeze(t *testing.T) {
 }
 
 const cldStopped = 5 // si_code of a SIGCHLD: CLD_STOPPED
+
+// TestSuspendKilled: a command that does not listen ends all the same.
+func TestSuspendKilled(t *testing.T) {
+	ready := filepath.Join(t.TempDir(), "ready")
+	must(t, syscall.Mkfifo(ready, 0o600))
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	result := make(chan error, 1)
+	go func() {
+		result <- shell(`trap '' TERM; echo >` + ready + `; while :; do :; done`).Suspend(ctx)
+	}()
+	_, err := os.ReadFile(ready)
+	must(t, err)
+	cancel()
+	if err = <-result; err == nil || !strings.Contains(err.Error(), "signal: killed") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -3,6 +3,7 @@ package failures
 import (
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -54,4 +55,21 @@ func TestTheHolderInTrouble(t *testing.T) {
 	w.meddling()
 	w.stranger()
 	w.disk()
+	w.purge()
+}
+
+// purge takes off a host what its killed agent left, and puts back what that had set.
+func (w *world) purge() {
+	w.Helper()
+	victim, epoch := w.whole(all)
+	w.stop(victim)
+	w.replaced(victim, epoch, all, time.Now().Add(ttl))
+	left, err := w.tried(victim, "traces")
+	if err != nil || !strings.Contains(left, "link np") || !strings.Contains(left, "arp_ignore 1\narp_announce 2\n") {
+		w.Errorf("a killed agent leaves %q, %v", left, err)
+	}
+	w.inHost(victim, "nightporter", "purge", "--config", w.lab.Host(victim).Dir()+"/own.yaml", "--node", victim)
+	if left, err = w.tried(victim, "traces"); err != nil || left != "arp_ignore 0\narp_announce 0\n" {
+		w.Errorf("purge leaves %q, %v", left, err)
+	}
 }

@@ -83,7 +83,7 @@ func (w *world) firewall() {
 	w.served("")
 	port := strconv.Itoa(config.DefaultGossipPort)
 	for _, h := range all {
-		w.tool(h, "firewall", "on", port)
+		w.tool(h, "firewall", "on", "udp", port)
 	}
 	silent := time.Now().Add(ttl)
 	w.await("every host is closed, and one says that UDP is to be looked at", func() string {
@@ -107,7 +107,7 @@ func (w *world) firewall() {
 		w.Errorf("%s used the identity %v after its lease had run out", holder, last.At.Sub(silent))
 	}
 	for _, h := range all {
-		w.tool(h, "firewall", "off", port)
+		w.tool(h, "firewall", "off")
 	}
 	if _, now := w.whole(all); now > epoch+10 {
 		w.Errorf("the service changed hands %d times while nobody could hold it", now-epoch)

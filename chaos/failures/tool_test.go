@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -45,7 +46,7 @@ func (w *world) toolWords(args ...string) []string {
 
 func runTool(args []string) int {
 	deeds := map[string]func([]string) error{
-		"mount": mountSmall, "remount": remount, "fill": fill, "flush": flushTables, "firewall": firewall,
+		"mount": mountSmall, "remount": remount, "fill": fill, "flush": flushTables, "firewall": firewall, "traces": traces,
 		"down": linkDown, "up": linkUp, "delete": linkDelete, "add": addressAdd, "remove": addressRemove,
 		"hide": hide, "powerless": powerless,
 	}
@@ -113,12 +114,8 @@ func flushTables([]string) error {
 	return c.Flush()
 }
 
-// firewall drops (on) or lets in (off) the UDP datagrams to a port.
+// firewall drops (on udp 7373) or lets in again (off) what comes from or goes to a port.
 func firewall(args []string) error {
-	var port uint16
-	if _, err := fmt.Sscan(args[1], &port); err != nil {
-		return err
-	}
 	c, err := nftables.New()
 	if err != nil {
 		return err
@@ -128,18 +125,68 @@ func firewall(args []string) error {
 		c.DelTable(t)
 		return c.Flush()
 	}
+	port, err := strconv.ParseUint(args[2], 10, 16)
+	if err != nil {
+		return err
+	}
+	protocol := map[string]byte{"udp": unix.IPPROTO_UDP, "tcp": unix.IPPROTO_TCP}[args[1]]
 	in := c.AddChain(&nftables.Chain{
 		Name: "input", Table: t, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter,
 	})
-	c.AddRule(&nftables.Rule{Table: t, Chain: in, Exprs: []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_UDP}},
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, port)},
-		&expr.Verdict{Kind: expr.VerdictDrop},
-	}})
+	for _, offset := range []uint32{0, 2} { // source and destination port
+		c.AddRule(&nftables.Rule{Table: t, Chain: in, Exprs: []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protocol}},
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, uint16(port))},
+			&expr.Verdict{Kind: expr.VerdictDrop},
+		}})
+	}
 	return c.Flush()
+}
+
+// traces prints what agents leave in a network: links, tables, rules of routing, and the settings that they change.
+func traces([]string) error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if strings.HasPrefix(l.Attrs().Name, "np") {
+			fmt.Println("link", l.Attrs().Name)
+		}
+	}
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	tables, err := c.ListTables()
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		fmt.Println("table", t.Name)
+	}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		rules, err := netlink.RuleList(family)
+		if err != nil {
+			return err
+		}
+		for _, r := range rules {
+			if r.Table < unix.RT_TABLE_COMPAT {
+				fmt.Println("rule", r)
+			}
+		}
+	}
+	for _, key := range []string{"arp_ignore", "arp_announce"} {
+		raw, err := os.ReadFile("/proc/sys/net/ipv4/conf/all/" + key)
+		if err != nil {
+			return err
+		}
+		fmt.Println(key, strings.TrimSpace(string(raw)))
+	}
+	return nil
 }
 
 // link finds a link by its name; "macvlan" stands for the service's.

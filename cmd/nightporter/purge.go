@@ -15,8 +15,8 @@ func purgeVerb(sh *shell) *cobra.Command {
 		Long: `Remove every macvlan, address, rule, route and nftables table that agents made on this host, the seal of
 former identities included, which otherwise stays until a reboot. An agent does the same for its own
 leftovers when it starts; this is for a host that is to have none any more. Configuration and state
-stay. It refuses while an agent runs. What an agent sets for all interfaces stays until a reboot too:
-net.ipv4.conf.all.arp_ignore=1 and arp_announce=2.`,
+stay. net.ipv4.conf.all.arp_ignore and arp_announce become again what they were before the first agent
+of this boot. It refuses while an agent runs.`,
 		Example: `  nightporter purge`,
 		Args:    takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {

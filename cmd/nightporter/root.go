@@ -24,9 +24,9 @@ const (
 	exitTryThen = 4 // nobody can decide now, or no answer came in time: try again later
 )
 
-// patience is how long a verb waits for the daemon's answer unless --timeout says otherwise: a hand-over before a
-// suspend is the slowest (config.DefaultSuspendTimeout), and this is twice that.
-const patience = 60 * time.Second
+// patience is how long a verb waits for the daemon's answer unless --timeout says otherwise: a host that wakes is the slowest
+// (config.DefaultWakeTimeout), then a hand-over before a suspend.
+const patience = config.DefaultWakeTimeout + 10*time.Second
 
 // shell is what a verb gets of the world outside: streams, the environment, and the flags that all verbs share.
 type shell struct {

@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"nightporter/fsm"
+)
+
+// wakeGrace is how long the suspend command may run, and after its end the host may still be awake (systemctl returns
+// before): as much time as the host is awake, since the clock behind it stands still during a suspend.
+const wakeGrace = 20 * time.Second
+
+// calledGrace is what is left of that when somebody calls this host back.
+const calledGrace = 2 * time.Second
+
+// lastTick is how long a limit that has passed waits for the ticks to find out that the host was away: where the clocks go on
+// (a frozen process), both are due at the same moment.
+const lastTick = 2 * tickEvery
+
+// What a suspend command that had to be stopped ends with.
+var (
+	errStayed = errors.New("the suspend command has run for " + wakeGrace.String() + " and this host did not sleep; the command was stopped, and the host stays awake")
+	errCalled = errors.New("called back")
+)
+
+// command runs the suspend command. It returns when the command has ended, or was stopped; or as soon as the host was away,
+// though the command may have more to do: what runs after the resume is nobody's business here.
+func (s *sleeper) command(ctx context.Context, me fsm.Node) error {
+	if s.stopLast != nil {
+		s.stopLast() // one that still had more to do after an earlier resume
+		s.running.Wait()
+	}
+	ctx, stop := context.WithCancel(ctx)
+	s.stopLast = stop
+	ended := make(chan error, 1)
+	s.running.Go(func() { ended <- s.power.Suspend(ctx) })
+	err := s.awaitAway(me, ended)
+	if errors.Is(err, errStayed) || errors.Is(err, errCalled) {
+		stop()
+		<-ended
+	}
+	return err
+}
+
+// awaitAway waits until the host was away, or the command has ended, or has had its time: all of it, or, when somebody calls
+// meanwhile, a moment.
+func (s *sleeper) awaitAway(me fsm.Node, ended <-chan error) error {
+	changed, cancel := s.machine.Watch()
+	defer cancel()
+	limit := time.NewTimer(wakeGrace)
+	defer limit.Stop()
+	verdict, last := errStayed, false
+	for !s.away.Load() {
+		if now := s.record(); verdict == errStayed && (now.Power != fsm.Asleep || now.Sleeps != me.Sleeps) {
+			verdict = errCalled
+			limit.Reset(calledGrace)
+		}
+		select {
+		case err := <-ended:
+			return err
+		case <-changed:
+		case <-s.bell:
+		case <-limit.C:
+			if last {
+				return verdict
+			}
+			last = true
+			limit.Reset(lastTick)
+		}
+	}
+	return nil
+}
+
+// awaitReturn waits, after the suspend command, until the host was away (a tick saw it) or somebody called.
+func (s *sleeper) awaitReturn(ctx context.Context, me fsm.Node) {
+	changed, cancel := s.machine.Watch()
+	defer cancel()
+	limit := time.NewTimer(wakeGrace)
+	defer limit.Stop()
+	last := false
+	for {
+		now := s.record()
+		if s.away.Load() || now.Power != fsm.Asleep || now.Sleeps != me.Sleeps {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-s.bell:
+		case <-limit.C:
+			if last {
+				s.complain("the suspend command ended without an error, but this host did not sleep")
+				return
+			}
+			last = true
+			limit.Reset(lastTick)
+		}
+	}
+}
