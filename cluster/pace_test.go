@@ -128,3 +128,41 @@ func TestEntriesWaitForAPeerThatSleeps(t *testing.T) {
 		}
 	})
 }
+
+// TestDeafPeers: a peer counts as deaf when it has answered nothing for the limit while this node led, and no longer from its
+// first answer on.
+func TestDeafPeers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 2 * time.Second
+		under := &mutedTransport{}
+		p := newPaced(under, 250*time.Millisecond, make(chan struct{}))
+		beat := func(d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); {
+				_ = p.AppendEntries("b", "b", &raft.AppendEntriesRequest{Term: 3}, nil)
+			}
+		}
+		want := func(when string, deaf bool) {
+			t.Helper()
+			if got := p.deaf(limit); got["b"] != deaf || len(got) > 1 {
+				t.Errorf("%s: %v", when, got)
+			}
+		}
+		beat(time.Second)
+		want("while it answers", false)
+		under.muted.Store(true)
+		beat(limit)
+		want("silent for less than the limit", false)
+		beat(time.Second)
+		want("silent for longer", true)
+		under.muted.Store(false)
+		beat(time.Millisecond)
+		want("after its first answer", false)
+		under.muted.Store(true)
+		beat(time.Second)
+		time.Sleep(absenceEnds + time.Second) // somebody else leads
+		beat(time.Second)
+		want("after a time without heartbeats", false)
+		beat(limit)
+		want("silent again", true)
+	})
+}

@@ -29,6 +29,7 @@ type book struct {
 	mu    sync.Mutex
 	addrs map[string]netip.AddrPort
 	pins  map[string]string
+	other string // a node of another cluster
 }
 
 func (b *book) Pin(n string) (string, bool) {
@@ -38,7 +39,14 @@ func (b *book) Pin(n string) (string, bool) {
 	return p, ok
 }
 
-func (b *book) Stranger(string) string { return "" }
+func (b *book) Stranger(n string) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n == b.other {
+		return n + " belongs to another cluster"
+	}
+	return ""
+}
 
 func (b *book) Addr(n string) (netip.AddrPort, bool) {
 	b.mu.Lock()
@@ -228,19 +236,22 @@ func TestPeersAreWhoTheySay(t *testing.T) {
 		client *Identity
 		dial   string
 		pins   map[string]string
+		other  string
 		ok     bool
 	}{
-		{"a member", id(keys, "cli"), "srv", nil, true},
-		{"another secret", id(other, "cli"), "srv", nil, false},
-		{"another cluster with the same secret", id(elsewhere, "cli"), "srv", nil, false},
-		{"the server is not the one that was dialled", id(keys, "cli"), "x", nil, false},
-		{"a pinned key that is another one", id(keys, "cli"), "srv", map[string]string{"cli": "00"}, false},
-		{"a server whose pinned key is another one", id(keys, "cli"), "srv", map[string]string{"srv": "00"}, false},
-		{"somebody with the server's own name", id(keys, "srv"), "srv", nil, false},
+		{"a member", id(keys, "cli"), "srv", nil, "", true},
+		{"another secret", id(other, "cli"), "srv", nil, "", false},
+		{"another cluster with the same secret", id(elsewhere, "cli"), "srv", nil, "", false},
+		{"the server is not the one that was dialled", id(keys, "cli"), "x", nil, "", false},
+		{"a pinned key that is another one", id(keys, "cli"), "srv", map[string]string{"cli": "00"}, "", false},
+		{"a server whose pinned key is another one", id(keys, "cli"), "srv", map[string]string{"srv": "00"}, "", false},
+		{"somebody with the server's own name", id(keys, "srv"), "srv", nil, "", false},
+		{"a member of another cluster that has the same name and secret", id(keys, "cli"), "srv", nil, "cli", false},
+		{"a server of such a cluster", id(keys, "cli"), "srv", nil, "srv", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			b := &book{addrs: map[string]netip.AddrPort{}, pins: map[string]string{}}
+			b := &book{addrs: map[string]netip.AddrPort{}, pins: map[string]string{}, other: tt.other}
 			for n, p := range tt.pins {
 				b.pins[n] = p
 			}

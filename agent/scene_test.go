@@ -1,0 +1,45 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"nightporter/cluster"
+	"nightporter/lease"
+)
+
+func TestSignsOfLife(t *testing.T) {
+	const ttl, learnt = time.Second, lease.Boot(100 * time.Second)
+	seen := tenureSeen{epoch: 5, at: learnt}
+	tests := []struct {
+		name string
+		a    asking
+		deaf bool
+		want bool
+	}{
+		{"granted under the present epoch", asking{learnt, 5, true}, false, true},
+		{"refused under the present epoch: it waits for its predecessor", asking{learnt, 5, false}, false, true},
+		{"under a later one: this host is behind", asking{learnt, 6, true}, false, true},
+		{"under an earlier one: it may not have heard yet", asking{learnt.Add(ttl), 4, false}, false, true},
+		{"still under an earlier one", asking{learnt.Add(2 * ttl), 4, false}, false, false},
+		{"not reached by the log, but granted", asking{learnt.Add(time.Hour), 5, true}, true, true},
+		{"not reached by the log and refused: it will not hear of the new voters", asking{learnt, 5, false}, true, false},
+		{"not reached by the log, under an earlier epoch", asking{learnt, 4, false}, true, false},
+	}
+	for _, tt := range tests {
+		if got := isSign(tt.a, seen, ttl, tt.deaf); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
+func TestOtherClusters(t *testing.T) {
+	for theirs, refused := range map[string]bool{"": false, "aa": false, "bb": true} {
+		if got := otherCluster("aa", cluster.Member{Name: "h3", Meta: cluster.Meta{Cluster: theirs}}); (got != "") != refused {
+			t.Errorf("a member of %q: %q", theirs, got)
+		}
+	}
+	if got := otherCluster("", cluster.Member{Name: "h3", Meta: cluster.Meta{Cluster: "bb"}}); got != "" {
+		t.Errorf("whoever has no cluster joins any: %q", got)
+	}
+}
