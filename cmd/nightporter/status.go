@@ -40,9 +40,6 @@ func drawStatus(p *page, s api.Status) {
 	p.line("cluster %s, seen from %s (%s)", s.Cluster.Name, s.Node, s.Version)
 	p.line("leader %s, %d of %s awake (%d needed), failover %s", leader,
 		len(s.Quorum.Awake), count(len(s.Quorum.Voters), "voter"), s.Quorum.Needed, s.Failover)
-	if s.FailoverFile != 0 && s.FailoverFile != s.Failover {
-		p.line("note: the file says failover %s; the cluster's own value rules (`nightporter set failover` changes it)", s.FailoverFile)
-	}
 	if note := config.FailoverNote(time.Duration(s.Failover)); note != "" && s.Failover != 0 {
 		p.line("note: %s", note)
 	}
