@@ -186,7 +186,7 @@ func (a *parts) found(ctx context.Context) error {
 
 // serve answers on the unix socket and to the other nodes.
 func (a *parts) serve(ctx context.Context, local net.Listener) error {
-	backend := &backend{parts: a}
+	backend := patient{&backend{parts: a}}
 	server := api.NewServer(backend, a.deps.Log)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Serve(local) })

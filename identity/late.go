@@ -81,28 +81,31 @@ func rewriting(c *nftables.Chain, rule []exprAny) ([]byte, error) {
 	whole := append(chain[:2:2], netlink.Attribute{Type: unix.NLA_F_NESTED | unix.NFTA_RULE_EXPRESSIONS, Data: body})
 	var out []byte
 	for _, m := range []struct {
-		kind, flags uint16
-		family      byte
-		resource    uint16
-		attrs       []netlink.Attribute
+		kind     netlink.HeaderType
+		flags    netlink.HeaderFlags
+		family   byte
+		resource uint16
+		attrs    []netlink.Attribute
 	}{
-		{nfBatchBegin, unix.NLM_F_REQUEST, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil},
-		{nfDelRule, unix.NLM_F_REQUEST, family, 0, chain},
-		{nfNewRule, unix.NLM_F_REQUEST | unix.NLM_F_ACK | unix.NLM_F_CREATE | unix.NLM_F_APPEND, family, 0, whole},
-		{nfBatchEnd, unix.NLM_F_REQUEST, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil},
+		{nfBatchBegin, netlink.Request, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil},
+		{nfDelRule, netlink.Request, family, 0, chain},
+		{nfNewRule, netlink.Request | netlink.Acknowledge | netlink.Create | netlink.Append, family, 0, whole},
+		{nfBatchEnd, netlink.Request, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil},
 	} {
 		attrs, err := netlink.MarshalAttributes(m.attrs)
 		if err != nil {
 			return nil, fmt.Errorf("encoding an nftables rule: %w", err)
 		}
-		// struct nlmsghdr; the sequence number is filled in when it is sent. Then struct nfgenmsg.
-		out = binary.NativeEndian.AppendUint32(out, uint32(unix.NLMSG_HDRLEN+4+len(attrs)))
-		out = binary.NativeEndian.AppendUint16(out, m.kind)
-		out = binary.NativeEndian.AppendUint16(out, m.flags)
-		out = append(out, 0, 0, 0, 0, 0, 0, 0, 0)
-		out = append(out, m.family, unix.NFNETLINK_V0)
-		out = binary.BigEndian.AppendUint16(out, m.resource)
-		out = append(out, attrs...)
+		data := binary.BigEndian.AppendUint16([]byte{m.family, unix.NFNETLINK_V0}, m.resource) // struct nfgenmsg
+		data = append(data, attrs...)
+		b, err := netlink.Message{
+			Header: netlink.Header{Length: uint32(unix.NLMSG_HDRLEN + len(data)), Type: m.kind, Flags: m.flags},
+			Data:   data,
+		}.MarshalBinary() // the sequence number is filled in when it is sent
+		if err != nil {
+			return nil, fmt.Errorf("encoding an nftables rule: %w", err)
+		}
+		out = append(out, b...)
 	}
 	return out, nil
 }
