@@ -78,6 +78,7 @@ type tenant struct {
 	deadline lease.Boot // until when the fence may be open
 	granted  lease.Boot // until when a majority's grants run that were not made void by a suspend
 	majority lease.Boot
+	asked    lease.Boot // when the current round began
 	nextAsk  lease.Boot
 	offset   time.Duration // boot minus mono when the current round began
 	prior    *lease.Release

@@ -309,3 +309,46 @@ func TestGrantsEndWithASuspend(t *testing.T) {
 		}
 	})
 }
+
+// TestLostRoundsAreMadeUpFor: a lease that is renewed three times in its life survives all messages of more than half of it
+// being lost, since the pauses between the rounds get shorter; otherwise it asks three times, not more.
+func TestLostRoundsAreMadeUpFor(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.give("a", 1, "")
+		w.pass(time.Second)
+		a, timing := w.hosts["a"], cluster.Derive(time.Second)
+		requests := 0
+		var lossy bool
+		w.mu.Lock()
+		w.lose = func(from, to string, m cluster.Message) bool {
+			if from == "a" && to == "b" && len(m.Requests) > 0 {
+				requests++
+			}
+			return lossy
+		}
+		w.mu.Unlock()
+		set := func(on bool) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			lossy = on
+		}
+		w.pass(10 * timing.TTL)
+		if requests < 29 || requests > 31 {
+			t.Errorf("%d rounds in ten ttl", requests)
+		}
+		for range 20 { // begins at different moments between two rounds
+			set(true)
+			for range 38 { // 380 of 667 ms
+				w.pass(10 * time.Millisecond)
+				if !a.kernel.open() {
+					t.Fatal("the fence closed though the loss was short")
+				}
+			}
+			set(false)
+			w.pass(timing.TTL + 13*time.Millisecond)
+			if !a.kernel.open() {
+				t.Fatal("not renewed after the loss")
+			}
+		}
+	})
+}

@@ -18,9 +18,10 @@ func (t *tenant) ask(now lease.Boot) {
 		return
 	}
 	t.sayReady()
-	t.nextAsk, t.offset = now.Add(timing.Renew), offset(t.clock)
+	t.asked, t.nextAsk, t.offset = now, now.Add(timing.Renew), offset(t.clock)
 	if t.opened {
-		// A failover that was just raised is refused by voters that have not applied it yet; the running lease is short.
+		// Until a majority has answered: messages get lost, and a failover that was just raised is refused by voters that
+		// have not applied it yet. The running lease gets shorter meanwhile.
 		t.nextAsk = min(t.nextAsk, now.Add(max(t.deadline.Sub(now)/3, 5*time.Millisecond)))
 	}
 	for _, voter := range t.wish.Quorum.Voters {
@@ -62,6 +63,9 @@ func (t *tenant) answer(a lease.Answer) {
 		return // about to be given up: the old deadline is enough
 	}
 	t.prior, t.majority = nil, t.clock.Boot()
+	if t.nextAsk > t.majority { // else something calls for another round at once
+		t.nextAsk = max(t.nextAsk, t.asked.Add(t.wish.Timing.Renew))
+	}
 	t.granted = max(t.granted, deadline)
 	t.deadline = max(t.deadline, deadline)
 	t.open()

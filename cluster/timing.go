@@ -22,7 +22,7 @@ type Timing struct {
 
 	TTL    time.Duration // how long a grant runs
 	Margin time.Duration // taken off the holder's deadline, for clock rates
-	Renew  time.Duration // between the rounds of a holder
+	Renew  time.Duration // between the rounds of a holder; it asks sooner when a round found no majority (agent/tenure.go)
 	Probe  time.Duration // how long the pre-claim probe listens (RFC 5227 waits seconds; the lease stands behind us)
 
 	RaftPace        time.Duration // between the heartbeats, which leave to all followers together
@@ -45,13 +45,13 @@ func Derive(failover time.Duration) Timing {
 		Failover:        failover,
 		TTL:             ttl,
 		Margin:          lease.Margin(ttl),
-		Renew:           ttl / 4,
+		Renew:           ttl / 3,
 		Probe:           max(failover/40, 5*time.Millisecond),
 		RaftPace:        failover / 4,
 		RaftHeartbeat:   failover,
 		RaftElection:    failover,
 		RaftLeaderLease: failover * 3 / 4,
-		RaftCommit:      failover / 2,
+		RaftCommit:      failover,
 		GossipInterval:  min(max(failover/2, 100*time.Millisecond), 500*time.Millisecond),
 		ProbeInterval:   probe,
 		ProbeTimeout:    probe / 2,
