@@ -26,7 +26,6 @@ func someTable(epoch uint64) lease.Table {
 
 // TestMirrorFile: a restart finds what was saved last, or nothing; never an older table.
 func TestMirrorFile(t *testing.T) {
-
 	spoil := func(slot, at int64) func(*testing.T, *os.File) {
 		return func(t *testing.T, f *os.File) {
 			b := make([]byte, 1)
