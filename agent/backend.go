@@ -280,6 +280,9 @@ func (b *backend) Forget(ctx context.Context, node string) error {
 	if v.Present[node].Alive {
 		return api.Refused("cannot "+tried+": it is alive", "run `nightporter leave` there; forget is for hosts that are gone for good")
 	}
+	if b.raft.Leader() == "" { // to be said at once; a lead that moves while the steps are taken is waited for
+		return api.NoLeader(tried, "")
+	}
 	return b.remove(ctx, tried, node, fsm.OwnerLeft)
 }
 

@@ -34,9 +34,10 @@ type ballot struct {
 type asker struct{ service, node string }
 
 type asking struct {
-	at      lease.Boot
-	epoch   uint64
-	granted bool
+	at          lease.Boot
+	epoch       uint64
+	incarnation uint64
+	granted     bool
 }
 
 // newBallot restores the table of this boot's former life, if the mirror has it whole.
@@ -87,7 +88,9 @@ func (b *ballot) request(r lease.Request) (lease.Answer, bool) {
 		return lease.Answer{}, false
 	}
 	saved := b.save()
-	b.asked[asker{r.Service, r.Node}] = asking{at: now, epoch: r.Epoch, granted: saved && a.Refusal == lease.Granted}
+	if who := (asker{r.Service, r.Node}); r.Incarnation >= b.asked[who].incarnation { // what a former life sent comes late
+		b.asked[who] = asking{at: now, epoch: r.Epoch, incarnation: r.Incarnation, granted: saved && a.Refusal == lease.Granted}
+	}
 	if !saved {
 		return lease.Answer{}, false
 	}

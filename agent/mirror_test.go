@@ -199,3 +199,15 @@ func TestVoterWithoutMirrorKeepsSilent(t *testing.T) {
 		}
 	})
 }
+
+// TestFormerLivesGiveNoSign: a message that a former life of an agent sent, and that comes late, does not count.
+func TestFormerLivesGiveNoSign(t *testing.T) {
+	voting(t, func(life func() *ballot, _ *brittleMirror, _ func(*ballot, string, uint64) (lease.Answer, bool)) {
+		b := life()
+		b.request(lease.Request{Service: "web", Node: "a", Epoch: 5, Incarnation: 9, Seq: 1, TTL: time.Second})
+		b.request(lease.Request{Service: "web", Node: "a", Epoch: 4, Incarnation: 8, Seq: 8, TTL: time.Second})
+		if got, ok := b.lastAsked("web", "a"); !ok || got.incarnation != 9 || got.epoch != 5 {
+			t.Errorf("remembered: %+v, %v", got, ok)
+		}
+	})
+}
