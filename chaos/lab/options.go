@@ -28,6 +28,12 @@ const (
 	bridgeName = "br0"
 )
 
+// The two forms of the lab's switch.
+const (
+	SwitchBridge = "bridge" // a bridge of the kernel
+	SwitchUser   = "user"   // a learning switch in the supervisor
+)
+
 // Limits of the path of the lab's directory: unix(7) has 108 bytes for the path of a socket.
 const (
 	socketName   = "control.sock"
@@ -67,6 +73,8 @@ type Options struct {
 	NoAgent bool
 	// NoServer leaves out the server.
 	NoServer bool
+	// Switch is what joins the hosts: "" or SwitchBridge, or SwitchUser, which can also delay, double and reorder frames.
+	Switch string
 	// NoCgroup puts hosts to sleep by SIGSTOP even where control groups could be used.
 	NoCgroup bool
 }
@@ -85,6 +93,8 @@ func (o Options) Check() error {
 		return fmt.Errorf("failover %s is out of range; choose from %s to %s", o.Failover, config.FailoverMin, config.FailoverMax)
 	case o.ResumeTime < 0:
 		return fmt.Errorf("a host cannot resume in %s; choose a time from 0 on", o.ResumeTime)
+	case !slices.Contains([]string{"", SwitchBridge, SwitchUser}, o.Switch):
+		return fmt.Errorf("the lab has no switch %q; write bridge or user", o.Switch)
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, o.LogLevel):
 		return fmt.Errorf("the log level is %q; write debug, info, warn or error", o.LogLevel)
 	}
@@ -112,6 +122,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.LogLevel == "" {
 		o.LogLevel = "info"
+	}
+	if o.Switch == "" {
+		o.Switch = SwitchBridge
 	}
 	if err := o.Check(); err != nil {
 		return o, err

@@ -35,6 +35,13 @@ type request struct {
 	Family  int      `json:"family,omitempty"`
 	Kind    int      `json:"kind,omitempty"`
 	Address string   `json:"address,omitempty"`
+
+	Shape  Shape      `json:"shape,omitzero"`
+	Clock  ClockShift `json:"clock,omitzero"`
+	Disk   DiskFault  `json:"disk,omitzero"`
+	Starve Starvation `json:"starve,omitzero"`
+	Claim  Claim      `json:"claim,omitzero"`
+	Seed   uint64     `json:"seed,omitempty"`
 }
 
 type response struct {
@@ -43,6 +50,7 @@ type response struct {
 	Status *Status   `json:"status,omitempty"`
 	At     time.Time `json:"at,omitzero"`
 	Index  int       `json:"index,omitempty"`
+	Damage *Damage   `json:"damage,omitempty"`
 }
 
 // send writes one message with files beside it. The files stay open here.

@@ -24,6 +24,8 @@ type Status struct {
 	Hosts   []HostStatus `json:"hosts"`
 	Clients []HostStatus `json:"clients"`
 	Cuts    []Cut        `json:"cuts"`
+	Switch  string       `json:"switch"` // "bridge" or "user"
+	Shapes  []Shape      `json:"shapes,omitempty"`
 }
 
 // HostStatus is one host or client. Processes counts its whole tree.
@@ -39,6 +41,10 @@ type HostStatus struct {
 	Sleeps    int        `json:"sleeps"`             // since the lab was built
 	Since     time.Time  `json:"since,omitzero"`     // of the power state
 	WokenBy   string     `json:"woken_by,omitempty"` // how the last sleep ended
+	Clock     ClockShift `json:"clock,omitzero"`     // by how much its agent's clocks are off
+	Disk      DiskFault  `json:"disk,omitzero"`      // of its agent
+	Starved   Starvation `json:"starved,omitzero"`   // its agent
+	Claims    []Claim    `json:"claims,omitempty"`   // what it uses without a right to it
 }
 
 // Cut is a broken path through the switch.
