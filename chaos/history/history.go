@@ -29,6 +29,7 @@ type History struct {
 	Setup   Setup     `json:"setup"`
 
 	Faults   []Fault   `json:"faults"`   // in the order of From
+	Wiped    []string  `json:"wiped"`    // hosts that lost their data
 	Powers   []Power   `json:"powers"`   // in the order of At
 	Suspends []Suspend `json:"suspends"` // in the order of At
 
@@ -107,6 +108,7 @@ type Kind string
 const (
 	Kill      Kind = "kill"      // the daemon, by SIGKILL, until it is started again
 	Stop      Kind = "stop"      // the daemon, by SIGSTOP
+	Restart   Kind = "restart"   // the daemon, politely (SIGTERM)
 	PowerOff  Kind = "power"     // the host loses its power
 	Freeze    Kind = "freeze"    // the host is suspended without a word to its daemon
 	Isolate   Kind = "isolate"   // nothing reaches the host and nothing leaves it
@@ -133,6 +135,8 @@ type Fault struct {
 	To     time.Time `json:"to"`     // zero = it lasts
 	Took   time.Time `json:"took"`   // when it was in force at the latest
 	Detail string    `json:"detail"` // for people
+	// Wall is by how much the host's agent had its wall clock wrong from Took to To: what it stamped then is no true time.
+	Wall time.Duration `json:"wall,omitempty"`
 	// Mute: from Took to To the host's daemon cannot renew a lease at a majority.
 	Mute bool `json:"mute"`
 	// Dark: from Took to To no frame can come from the host.

@@ -1,0 +1,99 @@
+package report
+
+import (
+	"slices"
+	"time"
+
+	"nightporter/chaos/check"
+	"nightporter/chaos/history"
+)
+
+// row is a distribution.
+type row struct {
+	Name          string
+	Count         int
+	P50, P95, Max time.Duration
+}
+
+func distribution(name string, d []time.Duration) row {
+	slices.Sort(d)
+	r := row{Name: name, Count: len(d)}
+	if len(d) > 0 {
+		r.P50, r.P95, r.Max = d[(len(d)-1)/2], d[(len(d)-1)*95/100], d[len(d)-1]
+	}
+	return r
+}
+
+// waits are how long clients waited, in all and by the kind of fault that was on.
+func waits(h *history.History) []row {
+	var all []time.Duration
+	by := map[history.Kind][]time.Duration{}
+	for _, s := range check.Silences(h, 0) {
+		all = append(all, s.Length)
+		seen := map[history.Kind]bool{}
+		for _, f := range h.Disturbed(s.From, s.To) {
+			if !seen[f.Kind] {
+				seen[f.Kind] = true
+				by[f.Kind] = append(by[f.Kind], s.Length)
+			}
+		}
+	}
+	out := []row{distribution("all requests that were answered", all)}
+	kinds := make([]history.Kind, 0, len(by))
+	for k := range by {
+		kinds = append(kinds, k)
+	}
+	slices.Sort(kinds)
+	for _, k := range kinds {
+		out = append(out, distribution("during "+string(k), by[k]))
+	}
+	return out
+}
+
+// phases are the parts of the wakes that a client's connection attempt set off: until the magic packet, until the machine
+// ran, until its target used the identity.
+func phases(h *history.History) []row {
+	var magic, up, held []time.Duration
+	done := map[string]time.Time{}
+	for _, k := range h.Demands {
+		sv, _ := h.Setup.Service(k.Service)
+		if k.At.Before(done[k.Service]) {
+			continue // the same wake
+		}
+		m := slices.IndexFunc(h.Magics, func(m history.Magic) bool {
+			return !m.At.Before(k.At) && m.At.Sub(k.At) < time.Second && slices.Contains(sv.Targets, m.Target)
+		})
+		if m < 0 {
+			continue
+		}
+		call := h.Magics[m]
+		if state, _ := h.StateAt(call.Target, call.At); state != history.Asleep {
+			continue
+		}
+		done[k.Service] = k.At.Add(5 * time.Second)
+		magic = append(magic, call.At.Sub(k.At))
+		u := slices.IndexFunc(h.Powers, func(p history.Power) bool { return p.Host == call.Target && p.State == history.Up && p.At.After(call.At) })
+		if u < 0 {
+			continue
+		}
+		up = append(up, h.Powers[u].At.Sub(call.At))
+		for _, s := range h.Spans {
+			if s.Service == k.Service && s.Host == call.Target && s.First.After(h.Powers[u].At) {
+				if d := s.First.Sub(h.Powers[u].At); d < 10*time.Second {
+					held = append(held, d)
+				}
+				break
+			}
+		}
+	}
+	return []row{
+		distribution("from the connection attempt to the magic packet", magic), distribution("from the magic packet until the machine runs", up),
+		distribution("from there until the target uses the identity", held),
+	}
+}
+
+// longest gives the longest silences, longest first.
+func longest(all []check.Silence, most int) []check.Silence {
+	slices.SortFunc(all, func(a, b check.Silence) int { return int(b.Length - a.Length) })
+	return all[:min(len(all), most)]
+}

@@ -1,0 +1,375 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"nightporter/api"
+	"nightporter/chaos/check"
+	"nightporter/chaos/history"
+	"nightporter/chaos/lab"
+	"nightporter/chaos/nemesis"
+	"nightporter/chaos/observer"
+	"nightporter/chaos/workload"
+)
+
+// The files of a run.
+const (
+	PlanFile    = "plan.json"
+	HistoryFile = "history.json"
+	VerdictFile = "verdict.json"
+	ReportFile  = "report.html"
+	pcapFile    = "wire.pcapng"
+	logsDir     = "logs"
+)
+
+// Plan is what a seed makes, with all that it was made from.
+type Plan struct {
+	Seed     uint64         `json:"seed"`
+	Hosts    int            `json:"hosts"`
+	Duration time.Duration  `json:"duration"`
+	Failover time.Duration  `json:"failover"`
+	Switch   string         `json:"switch"`
+	Version  string         `json:"version"`
+	Deeds    []nemesis.Deed `json:"deeds"`
+}
+
+// Result is what a run came to.
+type Result struct {
+	History  *history.History
+	Verdicts []check.Verdict
+	Idle     []string // checks that had nothing to judge
+}
+
+// OK says whether every promise was kept.
+func (r *Result) OK() bool { return check.OK(r.Verdicts) }
+
+// trial is a run that goes on.
+type trial struct {
+	Options
+	field    field
+	lab      *lab.Lab
+	began    time.Time
+	journal  *history.Journal
+	observer *observer.Observer
+	sampler  *sampler
+	nemesis  *nemesis.Nemesis
+	operator *workload.Operator
+	calm     chan struct{}
+	telling  sync.Mutex
+	pcap     *os.File
+}
+
+// Where the clients are: two that connect, one that is foreign, one more for the observer's controls.
+var (
+	clients = []string{"c1", "c2"}
+	foreign = "c3"
+	other   = "c4"
+)
+
+const building = time.Minute
+
+// Run makes a run. An error says that the laboratory failed or the run was interrupted; what the cluster did wrong is in
+// the result. The folder has whatever there was to write.
+func Run(ctx context.Context, o Options) (*Result, error) {
+	t := &trial{Options: o, field: fieldOf(o.Hosts), began: time.Now(), calm: make(chan struct{})}
+	if err := t.writePlan(); err != nil {
+		return nil, err
+	}
+	up, cancel := context.WithTimeout(ctx, building)
+	defer cancel()
+	var services []history.Service
+	options := lab.Options{
+		Binary: o.Binary, Hosts: o.Hosts, Clients: 4, Sleepers: t.field.numbers, Failover: o.Failover, ResumeTime: resumeTime, Switch: o.Switch,
+	}
+	for _, sv := range t.field.services {
+		options.Services = append(options.Services, forFile(sv))
+		services = append(services, sv)
+	}
+	l, err := lab.Up(up, options)
+	if err != nil {
+		return nil, err
+	}
+	t.lab = l
+	result, err := t.play(ctx)
+	err = errors.Join(err, t.saveLogs())
+	down, done := context.WithTimeout(context.WithoutCancel(ctx), building)
+	defer done()
+	return result, errors.Join(err, l.Down(down))
+}
+
+func (t *trial) say(who, f string, args ...any) {
+	t.telling.Lock()
+	defer t.telling.Unlock()
+	t.Tell(Line{At: time.Since(t.began), Who: who, Text: fmt.Sprintf(f, args...)})
+}
+
+// play is the run itself, in its order.
+func (t *trial) play(ctx context.Context) (result *Result, err error) {
+	h := &history.History{Form: history.Lab, Seed: t.Seed, Version: t.Version, Setup: t.setup()}
+	t.journal = history.NewJournal(h)
+	if err := t.observe(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, t.pcap.Close()) }()
+	defer func() { _ = t.observer.Stop() }() // a run that came to its end has asked for the error itself
+	t.sampler = &sampler{lab: t.lab, journal: t.journal, hosts: t.field.hosts, services: t.field.all(), tell: t.say, last: map[string]heard{}}
+	if err := t.whole(ctx); err != nil {
+		return nil, err
+	}
+	controls, err := t.observer.Controls(ctx, t.lab, foreign, other)
+	if err != nil {
+		return nil, err
+	}
+	t.journal.Do(func(h *history.History) { h.Controls, h.Began = controls, time.Now() })
+	t.say("run", "the cluster is whole; %d faults follow in %s", len(t.Plan()), t.Duration)
+	if err := t.storm(ctx); err != nil {
+		return nil, err
+	}
+	return t.judge(ctx)
+}
+
+func (t *trial) setup() history.Setup {
+	s := history.Setup{Clients: clients, Services: t.field.all(), Failover: 3 * t.Failover / 2, Resume: resumeTime, Settle: settle, Extra: extra}
+	for _, name := range t.field.hosts {
+		s.Hosts = append(s.Hosts, history.Host{Name: name, Sleeper: slices.Contains(t.field.sleepers, name)})
+	}
+	return s
+}
+
+// observe starts the watch at the switch.
+func (t *trial) observe(ctx context.Context) error {
+	ids := observer.ControlIdentities()
+	for _, sv := range t.field.all() {
+		ids = append(ids, observer.Identity{Service: sv.Name, MAC: mustMAC(sv.MAC), Addrs: sv.Addrs, Port: sv.Port})
+	}
+	f, err := os.Create(filepath.Join(t.Dir, pcapFile))
+	if err != nil {
+		return fmt.Errorf("keeping the frames: %w", err)
+	}
+	t.pcap = f
+	if t.observer, err = observer.Start(ctx, t.lab, t.field.hosts, ids, f); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return nil
+}
+
+// whole waits until the cluster is founded, everybody is in touch, and every service is held.
+func (t *trial) whole(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, building, fmt.Errorf("not within %s", building))
+	defer cancel()
+	for {
+		t.sampler.round(ctx, false)
+		missing := t.missing()
+		if missing == "" {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the cluster did not come together: %s (%w)", missing, context.Cause(ctx))
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func (t *trial) missing() string {
+	all := t.sampler.fresh()
+	for _, name := range t.field.hosts {
+		st, ok := all[name]
+		if !ok {
+			return name + " does not answer"
+		}
+		if n := slices.IndexFunc(st.Nodes, func(n api.NodeStatus) bool { return !n.Alive || n.Power != "awake" }); n >= 0 {
+			return fmt.Sprintf("%s says that %s is %s", name, st.Nodes[n].Name, st.Nodes[n].Power)
+		}
+		if len(st.Nodes) != len(t.field.hosts) || st.Leader == "" || len(st.Services) < len(t.field.services) {
+			return fmt.Sprintf("%s knows %d hosts, leader %q", name, len(st.Nodes), st.Leader)
+		}
+		for _, sv := range st.Services {
+			if sv.OwnerState != "serving" && sv.OwnerState != "holding" {
+				return fmt.Sprintf("%s says that %s is %s at %q", name, sv.Name, sv.OwnerState, sv.Owner)
+			}
+		}
+	}
+	return ""
+}
+
+// storm lets everybody loose, until the plan is done, and then brings calm.
+func (t *trial) storm(ctx context.Context) error {
+	everybody, stop := context.WithCancel(ctx)
+	defer stop()
+	commands, hush := context.WithCancel(everybody)
+	defer hush()
+	t.cast()
+	g, everybody := errgroup.WithContext(everybody)
+	c := &workload.Clients{Lab: t.lab, Journal: t.journal, Names: clients, Services: t.clientServices(), Seed: t.Seed, Calm: t.calm}
+	g.Go(func() error { return c.Run(everybody) })
+	g.Go(func() error { t.sampler.run(everybody); return nil })
+	var operating sync.WaitGroup
+	for _, name := range []string{"morning", "evening"} {
+		o := *t.operator
+		o.Name = name
+		if name == "evening" {
+			o.Depart = t.depart
+		}
+		operating.Add(1)
+		g.Go(func() error { defer operating.Done(); return o.Run(commands) })
+	}
+	g.Go(func() error {
+		defer stop()
+		defer operating.Wait()
+		defer hush()
+		if err := t.nemesis.Run(everybody, t.Plan()); err != nil {
+			return err
+		}
+		hush()
+		operating.Wait()
+		return t.soothe(everybody)
+	})
+	err := g.Wait()
+	if ctx.Err() != nil {
+		return fmt.Errorf("the run was interrupted: %w", context.Cause(ctx))
+	}
+	return err
+}
+
+// cast makes the nemesis and the operator.
+func (t *trial) cast() {
+	t.operator = &workload.Operator{
+		Lab: t.lab, Journal: t.journal, Hosts: t.field.hosts, Sleepers: t.field.sleepers, Services: t.field.names(), Seed: t.Seed,
+		Failover: []time.Duration{t.Failover, t.Failover * 3 / 4, t.Failover * 3 / 2}, Tell: func(s string) { t.say("operator", "%s", s) },
+	}
+	for _, sv := range t.field.extra {
+		t.operator.Extra = append(t.operator.Extra, forAPI(sv))
+	}
+	t.nemesis = &nemesis.Nemesis{
+		Lab: t.lab, Journal: t.journal, Scout: t.sampler, Foreign: foreign, Forget: t.operator.Forget, Tell: func(s string) { t.say("nemesis", "%s", s) },
+		Field: nemesis.Field{Hosts: t.field.hosts, Services: t.field.names(), Switch: t.Switch, Failover: t.Failover},
+	}
+}
+
+func (t *trial) clientServices() []workload.Service {
+	var out []workload.Service
+	for _, sv := range t.field.services {
+		out = append(out, workload.Service{
+			Name: sv.Name, Addrs: sv.Addrs, Port: sv.Port, Sleepers: slices.ContainsFunc(sv.Targets, func(n string) bool { return slices.Contains(t.field.sleepers, n) }),
+		})
+	}
+	return out
+}
+
+// depart lets a host leave the cluster for good, and then join anew.
+func (t *trial) depart(ctx context.Context, host string) error {
+	h := t.lab.Host(host)
+	st, err := t.lab.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(st.Hosts, func(s lab.HostStatus) bool { return s.Name == host && s.Power == lab.PowerUp && s.Agent == "running" }) || t.journal.IsAway(host) {
+		return nil
+	}
+	t.journal.Away(host, true)
+	defer t.journal.Away(host, false)
+	limit, cancel := context.WithTimeout(ctx, 8*time.Second)
+	defer cancel()
+	c := history.Command{Verb: "leave", Host: host, Arg: host, Began: time.Now()}
+	err = h.API().Leave(limit)
+	if err == nil {
+		c.Done, c.Ended = true, time.Now()
+	} else {
+		c.Refused, c.Err = workload.Refusal(err), err.Error()
+	}
+	t.say("operator", "at %s: leave: %v", host, err)
+	t.journal.Do(func(x *history.History) { x.Commands = append(x.Commands, c) })
+	// What became of an unanswered one shows in whether the agent ends.
+	end, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer stop()
+	if _, err := h.AwaitAgentExit(end); err != nil {
+		return nil // it stays
+	}
+	start, stopStart := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer stopStart()
+	if err := h.Start(start); err != nil {
+		return nil // the nemesis was here as well, and switched it off
+	}
+	return nil
+}
+
+// soothe heals everything and watches for calm.
+func (t *trial) soothe(ctx context.Context) error {
+	mend, cancel := context.WithTimeout(ctx, building)
+	defer cancel()
+	t.say("run", "everything is healed")
+	if err := t.nemesis.Mend(mend); err != nil {
+		return err
+	}
+	if err := t.present(mend); err != nil {
+		return err
+	}
+	close(t.calm)
+	calm := time.Now()
+	t.journal.Do(func(h *history.History) { h.Calm = calm })
+	t.say("run", "calm; in %s everything must be well", settle)
+	for _, d := range []time.Duration{settle, last} {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return t.ends(ctx)
+}
+
+// present switches on what is off, as people do.
+func (t *trial) present(ctx context.Context) error {
+	st, err := t.lab.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, h := range st.Hosts {
+		if h.Power == lab.PowerOff || h.Power == lab.PowerUp && h.Agent != "running" {
+			if err := t.lab.Host(h.Name).Start(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *trial) writePlan() error {
+	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
+		return fmt.Errorf("making the run's folder: %w", err)
+	}
+	p := Plan{Seed: t.Seed, Hosts: t.Hosts, Duration: t.Duration, Failover: t.Failover, Switch: t.Switch, Version: t.Version, Deeds: t.Plan()}
+	return writeJSON(filepath.Join(t.Dir, PlanFile), p)
+}
+
+func writeJSON(path string, v any) error {
+	body, err := json.MarshalIndent(v, "", " ")
+	if err == nil {
+		err = os.WriteFile(path, append(body, '\n'), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
+
+// mustMAC reads one of the constants above.
+func mustMAC(s string) net.HardwareAddr {
+	mac, err := net.ParseMAC(s)
+	if err != nil {
+		panic("a constant is no MAC: " + s)
+	}
+	return mac
+}
