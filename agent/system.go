@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -14,12 +15,17 @@ import (
 	"nightporter/cluster"
 	"nightporter/config"
 	"nightporter/identity"
+	"nightporter/internal/labpage"
 	"nightporter/lease"
 	"nightporter/wake"
 )
 
 // System is the real outside world: this host's clocks, kernel, network, disk and power.
 func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) {
+	page, err := labpage.Open(os.Getenv(labpage.Env))
+	if err != nil {
+		return Deps{}, err
+	}
 	disk := newSystemDisk(cfg.DataDir, cfg.RunDir)
 	if err := disk.keepFormer(); err != nil { // the disk has its own sentences when the agent needs it
 		log.Debug("the former settings of this host are not kept: `nightporter purge` cannot put them back", "err", err)
@@ -32,7 +38,7 @@ func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) 
 	if err != nil {
 		return Deps{}, err
 	}
-	return Deps{
+	deps := Deps{
 		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Net: systemNet{},
 		Power: systemPower{cfg: cfg, suspender: wake.Suspender{Command: cfg.SuspendCommand}},
 		Disk:  disk,
@@ -44,7 +50,11 @@ func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) 
 				log.Debug("the service manager was not told", "state", state, "err", err)
 			}
 		},
-	}, nil
+	}
+	if page != nil {
+		deps = inLab(deps, page)
+	}
+	return deps, nil
 }
 
 // systemClock reads the kernel's clocks.

@@ -1,34 +1,34 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
-
-	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 )
 
 const cutTable = "lab_cut"
 
-// patchPanel holds the cuts. Paths are broken where the bridge forwards, so that the hosts and their links notice
-// nothing, as with a switch that has failed; cables are pulled by taking the bridge port down.
+// patchPanel holds the cuts and the shapes. Cables are pulled by taking the switch's port down; everything else is done
+// where the switch forwards.
 type patchPanel struct {
-	mu   sync.Mutex
-	cuts []Cut
+	fabric fabric
+	mu     sync.Mutex
+	cuts   []Cut
+	shapes []Shape // the most exact first
 }
 
-func (p *patchPanel) list() []Cut {
+func (p *patchPanel) list() ([]Cut, []Shape) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]Cut{}, p.cuts...)
+	return append([]Cut{}, p.cuts...), slices.Clone(p.shapes)
 }
 
 // pulled tells whether the cable of the place is out: a host that starts then gets no link.
 func (p *patchPanel) pulled(name string) bool {
-	return slices.ContainsFunc(p.list(), func(c Cut) bool { return c.Cable && c.From == name })
+	cuts, _ := p.list()
+	return slices.ContainsFunc(cuts, func(c Cut) bool { return c.Cable && c.From == name })
 }
 
 func (p *patchPanel) cut(c Cut) error {
@@ -42,7 +42,7 @@ func (p *patchPanel) cut(c Cut) error {
 			return err
 		}
 	}
-	return p.set(append(slices.Clone(p.cuts), c))
+	return p.set(append(slices.Clone(p.cuts), c), p.shapes)
 }
 
 // heal mends what touches the place; "" stands for all.
@@ -62,52 +62,75 @@ func (p *patchPanel) heal(place string) error {
 			}
 		}
 	}
-	return errors.Join(append(errs, p.set(left))...)
+	return errors.Join(append(errs, p.set(left, p.shapes))...)
 }
 
-// set replaces all rules in one transaction.
-func (p *patchPanel) set(cuts []Cut) error {
-	c, err := nftables.New()
-	if err != nil {
-		return fmt.Errorf("open nftables in the switch: %w", err)
+// shape sets the treatment of a path.
+func (p *patchPanel) shape(s Shape) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	shapes := slices.DeleteFunc(slices.Clone(p.shapes), func(o Shape) bool { return o.From == s.From && o.To == s.To })
+	shapes = append(shapes, s)
+	slices.SortStableFunc(shapes, func(a, b Shape) int { return cmp.Compare(b.exactness(), a.exactness()) })
+	return p.set(p.cuts, shapes)
+}
+
+// smooth removes the shapes that name the place; "" stands for all.
+func (p *patchPanel) smooth(place string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.set(p.cuts, slices.DeleteFunc(slices.Clone(p.shapes), func(s Shape) bool {
+		return place == "" || s.From == place || s.To == place
+	}))
+}
+
+func (p *patchPanel) set(cuts []Cut, shapes []Shape) error {
+	paths := slices.DeleteFunc(slices.Clone(cuts), func(c Cut) bool { return c.Cable })
+	if err := p.fabric.treat(paths, shapes); err != nil {
+		return err
 	}
-	table := &nftables.Table{Family: nftables.TableFamilyBridge, Name: cutTable}
-	c.AddTable(table) // so that there is one to delete
-	c.DelTable(table)
-	c.AddTable(table)
-	chain := c.AddChain(&nftables.Chain{
-		Name: "forward", Table: table, Type: nftables.ChainTypeFilter,
-		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
-	})
-	for _, cut := range cuts {
-		if cut.Cable {
-			continue
-		}
-		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: dropPath(cut.From, cut.To)})
-		if !cut.OneWay {
-			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: dropPath(cut.To, cut.From)})
-		}
-	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("set the switch's rules (nftables, bridge family): %w", err)
-	}
-	p.cuts = cuts
+	p.cuts, p.shapes = cuts, shapes
 	return nil
 }
 
-// dropPath drops frames that come in at port from and leave at port to; "" stands for any.
-func dropPath(from, to string) []expr.Any {
-	var exprs []expr.Any
-	for _, m := range []struct {
-		key  expr.MetaKey
-		port string
-	}{{expr.MetaKeyIIFNAME, from}, {expr.MetaKeyOIFNAME, to}} {
-		if m.port == "" {
-			continue
-		}
-		name := make([]byte, unix.IFNAMSIZ)
-		copy(name, m.port)
-		exprs = append(exprs, &expr.Meta{Key: m.key, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name})
+// exactness is higher for a shape that fits fewer paths.
+func (s Shape) exactness() int {
+	e := 0
+	if s.From != "" {
+		e += 2
 	}
-	return append(exprs, &expr.Verdict{Kind: expr.VerdictDrop})
+	if s.To != "" {
+		e++
+	}
+	return e
+}
+
+// fits tells whether the shape is for the path.
+func (s Shape) fits(from, to string) bool {
+	return (s.From == "" || s.From == from) && (s.To == "" || s.To == to)
+}
+
+// check says in one sentence what cannot be.
+func (s Shape) check() error {
+	for _, one := range []struct {
+		what  string
+		share float64
+	}{{"loss", s.Loss}, {"duplicate", s.Duplicate}, {"reorder", s.Reorder}} {
+		if !(one.share >= 0 && one.share <= 1) {
+			return fmt.Errorf("the share of %s is %v; write one from 0 to 1", one.what, one.share)
+		}
+	}
+	switch {
+	case s.Delay < 0 || s.Jitter < 0:
+		return fmt.Errorf("frames cannot be delayed by %v and up to %v; write times from 0 on", s.Delay, s.Jitter)
+	case s.From != "" && s.From == s.To:
+		return fmt.Errorf("there is no path from %s to itself", s.From)
+	}
+	return nil
+}
+
+// severs tells whether the cut breaks the path.
+func (c Cut) severs(from, to string) bool {
+	fits := func(a, b string) bool { return (a == "" || a == from) && (b == "" || b == to) }
+	return fits(c.From, c.To) || !c.OneWay && fits(c.To, c.From)
 }

@@ -28,8 +28,9 @@ func reaches(t *testing.T, l *lab.Lab, c *lab.Capture, from, to, third *lab.Host
 	return arrived
 }
 
-func TestCutAndHeal(t *testing.T) {
-	l := up(t, lab.Options{Hosts: 3, NoAgent: true})
+func TestCutAndHeal(t *testing.T) { inBoth(t, lab.Options{Hosts: 3, NoAgent: true}, cutAndHeal) }
+
+func cutAndHeal(t *testing.T, l *lab.Lab) {
 	ctx := limit(t)
 	c, err := l.Capture(ctx, nil, false)
 	if err != nil {
@@ -67,7 +68,10 @@ func TestCutAndHeal(t *testing.T) {
 }
 
 func TestCutFromAllAndPulledCable(t *testing.T) {
-	l := up(t, lab.Options{Hosts: 2, NoAgent: true})
+	inBoth(t, lab.Options{Hosts: 2, NoAgent: true}, cutFromAllAndPulledCable)
+}
+
+func cutFromAllAndPulledCable(t *testing.T, l *lab.Lab) {
 	ctx := limit(t)
 	h1 := l.Host("h1")
 	to := netip.AddrPortFrom(h1.Addr(), lab.ServerPort)

@@ -88,7 +88,8 @@ type Starvation struct {
 type Claim struct {
 	Addr netip.Addr `json:"addr"`
 	// MAC nil: the address is a second one on the card, and the kernel answers for it from the card's own MAC. Else it is on
-	// a macvlan of its own with that MAC, as an identity without a fence.
+	// a macvlan of its own with that MAC, as an identity without a fence. A host whose agent has that MAC has no room for a
+	// second macvlan with it, and the claim fails.
 	MAC net.HardwareAddr `json:"mac,omitempty"`
 }
 

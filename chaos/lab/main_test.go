@@ -2,6 +2,8 @@ package lab_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"nightporter/chaos/lab"
+	"nightporter/internal/labpage"
 )
 
 // TestMain lets the test binary be the program that a lab runs, so that nothing has to be built first.
@@ -24,6 +27,10 @@ func TestMain(m *testing.M) {
 		defer stop()
 		if os.Args[2] == "own" {
 			own(ctx)
+			return
+		}
+		if os.Args[2] == "page" {
+			showPage()
 			return
 		}
 		if err := lab.Inner(ctx, os.Args[2:], slog.New(slog.NewTextHandler(os.Stderr, nil))); err != nil {
@@ -49,6 +56,21 @@ func own(ctx context.Context) {
 	}
 	fmt.Println(l.Dir())
 	<-ctx.Done()
+}
+
+// showPage is what an agent does with its host's page.
+func showPage() {
+	p, err := labpage.Open(os.Getenv(labpage.Env))
+	if err == nil && p == nil {
+		err = errors.New("there is no page")
+	}
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(p.Load())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // limit bounds every wait of a test; nothing waits for it to pass.

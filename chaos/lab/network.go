@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// buildSwitch makes the bridge in the supervisor's own network namespace. It has no address: nothing but frames.
-func buildSwitch() error {
+// quietSwitch prepares the supervisor's own network namespace, which the switch is in: nothing in it sends frames of its
+// own.
+func quietSwitch() error {
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
 		err = netlink.LinkSetUp(lo)
@@ -19,9 +20,11 @@ func buildSwitch() error {
 	if err != nil {
 		return fmt.Errorf("set up lo in the switch: %w", err)
 	}
-	if err := writeSysctl("net/ipv6/conf/default/disable_ipv6", "1"); err != nil {
-		return err
-	}
+	return writeSysctl("net/ipv6/conf/default/disable_ipv6", "1")
+}
+
+// buildBridge makes the bridge. It has no address: nothing but frames.
+func buildBridge() error {
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName, HardwareAddr: net.HardwareAddr{0x02, 0x4e, 0x50, 0xff, 0, 1}}}
 	if err := netlink.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("add the bridge: %w", err)
@@ -41,9 +44,8 @@ func writeSysctl(name, value string) error {
 	return nil
 }
 
-// plugIn lays a cable from the switch to a new space: the bridge port has the host's name and a number that stays the
-// same for ever, the host's end is eth0.
-func plugIn(s *space, p plug) error {
+// layCable makes the two ends of a host's cable and configures the host's end. The switch's end is still down.
+func layCable(s *space, p plug) error {
 	port := &netlink.Veth{
 		LinkAttrs:        netlink.LinkAttrs{Name: p.name, Index: p.index},
 		PeerName:         hostIface,
@@ -56,7 +58,16 @@ func plugIn(s *space, p plug) error {
 	if err := s.do(func() error { return configureHost(p) }); err != nil {
 		return fmt.Errorf("configure the network of %s: %w", p.name, err)
 	}
-	bridge, err := netlink.LinkByName(bridgeName)
+	return nil
+}
+
+// joinBridge connects the switch's end of a cable to the bridge.
+func joinBridge(p plug) error {
+	port, err := netlink.LinkByName(p.name)
+	var bridge netlink.Link
+	if err == nil {
+		bridge, err = netlink.LinkByName(bridgeName)
+	}
 	if err == nil {
 		err = netlink.LinkSetMaster(port, bridge)
 	}
@@ -101,8 +112,8 @@ func configureHost(p plug) error {
 	return nil
 }
 
-// unplug removes the cable and with it both ends.
-func unplug(p plug) error {
+// removeCable removes a cable and with it both ends.
+func removeCable(p plug) error {
 	link, err := netlink.LinkByName(p.name)
 	if missingLink(err) {
 		return nil

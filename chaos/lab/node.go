@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/mdlayher/wol"
+
+	"nightporter/internal/labpage"
 )
 
 // node is one host or client inside the supervisor. One goroutine (run) owns everything in it; others hand it functions.
@@ -37,6 +39,14 @@ type node struct {
 	sleeps  int
 	wokenBy string
 	changed chan struct{} // closed at the next change of power
+
+	page     *labpage.Page // nil when off, and for clients
+	clock    ClockShift
+	disk     DiskFault
+	asleepAt time.Duration // by the machine's CLOCK_MONOTONIC
+	duty     *duty         // nil unless the agent is starved
+	starved  bool          // the agent is stopped by the duty cycle
+	claims   []Claim
 }
 
 // bench is what all nodes share.
@@ -44,6 +54,7 @@ type bench struct {
 	options Options
 	reaper  *reaper
 	panel   *patchPanel
+	fabric  fabric
 	env     []string
 }
 
@@ -67,11 +78,17 @@ func (n *node) run(ctx context.Context) error {
 		if n.resume != nil {
 			resume = n.resume.C
 		}
+		var turn <-chan time.Time
+		if n.duty != nil {
+			turn = n.duty.timer.C
+		}
 		select {
 		case f := <-n.calls:
 			f()
 		case by := <-n.woken:
 			n.magic(by)
+		case <-turn:
+			n.turn()
 		case <-resume:
 			n.resume = nil
 			if err := n.thaw(); err != nil {
@@ -140,7 +157,10 @@ func (n *node) boot() error {
 		return err
 	}
 	n.space = s
-	err = plugIn(s, n.plug)
+	err = n.layPage()
+	if err == nil {
+		err = n.bench.fabric.plugIn(s, n.plug)
+	}
 	if err == nil && n.bench.panel.pulled(n.name) {
 		err = setCarrier(n.name, false)
 	}
@@ -171,10 +191,12 @@ func (n *node) kill() (time.Time, error) {
 		errs = append(errs, silence(n.space, true))
 	}
 	at := time.Now()
-	errs = append(errs, n.freezer.kill(), unplug(n.plug))
+	errs = append(errs, n.freezer.kill(), n.bench.fabric.unplug(n.plug))
 	n.disarm()
 	n.space.close()
 	n.space, n.agent, n.server = nil, nil, nil
+	errs = append(errs, n.feed(), n.dropPage())
+	n.starved, n.claims = false, nil
 	n.set(PowerOff)
 	return at, errors.Join(errs...)
 }
@@ -215,6 +237,7 @@ func (n *node) freeze() error {
 		n.disarm()
 		return errors.Join(fmt.Errorf("put %s to sleep: %w", n.name, err), n.freezer.thaw())
 	}
+	n.asleepAt = monotonic()
 	n.sleeps++
 	n.set(PowerAsleep)
 	return nil
@@ -230,11 +253,13 @@ func (n *node) magic(by string) {
 	n.set(PowerResuming)
 }
 
-// thaw ends the sleep: first the card, then the processes. On a real machine too the kernel sends what it has to send
-// before the first process runs.
+// thaw ends the sleep: first the card, then the clocks and the processes. On a real machine too the kernel sends what it
+// has to send before the first process runs.
 func (n *node) thaw() error {
 	n.disarm()
-	err := errors.Join(silence(n.space, false), n.freezer.thaw())
+	err := silence(n.space, false)
+	n.sleptOver()
+	err = errors.Join(err, n.freezer.thaw(), n.goOn())
 	n.set(PowerUp)
 	return err
 }

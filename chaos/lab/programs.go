@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"nightporter/internal/labpage"
 )
 
 // launch starts a program in the host. files are its descriptors from 0 on.
@@ -22,7 +25,7 @@ func (n *node) launch(argv, env []string, files []*os.File) (*process, error) {
 		return nil, err
 	}
 	attr := &syscall.ProcAttr{
-		Dir: n.dir(), Env: append(append([]string(nil), n.bench.env...), env...),
+		Dir: n.dir(), Env: slices.Concat(n.bench.env, n.ownEnv(), env),
 		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
 	}
 	for _, f := range files {
@@ -37,6 +40,14 @@ func (n *node) launch(argv, env []string, files []*os.File) (*process, error) {
 		return err
 	})
 	return p, err
+}
+
+// ownEnv names the host's page to its programs, also to an agent that is started by hand.
+func (n *node) ownEnv() []string {
+	if n.page == nil {
+		return nil
+	}
+	return []string{labpage.Env + "=" + labpage.Path}
 }
 
 func (n *node) dir() string { return filepath.Join(n.bench.options.Dir, "hosts", n.name) }
@@ -87,6 +98,7 @@ func (n *node) startAgent() (err error) {
 		filled[i] = fill.Replace(word)
 	}
 	n.agent, err = n.background("agent.log", filled)
+	n.starved = false
 	return err
 }
 
@@ -98,6 +110,10 @@ func (n *node) status() HostStatus {
 	h := HostStatus{
 		Name: n.name, Power: n.power, MAC: n.mac.String(), Addr: n.addr, Addr6: n.addr6, Sleeper: n.sleeper,
 		Agent: "none", Sleeps: n.sleeps, Since: n.since, WokenBy: n.wokenBy,
+		Clock: n.clock, Disk: n.disk, Claims: slices.Clone(n.claims),
+	}
+	if n.duty != nil {
+		h.Starved = n.duty.Starvation
 	}
 	if n.agent != nil {
 		h.Agent = "running"

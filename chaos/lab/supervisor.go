@@ -41,7 +41,7 @@ func build(o Options, outside, group string, log *slog.Logger) (*supervisor, err
 		return nil, errors.New("the supervisor runs in the machine's own network namespace and touches nothing; start it with `nightporter lab up`")
 	}
 	s := &supervisor{log: log, group: group, down: make(chan struct{})}
-	s.bench = &bench{options: o, reaper: newReaper(), panel: &patchPanel{}, env: environment(o.Dir)}
+	s.bench = &bench{options: o, reaper: newReaper(), env: environment(o.Dir)}
 	if err := s.isolate(); err != nil {
 		return nil, err
 	}
@@ -51,9 +51,10 @@ func build(o Options, outside, group string, log *slog.Logger) (*supervisor, err
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.running.Go(func() { s.bench.reaper.run(ctx) })
-	if err := buildSwitch(); err != nil {
+	if s.bench.fabric, err = newFabric(o.Switch); err != nil {
 		return nil, err
 	}
+	s.bench.panel = &patchPanel{fabric: s.bench.fabric}
 	if err := s.addNodes(ctx); err != nil {
 		return nil, err
 	}
@@ -187,6 +188,7 @@ func (s *supervisor) run(ctx context.Context) error {
 func (s *supervisor) close() {
 	s.stop()
 	s.running.Wait()
+	s.bench.fabric.close()
 	if s.ended != nil {
 		s.log.Warn("not everything ended in order; the kernel ends the rest", "err", s.ended)
 	}

@@ -54,6 +54,10 @@ func (s *supervisor) carryOut(ctx context.Context, q request, files []*os.File) 
 		return response{}, nil, s.cut(q.Cut)
 	case "heal":
 		return response{}, nil, s.heal(q.Host)
+	case "shape":
+		return response{}, nil, s.shape(q.Shape)
+	case "smooth":
+		return response{}, nil, s.smooth(q.Host)
 	case "tap":
 		f, err := tapAll()
 		return response{}, f, err
@@ -98,13 +102,39 @@ func (s *supervisor) onNode(ctx context.Context, n *node, q request, files []*os
 	case "dial-unix":
 		give, err = n.dialUnix(ctx, q.Address)
 	default:
-		err = fmt.Errorf("the lab does not know %q: it was started by another version of nightporter", q.Verb)
+		r, err = onAilment(ctx, n, q)
 	}
 	return r, give, err
 }
 
+// onAilment carries out the verbs that make a host faulty.
+func onAilment(ctx context.Context, n *node, q request) (r response, err error) {
+	switch q.Verb {
+	case "clock":
+		err = n.do(ctx, func() error { return n.shiftClock(q.Clock) })
+	case "disk":
+		err = n.do(ctx, func() error { return n.ailDisk(q.Disk) })
+	case "starve":
+		err = n.do(ctx, func() error { return n.starve(q.Starve) })
+	case "claim":
+		err = n.do(ctx, func() error { return n.claim(q.Claim) })
+	case "unclaim":
+		err = n.do(ctx, n.unclaim)
+	case "wipe":
+		err = n.do(ctx, n.wipe)
+	case "damage":
+		var d Damage
+		err = n.do(ctx, func() (err error) { d, err = n.harm(q.Seed); return err })
+		r.Damage = &d
+	default:
+		err = fmt.Errorf("the lab does not know %q: it was started by another version of nightporter", q.Verb)
+	}
+	return r, err
+}
+
 func (s *supervisor) status(ctx context.Context) (Status, error) {
-	st := Status{Dir: s.bench.options.Dir, Freezer: "SIGSTOP", Limits: append([]string{}, s.limits...), Cuts: s.bench.panel.list()}
+	st := Status{Dir: s.bench.options.Dir, Freezer: "SIGSTOP", Limits: append([]string{}, s.limits...), Switch: s.bench.options.Switch}
+	st.Cuts, st.Shapes = s.bench.panel.list()
 	if s.group != "" {
 		st.Freezer = "cgroup"
 	}
@@ -147,4 +177,28 @@ func (s *supervisor) heal(place string) error {
 		}
 	}
 	return s.bench.panel.heal(place)
+}
+
+func (s *supervisor) shape(sh Shape) error {
+	if err := sh.check(); err != nil {
+		return err
+	}
+	for _, name := range []string{sh.From, sh.To} {
+		if name == "" {
+			continue
+		}
+		if _, err := s.node(name); err != nil {
+			return err
+		}
+	}
+	return s.bench.panel.shape(sh)
+}
+
+func (s *supervisor) smooth(place string) error {
+	if place != "" {
+		if _, err := s.node(place); err != nil {
+			return err
+		}
+	}
+	return s.bench.panel.smooth(place)
 }
