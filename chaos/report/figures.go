@@ -72,7 +72,9 @@ func phases(h *history.History) []row {
 		}
 		done[k.Service] = k.At.Add(5 * time.Second)
 		magic = append(magic, call.At.Sub(k.At))
-		u := slices.IndexFunc(h.Powers, func(p history.Power) bool { return p.Host == call.Target && p.State == history.Up && p.At.After(call.At) })
+		u := slices.IndexFunc(h.Powers, func(p history.Power) bool {
+			return p.Host == call.Target && p.State == history.Up && p.At.After(call.At)
+		})
 		if u < 0 {
 			continue
 		}

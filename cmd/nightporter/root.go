@@ -144,7 +144,7 @@ func verbs(sh *shell) []*cobra.Command {
 		getVerb(sh), applyVerb(sh), deleteVerb(sh), moveVerb(sh), setVerb(sh),
 		sleepVerb(sh), wakeVerb(sh),
 		joinVerb(sh), leaveVerb(sh), forgetVerb(sh), purgeVerb(sh),
-		labCommand(), demoVerb(sh),
+		labCommand(), demoVerb(sh), chaosVerb(sh),
 	}
 }
 
