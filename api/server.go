@@ -25,6 +25,8 @@ const (
 type Server struct {
 	backend Backend
 	log     *slog.Logger
+	life    context.Context // of the requests
+	end     context.CancelFunc
 
 	mu      sync.Mutex
 	servers []*http.Server
@@ -33,7 +35,8 @@ type Server struct {
 
 // NewServer makes a server; Serve and ServePeers give it something to listen to.
 func NewServer(b Backend, log *slog.Logger) *Server {
-	return &Server{backend: b, log: log}
+	life, end := context.WithCancel(context.Background())
+	return &Server{backend: b, log: log, life: life, end: end}
 }
 
 // Serve answers local callers until Close; it owns the listener. Who may call is decided by the socket's file mode.
@@ -64,6 +67,7 @@ func (s *Server) serve(l net.Listener, who func(net.Conn) Caller) error {
 		Handler:           s.handler(),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
+		BaseContext:       func(net.Listener) context.Context { return s.life },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return withCaller(ctx, who(c))
@@ -83,17 +87,28 @@ func (s *Server) serve(l net.Listener, who func(net.Conn) Caller) error {
 	return nil
 }
 
-// Close stops listening, lets the requests that are under way finish until ctx ends, then cuts them off.
+// lastWords is how long a request that is cut off has to say so to its caller.
+const lastWords = 250 * time.Millisecond
+
+// Close stops listening, lets the requests that are under way finish until ctx ends, then cuts them off: what still waits
+// is told that it may be carried out all the same.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	servers := s.servers
 	s.mu.Unlock()
+	defer s.end()
 	var errs []error
 	for _, hs := range servers {
-		if err := hs.Shutdown(ctx); err != nil {
-			errs = append(errs, err, hs.Close())
+		if hs.Shutdown(ctx) == nil {
+			continue
 		}
+		s.end()
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+		if hs.Shutdown(last) != nil {
+			errs = append(errs, hs.Close())
+		}
+		cancel()
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close the admin interface: %w", err)

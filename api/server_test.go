@@ -271,6 +271,33 @@ func TestCloseLetsARequestFinish(t *testing.T) {
 	}
 }
 
+// TestCloseCutsOffWhatWaits: an agent that is asked to stop ends well, whatever its callers still wait for.
+func TestCloseCutsOffWhatWaits(t *testing.T) {
+	b := &book{hold: make(chan struct{}), entered: make(chan struct{}, 1)}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(b, slog.New(slog.DiscardHandler))
+	served, answered := make(chan error, 1), make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	c := client(t, path)
+	go func() {
+		_, err := c.Status(t.Context())
+		answered <- err
+	}()
+	<-b.entered
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := errors.Join(s.Close(over), <-served); err != nil {
+		t.Error(err)
+	}
+	if err := <-answered; CodeOf(err) != CodeTimeout {
+		t.Errorf("the caller was told %v", err)
+	}
+}
+
 func TestClosedServerServesNoMore(t *testing.T) {
 	s := NewServer(&book{}, slog.New(slog.DiscardHandler))
 	if err := s.Close(t.Context()); err != nil {

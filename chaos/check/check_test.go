@@ -26,7 +26,7 @@ func sound() *history.History {
 				{Name: "web", Addrs: []netip.Addr{netip.MustParseAddr("10.0.0.200")}, Targets: []string{"h3"}, Founded: true},
 				{Name: "x", Targets: []string{"h1"}},
 			},
-			Failover: time.Second, Resume: time.Second, Settle: 10 * time.Second, Extra: 100 * time.Millisecond,
+			Failover: time.Second, Resume: time.Second, Settle: 10 * time.Second, Rouse: 5 * time.Second, Extra: 100 * time.Millisecond,
 		},
 		Faults: []history.Fault{
 			{Kind: history.Stop, Host: "h1", From: sec(30), Took: sec(30.1), To: sec(40), Mute: true},
@@ -66,7 +66,7 @@ func sound() *history.History {
 			{Verb: "apply", Service: "x", Began: sec(20), Ended: sec(21), Done: true, Result: "created"},
 			{Verb: "apply", Service: "x", Began: sec(22), Ended: sec(23), Done: true, Result: "unchanged"},
 			{Verb: "set", Arg: "1s", Began: sec(20), Ended: sec(21), Done: true},
-			{Verb: "wake", Arg: "h3", Began: sec(53), Ended: sec(53.1), Done: true},
+			{Verb: "wake", Arg: "h3", Began: sec(53), Ended: sec(54.5), Done: true},
 		},
 		Samples:  []history.Sample{{At: sec(1), Host: "h1", Epochs: map[string]uint64{"web": 1}}, {At: sec(9), Host: "h1", Epochs: map[string]uint64{"web": 2}}},
 		Controls: []history.Control{{Name: "two plain addresses", Flagged: true}},
@@ -127,7 +127,11 @@ func TestEveryCheckHasTeeth(t *testing.T) {
 		{"no magic packet", "wakes", Failed, func(h *history.History) { h.Magics = h.Magics[1:] }},
 		{"a magic packet for somebody else", "wakes", Failed, func(h *history.History) { h.Magics[0].Target = "h2" }},
 		{"never comes up", "wakes", Failed, func(h *history.History) { h.Powers = h.Powers[:1]; h.Faults = nil }},
-		{"a call is lost", "called", Failed, func(h *history.History) { h.Powers = h.Powers[:4] }},
+		{"an acknowledged call did nothing", "called", Failed, func(h *history.History) { h.Powers = h.Powers[:4] }},
+		{"a call is lost", "called", Failed, func(h *history.History) {
+			c := &h.Commands[4]
+			c.Host, c.Done, c.Began, c.Ended = "h2", false, sec(70), time.Time{}
+		}},
 		{"a front refuses", "waits", Failed, func(h *history.History) {
 			h.Refusals = []history.Refusal{{At: sec(11), Service: "web", Host: "h1", Client: "c1", What: "RST"}}
 		}},

@@ -12,8 +12,10 @@ const (
 	callEvery = 5 * time.Second
 	// prompt is how soon after a connection attempt the first one leaves.
 	prompt = 100 * time.Millisecond
-	// dozing: a host counts as asleep for others when it has slept that long. Earlier the record may still be on its way.
-	dozing = 500 * time.Millisecond
+	// dozing: a host counts as asleep for others when it has slept that long.
+	dozing = 100 * time.Millisecond
+	// quiet is how long before nothing may have been wrong, where a bound counts on that.
+	quiet = 5 * time.Second
 )
 
 // wakes looks at every connection attempt that reached the owner of a service whose targets all sleep.
@@ -31,8 +33,8 @@ func wakes(h *history.History, d *docket) {
 			d.find("%s: %s knocked at %s at %s and no magic packet left for any of %v by %s", k.Service, k.Client, k.Host, at(k.At), sv.Targets, at(late))
 			continue
 		}
-		up := k.At.Add(h.Setup.Resume + h.Setup.Settle)
-		if up.Before(h.Ended) && len(h.Disturbed(k.At.Add(-h.Setup.Settle), up)) == 0 && !wokeBy(h, sv.Targets, k.At, up) {
+		up := k.At.Add(h.Setup.Resume + h.Setup.Rouse)
+		if up.Before(h.Ended) && len(h.Disturbed(k.At.Add(-quiet), up)) == 0 && !wokeBy(h, sv.Targets, k.At, up) {
 			d.find("%s: %s knocked at %s at %s, nothing was wrong, and none of %v was up by %s", k.Service, k.Client, k.Host, at(k.At), sv.Targets, at(up))
 		}
 	}
@@ -79,28 +81,40 @@ func wokeBy(h *history.History, hosts []string, from, to time.Time) bool {
 	return false
 }
 
-// called wants every host up that an operator woke and was told so, unless something was done to it meanwhile or it was
-// sent back to sleep.
+// called looks at the wakes that operators asked for. One that was acknowledged is a word about the host: it was up then. And
+// while nothing is wrong, every one is acknowledged in time, at whatever point of its way into sleep it met the host.
 func called(h *history.History, d *docket) {
 	for _, c := range h.Commands {
-		if c.Verb != "wake" || !c.Done {
+		if c.Verb != "wake" || c.Refused {
 			continue
 		}
-		by := c.Ended.Add(h.Setup.Resume + h.Setup.Settle)
-		if by.After(h.Ended) || len(h.Disturbed(c.Began.Add(-h.Setup.Settle), by)) > 0 || sentToSleep(h, c.Arg, c.Began, by) {
-			continue
-		}
-		d.judged++
-		if state, since := h.StateAt(c.Arg, by); state != history.Up {
-			d.find("%s was called at %s, which was acknowledged, and at %s it is %s since %s", c.Arg, at(c.Began), at(by), state, at(since))
+		by := c.Began.Add(h.Setup.Resume + h.Setup.Rouse)
+		switch {
+		case c.Done:
+			d.judged++
+			if !wokeBy(h, []string{c.Arg}, c.Began, c.Ended) {
+				state, since := h.StateAt(c.Arg, c.Ended)
+				d.find("%s was called at %s, which was acknowledged at %s, and it was %s since %s", c.Arg, at(c.Began), at(c.Ended), state, at(since))
+			}
+		case by.Before(h.Ended) && len(h.Disturbed(c.Began.Add(-quiet), by)) == 0 && hostUp(h, c.Host, c.Began, by) && !sentToSleep(h, c.Arg, c.Began, by):
+			d.judged++
+			d.find("%s was called at %s by %s, nothing was wrong, and by %s nobody had heard of it: %s", c.Arg, at(c.Began), c.Host, at(by), c.Err)
 		}
 	}
 }
 
-// sentToSleep says whether somebody asked for a host's sleep so late that it may have come after a call.
+// hostUp says whether a host ran all through a time.
+func hostUp(h *history.History, host string, from, to time.Time) bool {
+	if state, _ := h.StateAt(host, from); state != history.Up {
+		return false
+	}
+	return !slices.ContainsFunc(h.Powers, func(p history.Power) bool { return p.Host == host && p.At.After(from) && p.At.Before(to) })
+}
+
+// sentToSleep says whether somebody asked for a host's sleep after a call had begun: then that counts.
 func sentToSleep(h *history.History, host string, from, to time.Time) bool {
 	return slices.ContainsFunc(h.Commands, func(c history.Command) bool {
-		return c.Verb == "sleep" && c.Arg == host && !c.Refused && (c.Ended.IsZero() || c.Ended.After(from)) && c.Began.Before(to)
+		return c.Verb == "sleep" && c.Arg == host && !c.Refused && c.Began.After(from) && c.Began.Before(to)
 	})
 }
 

@@ -59,6 +59,7 @@ type Setup struct {
 	Failover time.Duration `json:"failover"` // the largest that was in force
 	Resume   time.Duration `json:"resume"`   // from a magic packet to the first instruction
 	Settle   time.Duration `json:"settle"`   // what the cluster has to converge once everything is healed (I7)
+	Rouse    time.Duration `json:"rouse"`    // what a wake may take beside Resume while nothing is wrong
 	Extra    time.Duration `json:"extra"`    // what observation and a busy machine may add to a bound; 0 in virtual time
 }
 

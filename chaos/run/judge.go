@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"nightporter/api"
 	"nightporter/chaos/check"
 	"nightporter/chaos/history"
 	"nightporter/chaos/lab"
@@ -44,8 +45,8 @@ func (t *trial) end(ctx context.Context, e *history.End) {
 		e.Problem = err.Error()
 		return
 	}
-	e.Member = st.Cluster.ID != "" && slices.ContainsFunc(st.Nodes, func(n nodeStatus) bool { return n.Name == e.Host })
-	e.Problem, e.Failover = strings.Join(st.Problems, "; "), time.Duration(st.Failover)
+	e.Member = st.Cluster.ID != "" && slices.ContainsFunc(st.Nodes, func(n api.NodeStatus) bool { return n.Name == e.Host })
+	e.Problem, e.Failover = strings.Join(complaints(st), "; "), time.Duration(st.Failover)
 	for _, sv := range st.Services {
 		e.Defined = append(e.Defined, sv.Name)
 		e.Owners[sv.Name] = sv.Owner
@@ -56,6 +57,11 @@ func (t *trial) end(ctx context.Context, e *history.End) {
 	if e.Present, err = t.addresses(ctx, e.Host); err != nil {
 		e.Problem = err.Error()
 	}
+}
+
+// complaints are an agent's problems, but for the one that operators made: the cluster's setting is not the file's any more.
+func complaints(st api.Status) []string {
+	return slices.DeleteFunc(slices.Clone(st.Problems), func(s string) bool { return strings.HasPrefix(s, "failover is ") })
 }
 
 // addresses gives the services of which a host's kernel has an address.

@@ -46,6 +46,11 @@ const (
 	// settle is what the cluster has, once everything is healed, until every request must be answered: hosts start and
 	// meet, a leader is elected, services go back to their targets.
 	settle = 30 * time.Second
+	// encore begins that long after everything was healed, and lasts as long: hosts are put to sleep and called, and nothing
+	// is wrong any more.
+	encore = 10 * time.Second
+	// rouse is what a wake may take then: an election, and the word of the host's return.
+	rouse = 6 * time.Second
 	// last is how long clients then watch that it stays so.
 	last = 8 * time.Second
 	// extra is what a busy machine and the way of a frame to the observer may add to a bound.

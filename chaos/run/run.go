@@ -140,7 +140,7 @@ func (t *trial) play(ctx context.Context) (result *Result, err error) {
 }
 
 func (t *trial) setup() history.Setup {
-	s := history.Setup{Clients: clients, Services: t.field.all(), Failover: 3 * t.Failover / 2, Resume: resumeTime, Settle: settle, Extra: extra}
+	s := history.Setup{Clients: clients, Services: t.field.all(), Failover: 3 * t.Failover / 2, Resume: resumeTime, Settle: settle, Rouse: rouse, Extra: extra}
 	for _, name := range t.field.hosts {
 		s.Hosts = append(s.Hosts, history.Host{Name: name, Sleeper: slices.Contains(t.field.sleepers, name)})
 	}
@@ -320,14 +320,30 @@ func (t *trial) soothe(ctx context.Context) error {
 	calm := time.Now()
 	t.journal.Do(func(h *history.History) { h.Calm = calm })
 	t.say("run", "calm; in %s everything must be well", settle)
-	for _, d := range []time.Duration{settle, last} {
-		select {
-		case <-time.After(d):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if !until(ctx, calm.Add(encore)) {
+		return ctx.Err()
+	}
+	again, end := context.WithDeadline(ctx, calm.Add(2*encore))
+	t.operator.Name = "night"
+	err := t.operator.Night(again)
+	end()
+	if err == nil && !until(ctx, calm.Add(settle+last)) {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return err
 	}
 	return t.ends(ctx)
+}
+
+// until waits for a moment; false: ctx ended before.
+func until(ctx context.Context, at time.Time) bool {
+	select {
+	case <-time.After(time.Until(at)):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // present switches on what is off, as people do.

@@ -4,11 +4,8 @@ import (
 	"slices"
 	"time"
 
-	"nightporter/api"
 	"nightporter/chaos/history"
 )
-
-type nodeStatus = api.NodeStatus
 
 // tidy brings what several sources tell into agreement.
 func tidy(h *history.History) {

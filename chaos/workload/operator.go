@@ -47,6 +47,15 @@ func (o *Operator) Run(ctx context.Context) error {
 	return nil
 }
 
+// Night puts hosts to sleep and calls them until ctx ends, and nothing else.
+func (o *Operator) Night(ctx context.Context) error {
+	r := draws(o.Seed, o.Name)
+	for len(o.Sleepers) > 0 && pause(ctx, 100*time.Millisecond+time.Duration(r.Int64N(int64(time.Second)))) {
+		o.power(ctx, r, pick(r, o.Hosts), pick(r, o.Sleepers))
+	}
+	return o.wrong
+}
+
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 
 // once gives one command. The weights let the sleepers sleep a good part of the time.
