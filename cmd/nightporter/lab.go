@@ -47,6 +47,7 @@ Hosts are called h1, h2, ... and have the addresses 10.77.0.11, 10.77.0.12, ...;
 		labSleepCommand(&dir), labWakeCommand(&dir), labCutCommand(&dir), labHealCommand(&dir), labDownCommand(&dir),
 		labConnectCommand(), labBenchCommand(),
 	)
+	cmd.AddCommand(labFaultCommands(&dir)...)
 	for _, verb := range lab.InnerVerbs() {
 		cmd.AddCommand(labInnerCommand(verb))
 	}
@@ -103,6 +104,7 @@ func labUpCommand(dir *string) *cobra.Command {
 	f.DurationVar(&o.Failover, "failover", time.Second, "the cluster's failover setting")
 	f.DurationVar(&o.ResumeTime, "resume-time", time.Second, "what a sleeping host needs from the magic packet until it runs again")
 	f.StringVar(&o.LogLevel, "log-level", "info", "of the agents: debug, info, warn, error")
+	f.StringVar(&o.Switch, "switch", lab.SwitchBridge, "what joins the hosts: bridge (the kernel's), or user, which can delay, double and reorder")
 	f.BoolVar(&o.NoAgent, "no-agent", false, "hosts without the agent, to start it by hand")
 	f.BoolVar(&o.Keep, "keep", false, "leave the directory with the logs where it is at the end")
 	return cmd
