@@ -50,9 +50,15 @@ type world struct {
 // found makes a lab of hosts, all always on, whose agents begin with a few more lines of shell, and starts the watch.
 func found(t *testing.T, hosts int, prelude string) *world {
 	t.Helper()
+	return foundOn(t, lab.SwitchBridge, hosts, prelude)
+}
+
+// foundOn is found with a form of the switch.
+func foundOn(t *testing.T, form string, hosts int, prelude string) *world {
+	t.Helper()
 	mac := net.HardwareAddr{0x02, 0, 0, 0, 0, 0x99}
 	o := lab.Options{
-		Hosts: hosts, Clients: 2, Sleepers: []int{}, Binary: program, Agent: []string{"sh", "-c", fmt.Sprintf(life, prelude)},
+		Switch: form, Hosts: hosts, Clients: 2, Sleepers: []int{}, Binary: program, Agent: []string{"sh", "-c", fmt.Sprintf(life, prelude)},
 		Services: []config.Service{{
 			Name: web, Addresses: []netip.Addr{lab.ServiceAddr()}, MAC: mac, Hold: config.HoldDrop,
 			Ports: []config.Port{{Protocol: "tcp", Number: lab.ServerPort}}, Targets: []string{"h1", "h2", "h3"},

@@ -13,8 +13,9 @@ import (
 
 // Every frame is seen where it comes in and where it goes out, in that order, at a time between before and after; and
 // the file has the same.
-func TestCapture(t *testing.T) {
-	l := up(t, lab.Options{Hosts: 2, NoAgent: true})
+func TestCapture(t *testing.T) { inBoth(t, lab.Options{Hosts: 2, NoAgent: true}, captured) }
+
+func captured(t *testing.T, l *lab.Lab) {
 	ctx := limit(t)
 	var file bytes.Buffer
 	c, err := l.Capture(ctx, &file, false)

@@ -49,7 +49,11 @@ type ClockShift struct {
 // Clock lets the clocks of the host's agent jump by the shift, on top of what they are off by already; the zero shift
 // changes nothing. They jump for the running agent and for those after it. Boot and Mono begin anew when the host is
 // switched on, as on a real machine; Wall stays. A sleep of the host takes its length off Mono by itself. The kernel's
-// fences and Go's own timers keep true time.
+// fences and Go's own timers keep true time: a deadline that the agent gives to a fence is translated by what Boot is off at
+// that moment.
+//
+// No kernel sets CLOCK_BOOTTIME back. With Boot below zero an agent whose lease was counted before the jump and extended
+// after it may keep its fence open for as much longer, and is not to blame for it.
 func (l *Lab) Clock(ctx context.Context, host string, s ClockShift) error {
 	_, _, err := l.ask(ctx, request{Verb: "clock", Host: host, Clock: s})
 	return err

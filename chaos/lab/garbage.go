@@ -104,8 +104,10 @@ func (h *Host) litter(ctx context.Context, it *Litter, body []byte, cert tls.Cer
 	defer conn.Close()
 	if it.Kind == wrongCertificate {
 		conn = tls.Client(conn, &tls.Config{
-			InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13,
-			NextProtos: []string{"nightporter-raft/1", "nightporter-api/1"}, ServerName: "h1",
+			InsecureSkipVerify: true, MinVersion: tls.VersionTLS13,
+			// Shown although nobody asked for one by this authority.
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil },
+			NextProtos:           []string{"nightporter-raft/1", "nightporter-api/1"}, ServerName: "h1",
 		})
 	}
 	if err := conn.SetDeadline(time.Now().Add(litterConnect)); err != nil {

@@ -54,6 +54,9 @@ func plugOf(name string) (plug, bool) {
 	return plug{}, false
 }
 
+// Lab is the host's lab.
+func (h *Host) Lab() *Lab { return h.lab }
+
 // Name is the host's name in the lab and in the cluster.
 func (h *Host) Name() string { return h.name }
 

@@ -123,6 +123,9 @@ func launchSupervisor(o Options, ready *os.File, attr *syscall.SysProcAttr) (*ex
 	if err == nil {
 		err = os.WriteFile(filepath.Join(o.Dir, pidsName), body, 0o600)
 	}
+	if err == nil {
+		_, _ = lifeW.Write([]byte{'\n'}) // says that they are noted; one that has ended already is reported by its end
+	}
 	if err != nil {
 		lifeW.Close()
 		return nil, nil, errors.Join(fmt.Errorf("note the supervisor's process: %w", err), cmd.Wait(), removeCgroup(group))

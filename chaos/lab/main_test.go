@@ -74,14 +74,14 @@ func showPage() {
 }
 
 // limit bounds every wait of a test; nothing waits for it to pass.
-func limit(t *testing.T) context.Context {
+func limit(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
 
 // up builds a lab that the end of the test takes down, and shows its logs when the test failed.
-func up(t *testing.T, o lab.Options) *lab.Lab {
+func up(t testing.TB, o lab.Options) *lab.Lab {
 	t.Helper()
 	l, err := lab.Up(limit(t), o)
 	if err != nil {

@@ -29,7 +29,11 @@ func Supervise(ctx context.Context, dir, outside, group string, log *slog.Logger
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	noted := make(chan struct{})
 	go func() { // ends with the process at the latest
+		if n, _ := life.Read(make([]byte, 1)); n == 1 {
+			close(noted)
+		}
 		_, _ = io.Copy(io.Discard, life)
 		cancel()
 	}()
@@ -40,6 +44,10 @@ func Supervise(ctx context.Context, dir, outside, group string, log *slog.Logger
 			b = begun{Refused: refusal(err)}
 		}
 		return errors.Join(report(ready, b), err)
+	}
+	select {
+	case <-noted: // whoever is told of the lab finds its processes
+	case <-ctx.Done():
 	}
 	if err := report(ready, begun{}); err != nil {
 		log.Warn("the lab's owner does not listen", "err", err)

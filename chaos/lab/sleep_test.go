@@ -51,7 +51,9 @@ func eventually(t *testing.T, what string, holds func() bool) {
 
 func TestASleepingHostIsSilentAndStill(t *testing.T) {
 	for name, noCgroup := range map[string]bool{"best freezer": false, "signals": true} {
-		t.Run(name, func(t *testing.T) { silentAndStill(t, up(t, lab.Options{Hosts: 2, NoAgent: true, NoCgroup: noCgroup})) })
+		t.Run(name, func(t *testing.T) {
+			inBoth(t, lab.Options{Hosts: 2, NoAgent: true, NoCgroup: noCgroup}, silentAndStill)
+		})
 	}
 }
 
@@ -110,7 +112,10 @@ func silentAndStill(t *testing.T, l *lab.Lab) {
 // wokenBy wakes h2 by the frame and gives what the stand-in says; the wrong frames before it go through the same socket
 // in the same order, so that each of them has been looked at and has done nothing.
 func TestOnlyTheRightMagicPacketWakes(t *testing.T) {
-	l := up(t, lab.Options{Hosts: 2, NoAgent: true})
+	inBoth(t, lab.Options{Hosts: 2, NoAgent: true}, rightMagicPacket)
+}
+
+func rightMagicPacket(t *testing.T, l *lab.Lab) {
 	ctx := limit(t)
 	h2 := l.Host("h2")
 	s := newSender(t, l.Client(1))
@@ -211,5 +216,50 @@ func TestPowerButton(t *testing.T) {
 	}
 	if err := h.AwaitPower(ctx, lab.PowerUp); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A host can be suspended at any instant: right after its start, while its programs fork, while it still resumes from the
+// sleep before. Its clocks never go backwards, and the sleeps are all that CLOCK_MONOTONIC lacks.
+func TestSuspendAtAnyInstant(t *testing.T) {
+	for name, noCgroup := range map[string]bool{"best freezer": false, "signals": true} {
+		t.Run(name, func(t *testing.T) {
+			forks := []string{"sh", "-c", "while :; do (/bin/true & /bin/true); done"}
+			suspendedOften(t, up(t, lab.Options{Hosts: 1, Agent: forks, NoCgroup: noCgroup}))
+		})
+	}
+}
+
+func suspendedOften(t *testing.T, l *lab.Lab) {
+	ctx := limit(t)
+	h := l.Host("h1")
+	var slept time.Duration // at least
+	for k := range 24 {
+		if k%8 == 7 {
+			_, err := h.Kill(ctx)
+			must(t, err)
+			must(t, h.Start(ctx))
+			slept = 0
+		}
+		must(t, h.Freeze(ctx))
+		asleep := time.Now()
+		if err := h.Freeze(ctx); err == nil {
+			t.Fatal("a sleeping host was suspended")
+		}
+		slept += time.Since(asleep)
+		if k%2 == 0 {
+			must(t, h.PressPower(ctx))
+		} else {
+			must(t, h.Wake(ctx))
+		}
+		must(t, h.AwaitPower(ctx, lab.PowerUp))
+	}
+	if v := page(t, h); v.Mono > -slept || v.Boot != 0 {
+		t.Errorf("after sleeps of at least %v the host reads %+v", slept, v)
+	}
+	st, err := l.Status(ctx)
+	must(t, err)
+	if n := st.Hosts[0].Sleeps; n != 24 {
+		t.Errorf("the host slept %d times, want 24", n)
 	}
 }

@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"syscall"
@@ -17,8 +18,8 @@ var busy = []string{"sh", "-c", "echo $$ >{dir}/pid; while :; do :; done"}
 func stopped(t *testing.T, h *lab.Host) bool {
 	t.Helper()
 	out, err := h.Output(limit(t), "sh", "-c", "cat /proc/$(cat pid)/stat")
-	if err != nil {
-		return false // it has just begun
+	if err != nil || !strings.Contains(out, ")") {
+		return false // it has just begun and not yet written down who it is
 	}
 	return strings.HasPrefix(out[strings.LastIndexByte(out, ')'):], ") T")
 }
@@ -48,7 +49,11 @@ func starvation(t *testing.T, l *lab.Lab) {
 			}
 		}
 	}
-	eventually(t, "the agent has begun", func() bool { _, err := os.Stat(h.Dir() + "/pid"); return err == nil })
+	begun := func() {
+		t.Helper()
+		eventually(t, "the agent has begun", func() bool { i, err := os.Stat(h.Dir() + "/pid"); return err == nil && i.Size() > 0 })
+	}
+	begun()
 	must(t, l.Starve(ctx, "h1", 0.5, 40*time.Millisecond))
 	both("starved")
 
@@ -83,9 +88,9 @@ func starvation(t *testing.T, l *lab.Lab) {
 		t.Errorf("the status says %+v", s)
 	}
 	_, err = h.Kill(ctx)
-	must(t, err)
+	must(t, errors.Join(err, os.Remove(h.Dir()+"/pid")))
 	must(t, h.Start(ctx))
-	eventually(t, "the agent has begun", func() bool { return !stopped(t, h) })
+	begun()
 	runs("after a loss of power")
 }
 

@@ -1,7 +1,10 @@
 package lab
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -45,6 +48,49 @@ type HostStatus struct {
 	Disk      DiskFault  `json:"disk,omitzero"`      // of its agent
 	Starved   Starvation `json:"starved,omitzero"`   // its agent
 	Claims    []Claim    `json:"claims,omitempty"`   // what it uses without a right to it
+}
+
+// Faults lists what was done to the host, as a person says it.
+func (h HostStatus) Faults() []string {
+	var all []string
+	for _, c := range []struct {
+		name string
+		off  time.Duration
+	}{{"CLOCK_BOOTTIME", h.Clock.Boot}, {"CLOCK_MONOTONIC", h.Clock.Mono}, {"wall clock", h.Clock.Wall}} {
+		if c.off != 0 {
+			all = append(all, fmt.Sprintf("%s is off by %v", c.name, c.off))
+		}
+	}
+	if h.Disk.Delay != 0 {
+		all = append(all, fmt.Sprintf("disk needs %v longer", h.Disk.Delay))
+	}
+	if h.Disk.Errno != 0 {
+		all = append(all, fmt.Sprintf("disk refuses a share of %v of the writes: %v", h.Disk.Share, h.Disk.Errno))
+	}
+	if h.Starved.Share != 0 {
+		all = append(all, fmt.Sprintf("agent is stopped for a share of %v of every %v", h.Starved.Share, h.Starved.Period))
+	}
+	for _, c := range h.Claims {
+		all = append(all, strings.TrimSuffix(fmt.Sprintf("claims %s from %s", c.Addr, c.MAC), " from "))
+	}
+	return all
+}
+
+// String gives the shape as a person says it.
+func (s Shape) String() string {
+	words := []string{cmp.Or(s.From, "all") + " -> " + cmp.Or(s.To, "all")}
+	for _, one := range []struct {
+		name  string
+		share float64
+	}{{"loss", s.Loss}, {"duplicate", s.Duplicate}, {"reorder", s.Reorder}} {
+		if one.share != 0 {
+			words = append(words, fmt.Sprintf("%s %v", one.name, one.share))
+		}
+	}
+	if s.Delay != 0 || s.Jitter != 0 {
+		words = append(words, fmt.Sprintf("delay %v to %v", s.Delay, s.Delay+s.Jitter))
+	}
+	return strings.Join(words, ", ")
 }
 
 // Cut is a broken path through the switch.

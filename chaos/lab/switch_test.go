@@ -33,7 +33,7 @@ func inBoth(t *testing.T, o lab.Options, f func(*testing.T, *lab.Lab)) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -258,6 +258,15 @@ func arrivals(t *testing.T, c *lab.Capture, s *sender, src, dst net.HardwareAddr
 	return out
 }
 
+// linked waits until the host's kernel sends by its card again. That is some milliseconds after the link is there.
+func linked(t *testing.T, h *lab.Host) {
+	t.Helper()
+	eventually(t, "the card of "+h.Name()+" is in operation", func() bool {
+		out, err := h.Output(limit(t), "cat", "/sys/class/net/eth0/operstate")
+		return err == nil && out == "up\n"
+	})
+}
+
 func TestTheSwitchLearns(t *testing.T) {
 	inBoth(t, lab.Options{Hosts: 3, NoAgent: true}, func(t *testing.T, l *lab.Lab) {
 		ctx, c := limit(t), capture(t, l)
@@ -289,19 +298,21 @@ func TestTheSwitchLearns(t *testing.T) {
 		must(t, l.Cut(ctx, lab.Cut{From: "h2", Cable: true}))
 		expect("the cable of h2 is out", moving, "h1", "c1")
 		must(t, l.Heal(ctx, "h2"))
+		linked(t, l.Host("h2"))
 		learn(s2)
 		expect("back at h2", moving, "h2")
 		_, err := l.Host("h2").Kill(ctx)
 		must(t, err)
 		expect("h2 is off", moving, "h1", "c1")
 		must(t, l.Host("h2").Start(ctx))
+		linked(t, l.Host("h2"))
 		learn(newSender(t, l.Host("h2")))
 		expect("h2 is on again", moving, "h2")
 	})
 }
 
 // listen opens a TCP port in a host.
-func listen(t *testing.T, h *lab.Host, addr netip.Addr) net.Listener {
+func listen(t testing.TB, h *lab.Host, addr netip.Addr) net.Listener {
 	t.Helper()
 	family, to := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: 5001, Addr: addr.As16()})
 	if addr.Is4() {
@@ -310,6 +321,7 @@ func listen(t *testing.T, h *lab.Host, addr netip.Addr) net.Listener {
 	f, err := h.Socket(limit(t), family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
 	must(t, err)
 	defer f.Close()
+	must(t, unix.SetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
 	must(t, unix.Bind(int(f.Fd()), to))
 	must(t, unix.Listen(int(f.Fd()), 8))
 	ln, err := net.FileListener(f)
@@ -319,7 +331,7 @@ func listen(t *testing.T, h *lab.Host, addr netip.Addr) net.Listener {
 }
 
 // pour sends size bytes from the client to the host, and tells whether they came as they were sent.
-func pour(t *testing.T, l *lab.Lab, addr netip.Addr, size int64) time.Duration {
+func pour(t testing.TB, l *lab.Lab, addr netip.Addr, size int64) time.Duration {
 	t.Helper()
 	ctx := limit(t)
 	ln := listen(t, l.Host("h1"), addr)

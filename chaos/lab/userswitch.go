@@ -41,6 +41,8 @@ const (
 	forget = 300 * time.Second
 	// turnFrames is how many frames of one port are forwarded before the others have their turn.
 	turnFrames = 64
+	// switchNice is the priority of the switch's thread, from -20 (high) to 19.
+	switchNice = -10
 )
 
 func newUserSwitch() (*userSwitch, error) {
@@ -137,6 +139,8 @@ func (w *userSwitch) run() {
 	runtime.LockOSThread() // it waits in the kernel most of the time, and nobody else is to wait for this thread
 	defer runtime.UnlockOSThread()
 	defer close(w.done)
+	// A busy machine is to delay the hosts' own work, not their network. A plain user may not ask for it, and waits longer.
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), switchNice)
 	var fds []unix.PollFd
 	for !w.ending {
 		fds = append(fds[:0], unix.PollFd{Fd: int32(w.wake), Events: unix.POLLIN})

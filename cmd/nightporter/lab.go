@@ -24,18 +24,22 @@ func labCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lab",
 		Short: "A small network of hosts on this machine, to try everything",
-		Long: `Hosts in network namespaces, joined by a bridge in a namespace of its own, each running the real
+		Long: `Hosts in network namespaces, joined by a switch in a namespace of its own, each running the real
 agent and a tiny server at port 8080, and a client without an agent. Nothing of this machine's own
 network is touched, no root is needed where plain users may make namespaces, and everything is gone
 when the lab ends, however it ends.
 
 Hosts are called h1, h2, ... and have the addresses 10.77.0.11, 10.77.0.12, ...; the client is c1,
-10.77.0.101; the service "web" is at 10.77.0.200:8080, and its target is the last host, which may sleep.`,
+10.77.0.101; the service "web" is at 10.77.0.200:8080, and its target is the last host, which may sleep.
+
+Hosts, their links and their agents can be made to fail: kill, sleep, cut; shape, clock, disk, starve, claim, wipe,
+damage, garbage. "lab status" lists what is wrong on purpose.`,
 		Example: `  nightporter lab up --hosts 4
   nightporter lab exec h1 -- nightporter status
   nightporter lab exec h1 -- nightporter sleep h4
   nightporter lab exec c1 -- nightporter lab connect 10.77.0.200:8080
   nightporter lab kill h1
+  nightporter lab shape --loss 0.05
   nightporter lab down`,
 		Args: cobra.NoArgs,
 		RunE: showHelp,
@@ -47,6 +51,7 @@ Hosts are called h1, h2, ... and have the addresses 10.77.0.11, 10.77.0.12, ...;
 		labSleepCommand(&dir), labWakeCommand(&dir), labCutCommand(&dir), labHealCommand(&dir), labDownCommand(&dir),
 		labConnectCommand(), labBenchCommand(),
 	)
+	cmd.AddCommand(labFaultCommands(&dir)...)
 	for _, verb := range lab.InnerVerbs() {
 		cmd.AddCommand(labInnerCommand(verb))
 	}
@@ -103,6 +108,7 @@ func labUpCommand(dir *string) *cobra.Command {
 	f.DurationVar(&o.Failover, "failover", time.Second, "the cluster's failover setting")
 	f.DurationVar(&o.ResumeTime, "resume-time", time.Second, "what a sleeping host needs from the magic packet until it runs again")
 	f.StringVar(&o.LogLevel, "log-level", "info", "of the agents: debug, info, warn, error")
+	f.StringVar(&o.Switch, "switch", lab.SwitchBridge, "what joins the hosts: bridge (the kernel's), or user, which can delay, double and reorder")
 	f.BoolVar(&o.NoAgent, "no-agent", false, "hosts without the agent, to start it by hand")
 	f.BoolVar(&o.Keep, "keep", false, "leave the directory with the logs where it is at the end")
 	return cmd

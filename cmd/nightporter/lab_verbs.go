@@ -156,7 +156,15 @@ func showLab(cmd *cobra.Command, st lab.Status) error {
 		for _, c := range st.Cuts {
 			p.line("cut: %s", c)
 		}
-		p.line("directory: %s (logs in hosts/HOST); hosts sleep by %s", st.Dir, st.Freezer)
+		for _, s := range st.Shapes {
+			p.line("shape: %s", s)
+		}
+		for _, h := range append(append([]lab.HostStatus(nil), st.Hosts...), st.Clients...) {
+			for _, fault := range h.Faults() {
+				p.line("fault: %s %s", h.Name, fault)
+			}
+		}
+		p.line("directory: %s (logs in hosts/HOST); hosts sleep by %s, and the switch is the %s one", st.Dir, st.Freezer, st.Switch)
 		for _, limit := range st.Limits {
 			p.line("note: %s", limit)
 		}
