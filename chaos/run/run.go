@@ -320,6 +320,9 @@ func (t *trial) soothe(ctx context.Context) error {
 	calm := time.Now()
 	t.journal.Do(func(h *history.History) { h.Calm = calm })
 	t.say("run", "calm; in %s everything must be well", settle)
+	if err := t.handBack(ctx, calm.Add(encore)); err != nil {
+		return err
+	}
 	if !until(ctx, calm.Add(encore)) {
 		return ctx.Err()
 	}
@@ -334,6 +337,21 @@ func (t *trial) soothe(ctx context.Context) error {
 		return err
 	}
 	return t.ends(ctx)
+}
+
+// handBack moves every service to one of its targets: where an operator moved one to another host, it stays there as long
+// as no target comes back, and no client is served.
+func (t *trial) handBack(ctx context.Context, by time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, by)
+	defer cancel()
+	for _, sv := range t.field.services {
+		for !t.operator.Bring(ctx, sv.Name, sv.Targets) {
+			if !until(ctx, time.Now().Add(200*time.Millisecond)) {
+				return nil // the checks will say what it came to
+			}
+		}
+	}
+	return nil
 }
 
 // until waits for a moment; false: ctx ended before.

@@ -56,6 +56,11 @@ func (o *Operator) Night(ctx context.Context) error {
 	return o.wrong
 }
 
+// Bring moves a service to the first of the hosts that takes it, and says whether one did.
+func (o *Operator) Bring(ctx context.Context, service string, to []string) bool {
+	return slices.ContainsFunc(to, func(host string) bool { return o.move(ctx, host, service, host) })
+}
+
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 
 // once gives one command. The weights let the sleepers sleep a good part of the time.
@@ -81,8 +86,8 @@ func (o *Operator) once(ctx context.Context, r *rand.Rand) {
 	}
 }
 
-// give asks a host and writes down what came of it.
-func (o *Operator) give(ctx context.Context, c history.Command, do func(context.Context, *api.Client, *history.Command) error) {
+// give asks a host and writes down what came of it. It says whether it was done.
+func (o *Operator) give(ctx context.Context, c history.Command, do func(context.Context, *api.Client, *history.Command) error) bool {
 	limit, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
 	client := o.Lab.Host(c.Host).API()
@@ -99,6 +104,7 @@ func (o *Operator) give(ctx context.Context, c history.Command, do func(context.
 	}
 	o.Tell(describe(c))
 	o.Journal.Do(func(h *history.History) { h.Commands = append(h.Commands, c) })
+	return c.Done
 }
 
 // Refusal says whether an error means that nothing was or will be done.
@@ -119,8 +125,8 @@ func describe(c history.Command) string {
 	}
 }
 
-func (o *Operator) move(ctx context.Context, ask, service, to string) {
-	o.give(ctx, history.Command{Verb: "move", Host: ask, Service: service, Arg: to}, func(ctx context.Context, c *api.Client, h *history.Command) error {
+func (o *Operator) move(ctx context.Context, ask, service, to string) bool {
+	return o.give(ctx, history.Command{Verb: "move", Host: ask, Service: service, Arg: to}, func(ctx context.Context, c *api.Client, h *history.Command) error {
 		m, err := c.Move(ctx, service, to)
 		h.From, h.Epoch = m.From, m.Epoch
 		return err
