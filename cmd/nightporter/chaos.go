@@ -30,7 +30,8 @@ uses an address, bytes from strangers. An observer at every port of the switch w
 when. In the end everything is healed, and the run is judged from what was seen: I1 to I10 of docs/design.md.
 
 This machine's own network is not touched, and its clock is never set.`,
-		Args: takesNone,
+		Args: cobra.NoArgs,
+		RunE: showHelp,
 	}
 	cmd.AddCommand(chaosRunCommand(sh), chaosReplayCommand(sh), chaosListCommand(sh))
 	return cmd
@@ -132,7 +133,7 @@ a new folder beside it. A seed fixes the plan and not the interleaving: what wen
 history stays as it was.`,
 		Example: `  nightporter chaos replay nightporter-chaos/20260101-120000-seed-7
   nightporter chaos replay --judge nightporter-chaos/20260101-120000-seed-7`,
-		Args: cobra.ExactArgs(1),
+		Args: takes(1, 1, "name one DIR, the folder of a run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			verdicts, o, err := chaosrun.Reconsider(args[0])
 			if err != nil {
@@ -161,7 +162,7 @@ func chaosListCommand(sh *shell) *cobra.Command {
 		Use:   "list [DIR]",
 		Short: "The runs in a folder, with their verdicts",
 		Long:  "List the runs whose folders are in DIR (" + chaosRuns + " in the current directory), oldest first.",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  takes(0, 1, "name one DIR at most"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir := chaosRuns
 			if len(args) > 0 {

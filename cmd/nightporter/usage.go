@@ -48,7 +48,7 @@ func readableFlags(cmd *cobra.Command, err error) error {
 		return err
 	}
 	forms := map[string]string{
-		"int": "a whole number", "intSlice": "whole numbers, like 3,4", "duration": "a time, like 30s or 300ms", "bool": "true or false",
+		"int": "a whole number", "uint64": "a whole number from 0 on", "intSlice": "whole numbers, like 3,4", "duration": "a time, like 30s or 300ms", "bool": "true or false",
 	}
 	form, ok := forms[flag.Value.Type()]
 	if !ok {
