@@ -12,8 +12,6 @@ const (
 	callEvery = 5 * time.Second
 	// prompt is how soon after a connection attempt the first one leaves.
 	prompt = 100 * time.Millisecond
-	// dozing: a host counts as asleep for others when it has slept that long.
-	dozing = 100 * time.Millisecond
 	// quiet is how long before nothing may have been wrong, where a bound counts on that.
 	quiet = 5 * time.Second
 )
@@ -22,7 +20,7 @@ const (
 func wakes(h *history.History, d *docket) {
 	for _, k := range h.Demands {
 		sv, ok := h.Setup.Service(k.Service)
-		if !ok || !sleeping(h, sv, k.At) || !owns(h, k) || hampered(h, k.Host, k.At.Add(-2*time.Second), k.At.Add(prompt)) {
+		if !ok || !sleeping(h, sv, k.At) || !owns(h, sv, k) || hampered(h, k.Host, k.At.Add(-2*time.Second), k.At.Add(prompt)) {
 			continue
 		}
 		d.judged++
@@ -40,25 +38,33 @@ func wakes(h *history.History, d *docket) {
 	}
 }
 
-// sleeping says whether all targets of a service had been asleep for a while.
+// sleeping says whether all targets of a service were asleep.
 func sleeping(h *history.History, sv history.Service, t time.Time) bool {
 	for _, name := range sv.Targets {
-		if state, since := h.StateAt(name, t); state != history.Asleep || t.Sub(since) < dozing {
+		if state, _ := h.StateAt(name, t); state != history.Asleep {
 			return false
 		}
 	}
 	return len(sv.Targets) > 0
 }
 
-// owns says whether the log had given the service to the host where a demand arrived, for a while.
-func owns(h *history.History, k history.Demand) bool {
+// owns says whether the log had given the service to the host where a demand arrived, and the host had taken it: a target
+// waits for its heir before it sleeps; after a crash the lease must run out first.
+func owns(h *history.History, sv history.Service, k history.Demand) bool {
 	owner, since := "", time.Time{}
 	for _, r := range h.Of(k.Service) {
 		if !r.At.IsZero() && !r.At.After(k.At) {
 			owner, since = r.To, r.At
 		}
 	}
-	return owner == k.Host && k.At.Sub(since) > time.Second
+	if owner != k.Host {
+		return false
+	}
+	handed := slices.ContainsFunc(sv.Targets, func(name string) bool {
+		_, asleep := h.StateAt(name, k.At)
+		return since.Before(asleep)
+	})
+	return handed || k.At.Sub(since) > h.Setup.TTL()+h.Setup.Extra+time.Second
 }
 
 // hampered says whether something was done to a host in a time, or to all.
