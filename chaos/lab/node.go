@@ -117,8 +117,9 @@ func (n *node) do(ctx context.Context, f func() error) error {
 }
 
 func (n *node) set(p Power) {
-	n.log.Info("power", "from", n.power, "to", p)
+	from := n.power
 	n.power, n.since = p, time.Now()
+	n.log.Info("power", "from", from, "to", p, "at", n.since.Format(time.RFC3339Nano)) // the chaos harness reads this line
 	close(n.changed)
 	n.changed = make(chan struct{})
 }

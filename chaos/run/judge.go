@@ -163,7 +163,7 @@ func powers(log []byte) []history.Power {
 			continue
 		}
 		f := fields(line)
-		at, err := time.Parse(time.RFC3339Nano, f["time"])
+		at, err := time.Parse(time.RFC3339Nano, f["at"])
 		if err != nil || !strings.HasPrefix(f["host"], "h") {
 			continue
 		}

@@ -20,13 +20,13 @@ func sec(s float64) time.Time {
 }
 
 func TestPowersAreReadFromTheLog(t *testing.T) {
-	got := powers([]byte(`time=2026-01-01T12:00:01.500Z level=INFO msg=power host=h4 from=up to=asleep
+	got := powers([]byte(`time=2026-01-01T12:00:01.500Z level=INFO msg=power host=h4 from=up to=asleep at=2026-01-01T12:00:01.500250Z
 time=2026-01-01T12:00:02.000Z level=INFO msg="something else" host=h4 to=off
-time=2026-01-01T12:00:03.000Z level=INFO msg=power host=c1 from=off to=up
+time=2026-01-01T12:00:03.000Z level=INFO msg=power host=c1 from=off to=up at=2026-01-01T12:00:03Z
 nonsense msg=power host=h1
-time=2026-01-01T12:00:04.000Z level=INFO msg=power host=h4 from=asleep to=resuming
+time=2026-01-01T12:00:04.000Z level=INFO msg=power host=h4 from=asleep to=resuming at=2026-01-01T12:00:04Z
 `))
-	want := []history.Power{{Host: "h4", At: sec(1.5), State: history.Asleep}, {Host: "h4", At: sec(4), State: history.Resuming}}
+	want := []history.Power{{Host: "h4", At: sec(1.50025), State: history.Asleep}, {Host: "h4", At: sec(4), State: history.Resuming}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
