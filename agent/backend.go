@@ -209,7 +209,7 @@ func (b *backend) Wake(ctx context.Context, node string) (api.PowerChange, error
 	if !known {
 		return api.PowerChange{}, api.UnknownNode(node, slices.Sorted(maps.Keys(state.Nodes)))
 	}
-	if n.Power == fsm.Awake && b.scene.view().Present[node].Alive {
+	if b.isBack(ctx, node) {
 		return api.PowerChange{Node: node, Power: string(n.Power)}, nil
 	}
 	if len(n.Wake) == 0 {
@@ -221,11 +221,32 @@ func (b *backend) Wake(ctx context.Context, node string) (api.PowerChange, error
 		change.Called = append(change.Called, m.String())
 	}
 	err := b.await(ctx, tried, func() bool {
-		v := b.scene.view()
-		change.Power = string(v.State.Nodes[node].Power)
-		return v.State.Nodes[node].Power == fsm.Awake && v.Present[node].Alive
+		change.Power = string(b.machine.View().State.Nodes[node].Power)
+		return b.isBack(ctx, node)
 	})
 	return change, err
+}
+
+// confirm is how long a node that should be awake may take to say so.
+const confirm = 500 * time.Millisecond
+
+// isBack says whether a node is awake on the record, in touch, and answers. Gossip takes seconds to miss a host whose lid was
+// closed: one that does not answer is called on suspicion.
+func (b *backend) isBack(ctx context.Context, node string) bool {
+	v := b.scene.view()
+	if v.State.Nodes[node].Power != fsm.Awake || !v.Present[node].Alive {
+		return false
+	}
+	if node == b.cfg.Node {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, confirm)
+	defer cancel()
+	if _, err := b.peer(node).Version(ctx); err != nil {
+		b.waking.nudge(node)
+		return false
+	}
+	return true
 }
 
 // Join meets other agents at their gossip addresses.

@@ -33,6 +33,7 @@ type waking struct {
 	bell     bell
 
 	mu      sync.Mutex
+	nudged  map[string]lease.Boot // by node: when it was called on suspicion
 	board   *wake.Board
 	gaveUp  map[string]string // by node: the sentence for status, until it is back
 	entries chan fsm.Command  // for the log, in order; the packets never wait for it
@@ -41,7 +42,7 @@ type waking struct {
 func newWaking(timeout time.Duration) *waking {
 	return &waking{
 		board: wake.NewBoard(timeout, 0), bell: newBell(),
-		gaveUp: make(map[string]string), entries: make(chan fsm.Command, 64),
+		gaveUp: make(map[string]string), nudged: make(map[string]lease.Boot), entries: make(chan fsm.Command, 64),
 	}
 }
 
@@ -51,6 +52,9 @@ func (w *waking) demand(d wake.Demand) {
 	state := w.machine.View().State
 	node, ok := w.target(state, d.Service)
 	if !ok {
+		for _, t := range cluster.FellSilent(state, d.Service) {
+			w.nudge(t)
+		}
 		return
 	}
 	w.begin(wake.Wake{
@@ -82,6 +86,31 @@ func (w *waking) target(state *fsm.State, service string) (string, bool) {
 	}
 	return first, first != ""
 }
+
+// nudge calls a node that may be asleep although nobody knows of it: somebody closed its lid, and gossip takes seconds to miss
+// it. The packet costs nothing where the node is awake. There is no campaign and no record; who asks again calls again.
+func (w *waking) nudge(node string) {
+	now := w.clock.Boot()
+	w.mu.Lock()
+	last, called := w.nudged[node]
+	due := !called || now.Sub(last) >= nudgeEvery
+	if due {
+		w.nudged[node] = now
+	}
+	w.mu.Unlock()
+	macs := w.addresses(node)
+	if !due || len(macs) == 0 || node == w.self {
+		return
+	}
+	if err := w.caller.Call(macs, nil); err != nil {
+		w.log.Error("magic packets not sent", "node", node, "err", err)
+		return
+	}
+	w.log.Info("called, since it fell silent without a word", "node", node)
+}
+
+// nudgeEvery is the least time between two calls on suspicion.
+const nudgeEvery = 250 * time.Millisecond
 
 // begin starts or joins a campaign and does at once what is due.
 func (w *waking) begin(want wake.Wake) (wake.Wake, wake.Verdict) {

@@ -21,17 +21,18 @@ type paced struct {
 	quit  <-chan struct{}
 
 	mu   sync.Mutex
-	gone map[raft.ServerID]*absence // peers that did not answer the last heartbeat
+	gone map[raft.ServerID]*absence  // peers that did not answer the last heartbeat
+	sent map[raft.ServerID]time.Time // when the heartbeat left that a peer has neither answered nor missed yet
 }
 
 // absence is a peer's silence.
 type absence struct {
 	back        chan struct{} // closed when it answers
-	since, last time.Time     // the first and the last heartbeat that it did not answer
+	since, last time.Time     // when the first heartbeat left that it did not answer, and when the last one was given up
 }
 
 func newPaced(t raft.Transport, every time.Duration, quit <-chan struct{}) *paced {
-	return &paced{Transport: t, every: every, began: time.Now(), quit: quit, gone: make(map[raft.ServerID]*absence)}
+	return &paced{Transport: t, every: every, began: time.Now(), quit: quit, gone: make(map[raft.ServerID]*absence), sent: make(map[raft.ServerID]time.Time)}
 }
 
 // transport gives what Raft uses: it looks for the method of pre-votes.
@@ -59,6 +60,9 @@ func (p *paced) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *raft
 		case <-p.quit:
 			return raft.ErrTransportShutdown
 		}
+		p.mu.Lock()
+		p.sent[id] = time.Now()
+		p.mu.Unlock()
 		err := p.Transport.AppendEntries(id, to, req, resp)
 		p.heard(id, err == nil)
 		return err
@@ -73,16 +77,17 @@ func (p *paced) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *raft
 func (p *paced) heard(id raft.ServerID, answered bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := time.Now()
+	now, sent := time.Now(), p.sent[id]
+	delete(p.sent, id)
 	switch a := p.gone[id]; {
 	case answered && a != nil:
 		close(a.back)
 		delete(p.gone, id)
 	case answered:
 	case a == nil:
-		p.gone[id] = &absence{back: make(chan struct{}), since: now, last: now}
+		p.gone[id] = &absence{back: make(chan struct{}), since: sent, last: now}
 	case now.Sub(a.last) > absenceEnds:
-		a.since, a.last = now, now // this node did not lead in between
+		a.since, a.last = sent, now // this node did not lead in between
 	default:
 		a.last = now
 	}
@@ -92,13 +97,24 @@ func (p *paced) heard(id raft.ServerID, answered bool) {
 // often as their own timeouts and Raft's pauses allow.
 const absenceEnds = 2 * time.Minute
 
-// deaf are the peers that have answered no heartbeat for longer than limit.
+// deaf are the peers that have answered no heartbeat for longer than limit. One that is still on its way counts as well: to a
+// host that fell silent in the middle of everything it takes a whole timeout of the transport to fail.
 func (p *paced) deaf(limit time.Duration) map[string]bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	out := make(map[string]bool)
 	for id, a := range p.gone {
 		if a.last.Sub(a.since) >= limit {
+			out[string(id)] = true
+		}
+	}
+	now := time.Now()
+	for id, sent := range p.sent {
+		since := sent
+		if a := p.gone[id]; a != nil && now.Sub(a.last) <= absenceEnds {
+			since = a.since
+		}
+		if now.Sub(since) >= limit {
 			out[string(id)] = true
 		}
 	}

@@ -166,3 +166,42 @@ func TestDeafPeers(t *testing.T) {
 		want("silent again", true)
 	})
 }
+
+// hangingTransport keeps heartbeats until they are let go.
+type hangingTransport struct {
+	raft.Transport
+	hang chan struct{}
+}
+
+func (h *hangingTransport) AppendEntries(raft.ServerID, raft.ServerAddress, *raft.AppendEntriesRequest, *raft.AppendEntriesResponse) error {
+	<-h.hang
+	return errors.New("no answer")
+}
+
+// TestAPendingHeartbeatIsNoAnswer: a peer that fell silent in the middle of everything is deaf after the limit, however long its
+// connection takes to fail.
+func TestAPendingHeartbeatIsNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 2 * time.Second
+		under := &hangingTransport{hang: make(chan struct{})}
+		p := newPaced(under, 250*time.Millisecond, make(chan struct{}))
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = p.AppendEntries("b", "b", &raft.AppendEntriesRequest{Term: 3}, nil)
+		}()
+		time.Sleep(limit)
+		if p.deaf(limit)["b"] {
+			t.Error("deaf before the limit")
+		}
+		time.Sleep(300 * time.Millisecond)
+		if !p.deaf(limit)["b"] {
+			t.Error("not deaf, though nothing was answered")
+		}
+		close(under.hang)
+		<-done
+		if !p.deaf(limit)["b"] {
+			t.Error("not deaf after the heartbeat failed")
+		}
+	})
+}

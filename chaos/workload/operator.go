@@ -88,7 +88,8 @@ func (o *Operator) once(ctx context.Context, r *rand.Rand) {
 
 // give asks a host and writes down what came of it. It says whether it was done.
 func (o *Operator) give(ctx context.Context, c history.Command, do func(context.Context, *api.Client, *history.Command) error) bool {
-	limit, cancel := context.WithTimeout(ctx, commandLimit)
+	// Also when the run ends meanwhile: a command that was cut off says nothing about the cluster.
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandLimit)
 	defer cancel()
 	client := o.Lab.Host(c.Host).API()
 	c.Began = time.Now()
