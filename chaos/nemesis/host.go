@@ -325,6 +325,11 @@ func (n *Nemesis) Mend(ctx context.Context) error {
 		n.Journal.Away(host, false)
 	}
 	n.lost = nil
+	return n.Rouse(ctx)
+}
+
+// Rouse wakes everybody by the power button.
+func (n *Nemesis) Rouse(ctx context.Context) error {
 	for _, host := range n.Field.Hosts {
 		if err := n.rouse(ctx, "button", host); err != nil {
 			return err

@@ -330,6 +330,9 @@ func (t *trial) soothe(ctx context.Context) error {
 	t.operator.Name = "night"
 	err := t.operator.Night(again)
 	end()
+	if err == nil {
+		err = t.nemesis.Rouse(ctx)
+	}
 	if err == nil && !until(ctx, calm.Add(settle+last)) {
 		err = ctx.Err()
 	}
