@@ -44,6 +44,7 @@ type node struct {
 	clock    ClockShift
 	disk     DiskFault
 	asleepAt time.Duration // by the machine's CLOCK_MONOTONIC
+	slept    time.Duration // since the host was switched on
 	duty     *duty         // nil unless the agent is starved
 	starved  bool          // the agent is stopped by the duty cycle
 	claims   []Claim
