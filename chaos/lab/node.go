@@ -162,6 +162,9 @@ func (n *node) boot() error {
 	if err == nil {
 		err = n.bench.fabric.plugIn(s, n.plug)
 	}
+	if err == nil {
+		err = awaitLink(s, n.plug)
+	}
 	if err == nil && n.bench.panel.pulled(n.name) {
 		err = setCarrier(n.name, false)
 	}
