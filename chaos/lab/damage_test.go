@@ -13,20 +13,7 @@ func TestWipeAndDamage(t *testing.T) {
 	l := up(t, lab.Options{Hosts: 2, NoAgent: true})
 	ctx := limit(t)
 	data := filepath.Join(l.Host("h1").Dir(), "data")
-	if err := l.Wipe(ctx, "h1"); err == nil {
-		t.Error("a host that is up was wiped")
-	}
-	if _, err := l.Damage(ctx, "h1", 1); err == nil {
-		t.Error("a host that is up was damaged")
-	}
-	if err := l.Wipe(ctx, "c1"); err == nil {
-		t.Error("a client was wiped")
-	}
-	_, err := l.Host("h1").Kill(ctx)
-	must(t, err)
-	if _, err := l.Damage(ctx, "h1", 1); err == nil {
-		t.Error("nothing was damaged")
-	}
+	untouchable(t, l)
 	files := map[string][]byte{
 		"raft/raft.db": bytes.Repeat([]byte("db"), 5000), "raft/snapshots/1-2-3/state.bin": []byte("a state"),
 		"raft/snapshots/1-2-3/meta.json": []byte("{}"), "node.key": []byte("a key"), "raft/empty": nil,
@@ -70,6 +57,26 @@ func TestWipeAndDamage(t *testing.T) {
 		t.Errorf("after the wipe there are %v (%v)", left, err)
 	}
 	must(t, l.Host("h1").Start(ctx))
+}
+
+// untouchable tries what a disk cannot suffer now, and switches h1 off.
+func untouchable(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	ctx := limit(t)
+	if err := l.Wipe(ctx, "h1"); err == nil {
+		t.Error("a host that is up was wiped")
+	}
+	if _, err := l.Damage(ctx, "h1", 1); err == nil {
+		t.Error("a host that is up was damaged")
+	}
+	if err := l.Wipe(ctx, "c1"); err == nil {
+		t.Error("a client was wiped")
+	}
+	_, err := l.Host("h1").Kill(ctx)
+	must(t, err)
+	if _, err := l.Damage(ctx, "h1", 1); err == nil {
+		t.Error("nothing was damaged")
+	}
 }
 
 func harmed(t *testing.T, d lab.Damage, was, now []byte) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -78,6 +79,32 @@ func joinBridge(p plug) error {
 		return fmt.Errorf("connect %s to the switch: %w", p.name, err)
 	}
 	return nil
+}
+
+// linkLimit is how long a new link may take until the kernel uses it. It needs a few milliseconds.
+const linkLimit = 10 * time.Second
+
+// awaitLink waits until the kernel sends by both ends of a new cable: what a host sends before that is lost, and it would
+// not hear a magic packet.
+func awaitLink(s *space, p plug) error {
+	if err := s.do(func() error { return awaitOperation(hostIface) }); err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	return awaitOperation(p.name)
+}
+
+func awaitOperation(name string) error {
+	for end := time.Now().Add(linkLimit); ; time.Sleep(time.Millisecond) {
+		link, err := netlink.LinkByName(name)
+		switch {
+		case err != nil:
+			return fmt.Errorf("wait for the link %s: %w", name, err)
+		case link.Attrs().OperState == netlink.OperUp:
+			return nil
+		case time.Now().After(end):
+			return fmt.Errorf("the link %s did not come up within %v", name, linkLimit)
+		}
+	}
 }
 
 // configureHost gives eth0 its addresses. It runs on the host's thread.

@@ -44,6 +44,7 @@ type node struct {
 	clock    ClockShift
 	disk     DiskFault
 	asleepAt time.Duration // by the machine's CLOCK_MONOTONIC
+	slept    time.Duration // since the host was switched on
 	duty     *duty         // nil unless the agent is starved
 	starved  bool          // the agent is stopped by the duty cycle
 	claims   []Claim
@@ -161,6 +162,9 @@ func (n *node) boot() error {
 	err = n.layPage()
 	if err == nil {
 		err = n.bench.fabric.plugIn(s, n.plug)
+	}
+	if err == nil {
+		err = awaitLink(s, n.plug)
 	}
 	if err == nil && n.bench.panel.pulled(n.name) {
 		err = setCarrier(n.name, false)

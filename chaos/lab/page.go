@@ -18,7 +18,7 @@ func (n *node) layPage() error {
 	if n.client {
 		return nil
 	}
-	n.clock = ClockShift{Wall: n.clock.Wall}
+	n.clock, n.slept = ClockShift{Wall: n.clock.Wall}, 0
 	err := n.space.do(func() (err error) {
 		if err = os.MkdirAll(filepath.Dir(labpage.Path), 0o755); err != nil {
 			return fmt.Errorf("make the lab page's directory: %w", err)
@@ -100,6 +100,8 @@ func monotonic() time.Duration {
 // sleptOver lets the host's CLOCK_MONOTONIC go on from where it was when the host fell asleep, before any process runs
 // again. On a real machine it is the kernel that does not count the sleep.
 func (n *node) sleptOver() {
-	n.clock.Mono -= monotonic() - n.asleepAt
+	length := monotonic() - n.asleepAt
+	n.clock.Mono -= length
+	n.slept += length
 	n.fillPage()
 }

@@ -74,6 +74,11 @@ func TestASleepStopsTheMonotonicClock(t *testing.T) {
 			if v.Boot != time.Minute || time.Minute-v.Mono < slept || time.Minute-v.Mono > longest {
 				t.Errorf("after a sleep of %v to %v the host reads %+v", slept, longest, v)
 			}
+			st, err := l.Status(ctx)
+			must(t, err)
+			if s := st.Hosts[0]; s.Slept != time.Minute-v.Mono || len(s.Faults()) != 2 {
+				t.Errorf("the status says that it slept for %v, and %q; the sleep is no fault", s.Slept, s.Faults())
+			}
 		})
 	}
 }

@@ -110,7 +110,7 @@ func (n *node) status() HostStatus {
 	h := HostStatus{
 		Name: n.name, Power: n.power, MAC: n.mac.String(), Addr: n.addr, Addr6: n.addr6, Sleeper: n.sleeper,
 		Agent: "none", Sleeps: n.sleeps, Since: n.since, WokenBy: n.wokenBy,
-		Clock: n.clock, Disk: n.disk, Claims: slices.Clone(n.claims),
+		Clock: n.clock, Slept: n.slept, Disk: n.disk, Claims: slices.Clone(n.claims),
 	}
 	if n.duty != nil {
 		h.Starved = n.duty.Starvation

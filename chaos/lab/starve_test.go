@@ -24,6 +24,11 @@ func stopped(t *testing.T, h *lab.Host) bool {
 	return strings.HasPrefix(out[strings.LastIndexByte(out, ')'):], ") T")
 }
 
+func begun(t *testing.T, h *lab.Host) {
+	t.Helper()
+	eventually(t, "the agent has begun", func() bool { i, err := os.Stat(h.Dir() + "/pid"); return err == nil && i.Size() > 0 })
+}
+
 func TestStarvation(t *testing.T) {
 	for name, noCgroup := range map[string]bool{"best freezer": false, "signals": true} {
 		t.Run(name, func(t *testing.T) {
@@ -49,11 +54,7 @@ func starvation(t *testing.T, l *lab.Lab) {
 			}
 		}
 	}
-	begun := func() {
-		t.Helper()
-		eventually(t, "the agent has begun", func() bool { i, err := os.Stat(h.Dir() + "/pid"); return err == nil && i.Size() > 0 })
-	}
-	begun()
+	begun(t, h)
 	must(t, l.Starve(ctx, "h1", 0.5, 40*time.Millisecond))
 	both("starved")
 
@@ -80,7 +81,13 @@ func starvation(t *testing.T, l *lab.Lab) {
 	must(t, h.PressPower(ctx))
 	must(t, h.AwaitPower(ctx, lab.PowerUp))
 	runs("fed asleep")
+	starvedWithoutPower(t, l, runs)
+}
 
+// starvedWithoutPower ends the starvation by a loss of power.
+func starvedWithoutPower(t *testing.T, l *lab.Lab, runs func(string)) {
+	t.Helper()
+	ctx, h := limit(t), l.Host("h1")
 	must(t, l.Starve(ctx, "h1", 0.9, 200*time.Millisecond))
 	st, err := l.Status(ctx)
 	must(t, err)
@@ -90,7 +97,7 @@ func starvation(t *testing.T, l *lab.Lab) {
 	_, err = h.Kill(ctx)
 	must(t, errors.Join(err, os.Remove(h.Dir()+"/pid")))
 	must(t, h.Start(ctx))
-	begun()
+	begun(t, h)
 	runs("after a loss of power")
 }
 

@@ -44,10 +44,12 @@ type HostStatus struct {
 	Sleeps    int        `json:"sleeps"`             // since the lab was built
 	Since     time.Time  `json:"since,omitzero"`     // of the power state
 	WokenBy   string     `json:"woken_by,omitempty"` // how the last sleep ended
-	Clock     ClockShift `json:"clock,omitzero"`     // by how much its agent's clocks are off
-	Disk      DiskFault  `json:"disk,omitzero"`      // of its agent
-	Starved   Starvation `json:"starved,omitzero"`   // its agent
-	Claims    []Claim    `json:"claims,omitempty"`   // what it uses without a right to it
+	Clock     ClockShift `json:"clock,omitzero"`     // by how much its agent's clocks are off, sleeps included
+	// Slept is the time asleep since it was switched on, by which CLOCK_MONOTONIC is off and should be.
+	Slept   time.Duration `json:"slept,omitempty"`
+	Disk    DiskFault     `json:"disk,omitzero"`    // of its agent
+	Starved Starvation    `json:"starved,omitzero"` // its agent
+	Claims  []Claim       `json:"claims,omitempty"` // what it uses without a right to it
 }
 
 // Faults lists what was done to the host, as a person says it.
@@ -56,7 +58,7 @@ func (h HostStatus) Faults() []string {
 	for _, c := range []struct {
 		name string
 		off  time.Duration
-	}{{"CLOCK_BOOTTIME", h.Clock.Boot}, {"CLOCK_MONOTONIC", h.Clock.Mono}, {"wall clock", h.Clock.Wall}} {
+	}{{"CLOCK_BOOTTIME", h.Clock.Boot}, {"CLOCK_MONOTONIC", h.Clock.Mono + h.Slept}, {"wall clock", h.Clock.Wall}} {
 		if c.off != 0 {
 			all = append(all, fmt.Sprintf("%s is off by %v", c.name, c.off))
 		}

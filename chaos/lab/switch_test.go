@@ -305,7 +305,6 @@ func TestTheSwitchLearns(t *testing.T) {
 		must(t, err)
 		expect("h2 is off", moving, "h1", "c1")
 		must(t, l.Host("h2").Start(ctx))
-		linked(t, l.Host("h2"))
 		learn(newSender(t, l.Host("h2")))
 		expect("h2 is on again", moving, "h2")
 	})
