@@ -39,7 +39,7 @@ func (n *Nemesis) kill(ctx context.Context, d Deed, host string) error {
 	f.Took("")
 	wait(ctx, d.For)
 	f.Lifts()
-	return h.Start(undo)
+	return n.start(undo, host)
 }
 
 // runs says whether a host is up with an agent that runs: somebody else's deed, or the cluster, may have changed that.
@@ -54,6 +54,18 @@ func (n *Nemesis) runs(ctx context.Context, host string) (bool, error) {
 		}
 	}
 	return false, fmt.Errorf("the laboratory has no host %s", host)
+}
+
+// start brings a host's agent back. An operator, whose host had left the cluster, may have done so already.
+func (n *Nemesis) start(ctx context.Context, host string) error {
+	err := n.Lab.Host(host).Start(ctx)
+	if err == nil {
+		return nil
+	}
+	if up, _ := n.runs(ctx, host); up {
+		return nil
+	}
+	return err
 }
 
 func (n *Nemesis) stop(ctx context.Context, d Deed, host string) error {
@@ -90,7 +102,7 @@ func (n *Nemesis) powerOff(ctx context.Context, d Deed, host string) error {
 	f.Took("")
 	wait(ctx, d.For)
 	f.Lifts()
-	return h.Start(undo)
+	return n.start(undo, host)
 }
 
 // restart ends the daemon as the service manager does, and starts it again.
@@ -119,7 +131,7 @@ func (n *Nemesis) restart(ctx context.Context, d Deed, host string) error {
 			h.Exits = append(h.Exits, history.Exit{Host: host, At: time.Now(), Code: code, Why: "it was asked to stop by SIGTERM"})
 		})
 	}
-	return h.Start(undo)
+	return n.start(undo, host)
 }
 
 // freeze suspends the host without its agent's knowledge. Somebody may wake it before the time is over.
@@ -267,7 +279,7 @@ func (n *Nemesis) renew(ctx, undo context.Context, pause time.Duration, host str
 			return nil
 		}
 	}
-	return n.Lab.Host(host).Start(undo)
+	return n.start(undo, host)
 }
 
 // damage corrupts a host's data while it is off. An agent that refuses to start on it gets a new disk.
@@ -287,7 +299,7 @@ func (n *Nemesis) damage(ctx context.Context, d Deed, host string) error {
 		return err
 	}
 	f.Took("%s, %d bytes from %d %s", what.File, what.Length, what.Offset, what.How)
-	if err := h.Start(undo); err != nil {
+	if err := n.start(undo, host); err != nil {
 		return err
 	}
 	notice, stop := context.WithTimeout(undo, d.For+3*time.Second)
@@ -319,7 +331,7 @@ func (n *Nemesis) Mend(ctx context.Context) error {
 				return fmt.Errorf("%s was wiped, and the healed cluster does not forget it: %w", host, context.Cause(ctx))
 			}
 		}
-		if err := n.Lab.Host(host).Start(ctx); err != nil {
+		if err := n.start(ctx, host); err != nil {
 			return err
 		}
 		n.Journal.Away(host, false)
