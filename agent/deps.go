@@ -58,7 +58,8 @@ type Kernel interface {
 // Hold is one prepared identity. Close, Open and Extend never wait.
 type Hold interface {
 	Guard(on bool) error
-	Open(deadline time.Duration) error
+	Generation() (uint64, error) // read before the lease is asked for
+	Open(deadline time.Duration, generation uint64) error
 	Extend(deadline time.Duration) error
 	Close() error
 	Announce(stillMine func() bool) error

@@ -24,7 +24,7 @@ func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) 
 	if err := disk.keepFormer(); err != nil { // the disk has its own sentences when the agent needs it
 		log.Debug("the former settings of this host are not kept: `nightporter purge` cannot put them back", "err", err)
 	}
-	host, err := identity.NewHost(cfg.Interface, log)
+	host, err := identity.NewHost(cfg.Interface, fenceForm(cfg.Fence), log)
 	if err != nil {
 		return Deps{}, err
 	}
@@ -45,6 +45,16 @@ func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) 
 			}
 		},
 	}, nil
+}
+
+func fenceForm(f config.Fence) identity.Form {
+	switch f {
+	case config.FenceRequired:
+		return identity.Exact
+	case config.FenceNFTables:
+		return identity.NFTables
+	}
+	return identity.Best
 }
 
 // systemClock reads the kernel's clocks.

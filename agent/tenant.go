@@ -72,17 +72,18 @@ type tenant struct {
 	guarded bool
 	ears    []io.Closer
 
-	epoch    uint64 // the tenure that is asked for or held; 0 = none
-	released uint64 // the last tenure that ended in this life of the agent
-	opened   bool
-	deadline lease.Boot // until when the fence may be open
-	granted  lease.Boot // until when a majority's grants run that were not made void by a suspend
-	majority lease.Boot
-	asked    lease.Boot // when the current round began
-	nextAsk  lease.Boot
-	offset   time.Duration // boot minus mono when the current round began
-	prior    *lease.Release
-	prepared map[uint64]bool // epochs whose new owner said that it is ready to take over
+	epoch      uint64 // the tenure that is asked for or held; 0 = none
+	released   uint64 // the last tenure that ended in this life of the agent
+	opened     bool
+	deadline   lease.Boot // until when the fence may be open
+	generation uint64     // of the fence when the running round began
+	granted    lease.Boot // until when a majority's grants run that were not made void by a suspend
+	majority   lease.Boot
+	asked      lease.Boot // when the current round began
+	nextAsk    lease.Boot
+	offset     time.Duration // boot minus mono when the current round began
+	prior      *lease.Release
+	prepared   map[uint64]bool // epochs whose new owner said that it is ready to take over
 
 	probing bool
 	probes  sync.WaitGroup

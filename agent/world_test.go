@@ -136,7 +136,9 @@ func (h *fakeHold) Guard(on bool) error {
 	return nil
 }
 
-func (h *fakeHold) Open(d time.Duration) error {
+func (h *fakeHold) Generation() (uint64, error) { return 0, nil }
+
+func (h *fakeHold) Open(d time.Duration, _ uint64) error {
 	h.k.mu.Lock()
 	defer h.k.mu.Unlock()
 	h.k.note("open")

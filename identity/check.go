@@ -204,11 +204,9 @@ func (p *Hold) repairFilters(opened, guarded bool) error {
 	}
 	if !have {
 		p.log.Warn("the fence was removed by somebody; it is built again, closed", "service", p.spec.Service, "open", opened)
-		f, err := newFence(p.host.nft, p.spec, p.link, p.host.lower)
-		if err != nil {
+		if err := p.fence.Rebuild(); err != nil {
 			return err
 		}
-		p.fence = f
 	}
 	ok, err := p.guardPresent()
 	if err != nil || ok {

@@ -49,13 +49,26 @@ type Host struct {
 	nft   *filter
 	seal  *seal
 
+	suspends *suspends // nil = no BPF here
+	refusal  error     // why this host may hold nothing
+
 	mu     sync.Mutex
 	tables map[int]bool // routing tables in use
 }
 
+// Form says which fences may be used.
+type Form int
+
+// The forms.
+const (
+	Best     Form = iota // BPF, else nftables
+	Exact                // BPF or nothing
+	NFTables             // nftables
+)
+
 // NewHost opens the kernel's doors and sets the ARP behaviour that a floating address needs: an interface answers only for
 // its own addresses, and speaks only with them (arp_ignore=1, arp_announce=2; kernel documentation ip-sysctl).
-func NewHost(lower string, log *slog.Logger) (*Host, error) {
+func NewHost(lower string, form Form, log *slog.Logger) (*Host, error) {
 	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("opening rtnetlink: %w", err)
@@ -72,6 +85,13 @@ func NewHost(lower string, log *slog.Logger) (*Host, error) {
 	if h.nft, err = newFilter(); err != nil {
 		nl.Close()
 		return nil, err
+	}
+	if form != NFTables {
+		if h.suspends, err = openSuspends(); err != nil && form == Exact {
+			h.refusal = fmt.Errorf("the exact fence is required (fence: required) and this host cannot have it: %w", err)
+		} else if err != nil {
+			log.Info("the fence is nftables' on this host", "reason", err)
+		}
 	}
 	if err := h.settle(); err != nil {
 		return nil, errors.Join(err, h.Close())
@@ -129,7 +149,11 @@ func RestoreSysctls(values map[string]string) error {
 // Close gives the sockets back. Prepared identities stay as they are.
 func (h *Host) Close() error {
 	h.nl.Close()
-	return h.nft.close()
+	err := h.nft.close()
+	if h.suspends != nil {
+		err = errors.Join(err, h.suspends.close())
+	}
+	return err
 }
 
 // lowerLink finds the LAN interface; it may be gone, and back under another index.

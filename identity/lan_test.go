@@ -36,11 +36,11 @@ func TestMain(m *testing.M) {
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET | unix.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-		Pdeathsig:   syscall.SIGKILL,
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if os.Getuid() != 0 { // root keeps its capabilities: BPF needs them in the first user namespace
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	}
 	err = cmd.Run()
 	if exit, ok := err.(*exec.ExitError); ok {
@@ -316,7 +316,7 @@ func (l *lan) kernel(name string) *Host {
 	l.t.Helper()
 	var h *Host
 	l.host[name].do(func() (err error) {
-		h, err = NewHost("eth0", slog.New(slog.DiscardHandler))
+		h, err = NewHost("eth0", Best, slog.New(slog.DiscardHandler))
 		return err
 	})
 	l.t.Cleanup(func() { h.Close() })
@@ -373,4 +373,13 @@ func (r *room) serve(addr string) {
 		}
 	}()
 	r.t.Cleanup(func() { l.Close(); <-ended })
+}
+
+// openFor opens an identity as an agent does.
+func (p *Hold) openFor(d time.Duration) error {
+	g, err := p.Generation()
+	if err != nil {
+		return err
+	}
+	return p.Open(soon(d), g)
 }

@@ -27,6 +27,12 @@ func (h *Host) Sweep() error {
 		return err
 	}
 	var errs []error
+	for i, name := range links {
+		errs = append(errs, h.shutLeftover(name, left[i])) // one whose map is out of reach
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
 	for _, name := range links {
 		h.log.Info("removing what a former agent left", "link", name)
 		errs = append(errs, h.dropLink(name))
@@ -41,7 +47,10 @@ func (h *Host) Sweep() error {
 		return err
 	}
 	errs = append(errs, h.dropRules(0))
+	errs = append(errs, h.dropKeyed(func(*netlink.BpfFilter) bool { return true }))
 	guards, err := h.ours(nftables.TableFamilyINet)
+	errs = append(errs, err)
+	fences, err = h.ours(nftables.TableFamilyNetdev)
 	errs = append(errs, err)
 	for _, t := range append(fences, guards...) {
 		errs = append(errs, removeTable(h.nft, t))
@@ -101,6 +110,24 @@ func (h *Host) ours(family nftables.TableFamily) ([]*nftables.Table, error) {
 		}
 	}
 	return out, nil
+}
+
+// shutLeftover closes whatever fence a former life left for a link: its own table, or one that closes a link whose fence is of
+// another kind.
+func (h *Host) shutLeftover(name string, s Spec) error {
+	t := fenceTableOf(name)
+	have, err := h.nft.chains(t)
+	if err != nil {
+		return fmt.Errorf("reading the table %s: %w", t.Name, err)
+	}
+	if have[lateChain] {
+		return h.shutTable(t)
+	}
+	if _, err := h.nl.LinkByName(name); err != nil {
+		return nil // nothing is left
+	}
+	_, err = newNFTFence(h.nft, s, name, h.lower)
+	return err
 }
 
 // shutTable closes a fence that this process did not build.
