@@ -49,7 +49,14 @@ func (h *Host) newFence(s Spec, link string, priority uint16) (Fence, error) {
 		return nil, h.refusal
 	}
 	if h.suspends != nil {
-		return newExactFence(h, s, link, priority)
+		f, err := newExactFence(h, s, link, priority)
+		if err == nil || h.form == Exact {
+			return f, err
+		}
+		h.log.Warn("the fence is nftables' for this service", "service", s.Service, "err", err)
+		if err := h.dropExact(link); err != nil { // it is closed, and would stay so
+			return nil, err
+		}
 	}
 	return newNFTFence(h.nft, s, link, h.lower)
 }

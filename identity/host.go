@@ -49,6 +49,7 @@ type Host struct {
 	nft   *filter
 	seal  *seal
 
+	form     Form
 	suspends *suspends // nil = no BPF here
 	refusal  error     // why this host may hold nothing
 
@@ -73,7 +74,7 @@ func NewHost(lower string, form Form, log *slog.Logger) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening rtnetlink: %w", err)
 	}
-	h := &Host{lower: lower, log: log, nl: nl, tables: make(map[int]bool)}
+	h := &Host{lower: lower, log: log, nl: nl, form: form, tables: make(map[int]bool)}
 	if _, err := h.lowerLink(); err != nil {
 		nl.Close()
 		return nil, err
@@ -86,17 +87,39 @@ func NewHost(lower string, form Form, log *slog.Logger) (*Host, error) {
 		nl.Close()
 		return nil, err
 	}
-	if form != NFTables {
-		if h.suspends, err = openSuspends(); err != nil && form == Exact {
-			h.refusal = fmt.Errorf("the exact fence is required (fence: required) and this host cannot have it: %w", err)
-		} else if err != nil {
-			log.Info("the fence is nftables' on this host", "reason", err)
-		}
-	}
+	h.chooseFence()
 	if err := h.settle(); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
+}
+
+// chooseFence finds out which fences this host can have.
+func (h *Host) chooseFence() {
+	if h.form == NFTables {
+		return
+	}
+	var err error
+	if h.suspends, err = openSuspends(pinRoot); err == nil && len(h.suspends.limits) > 0 {
+		err = errors.New(strings.Join(h.suspends.limits, "; "))
+	}
+	switch {
+	case err == nil:
+	case h.form == Exact:
+		h.refusal = fmt.Errorf("the exact fence is required (fence: required), and this host cannot have it: %w", err)
+	case h.suspends == nil:
+		h.log.Info("the fence is nftables' on this host", "reason", err)
+	default:
+		h.log.Info("the fence on this host has a limit more", "limit", err)
+	}
+}
+
+// Refusal says why this host may hold nothing; "" if it may.
+func (h *Host) Refusal() string {
+	if h.refusal == nil {
+		return ""
+	}
+	return h.refusal.Error()
 }
 
 // settle finds what earlier lives sealed, and sets the ARP behaviour.

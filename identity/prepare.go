@@ -93,6 +93,10 @@ func (p *Hold) build(lower netlink.Link) error {
 	if err := p.host.dropLink(p.link); err != nil {
 		return err
 	}
+	// Somebody else may bring the link up as soon as it is there: the seal has the identity until the fence stands.
+	if err := p.host.seal.put(p.spec, false); err != nil {
+		return err
+	}
 	link := &netlink.Macvlan{
 		LinkAttrs: netlink.LinkAttrs{Name: p.link, ParentIndex: lower.Attrs().Index, HardwareAddr: p.spec.MAC, TxQLen: -1},
 		Mode:      netlink.MACVLAN_MODE_BRIDGE,
@@ -105,7 +109,7 @@ func (p *Hold) build(lower netlink.Link) error {
 		return fmt.Errorf("finding the macvlan %s: %w", p.link, err)
 	}
 	p.index = made.Attrs().Index
-	if p.fence, err = p.host.newFence(p.spec, p.link, uint16(p.table)); err != nil {
+	if p.fence, err = p.host.newFence(p.spec, p.link, lowerPriority+uint16(p.table-firstTable)); err != nil {
 		return err
 	}
 	if err := p.host.seal.lift(p.spec); err != nil {

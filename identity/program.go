@@ -29,17 +29,32 @@ const (
 )
 
 // gateProgram passes and drops by the gate alone.
-func gateProgram(gate, count *ebpf.Map) (*ebpf.Program, error) {
-	return classifier("np_gate", judge(gate, count))
+func gateProgram(end asm.Instructions) (*ebpf.Program, error) {
+	return classifier("np_gate", append(asm.Instructions{asm.Mov.Reg(asm.R9, asm.R1)}, end...))
 }
 
 // keyedProgram does so for what claims an identity, and lets everything else through.
-func keyedProgram(gate, count *ebpf.Map, s Spec) (*ebpf.Program, error) {
-	return classifier("np_keyed", append(selected(s), judge(gate, count)...))
+func keyedProgram(s Spec, end asm.Instructions) (*ebpf.Program, error) {
+	return classifier("np_keyed", append(selected(s), end...))
 }
 
 func classifier(name string, ins asm.Instructions) (*ebpf.Program, error) {
 	return ebpf.NewProgram(&ebpf.ProgramSpec{Name: name, Type: ebpf.SchedCLS, License: "MIT", Instructions: ins})
+}
+
+// living is an end that leaves the judgement to the program in an array, and drops if there is none: the kernel empties an array
+// of programs when the last process that has it open, and the last pin, are gone. Register 9 has the packet.
+func living(alive *ebpf.Map) asm.Instructions {
+	return asm.Instructions{
+		asm.Mov.Reg(asm.R1, asm.R9).WithSymbol("judge"),
+		asm.LoadMapPtr(asm.R2, alive.FD()),
+		asm.Mov.Imm(asm.R3, 0),
+		asm.FnTailCall.Call(),
+		asm.Mov.Imm(asm.R0, actDrop),
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, actPass).WithSymbol("pass"),
+		asm.Return(),
+	}
 }
 
 // judge is the end of every program, at "judge": it drops past the deadline, after a suspend by the clocks, and after a suspend

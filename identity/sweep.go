@@ -55,7 +55,14 @@ func (h *Host) Sweep() error {
 	for _, t := range append(fences, guards...) {
 		errs = append(errs, removeTable(h.nft, t))
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	keep := "" // of the counters of suspends: what relied on the others is closed now
+	if h.suspends != nil {
+		keep = h.suspends.pin
+	}
+	return dropPins(pinRoot, keep)
 }
 
 // leftovers finds the links of a former agent, and what it carried: by the links, and by the policy rules, which stay when
