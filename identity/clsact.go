@@ -23,17 +23,35 @@ func (h *Host) attach(on netlink.Link, parent uint32, priority uint16, name stri
 		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
 		QdiscType:  "clsact",
 	}
-	if err := h.nl.QdiscAdd(qdisc); err != nil && !errors.Is(err, unix.EEXIST) {
+	err := h.nl.QdiscAdd(qdisc)
+	if errors.Is(err, unix.EEXIST) {
+		err = h.hasClsact(on)
+	}
+	if err != nil {
 		return fmt.Errorf("making clsact on %s: %w", on.Attrs().Name, err)
 	}
-	err := h.nl.FilterReplace(&netlink.BpfFilter{
+	err = h.nl.FilterReplace(&netlink.BpfFilter{
 		FilterAttrs:  netlink.FilterAttrs{LinkIndex: index, Parent: parent, Handle: 1, Priority: priority, Protocol: unix.ETH_P_ALL},
 		Fd:           p.FD(),
 		Name:         name,
 		DirectAction: true,
 	})
 	if err != nil {
-		return fmt.Errorf("attaching the fence to %s (has it a qdisc `ingress`? make that `clsact`): %w", on.Attrs().Name, err)
+		return fmt.Errorf("attaching the fence to %s: %w", on.Attrs().Name, err)
+	}
+	return nil
+}
+
+// hasClsact refuses the qdisc `ingress`, which takes a filter for the way out and puts it on the way in.
+func (h *Host) hasClsact(on netlink.Link) error {
+	all, err := h.nl.QdiscList(on)
+	if err != nil {
+		return err
+	}
+	for _, q := range all {
+		if q.Attrs().Parent == netlink.HANDLE_CLSACT && q.Type() != "clsact" {
+			return fmt.Errorf("it has a qdisc `%s`, which sees only one direction: make that `clsact`, which does all that it does", q.Type())
+		}
 	}
 	return nil
 }

@@ -412,3 +412,43 @@ func TestNothingAfterTheDeadline(t *testing.T) {
 		}
 	}
 }
+
+// TestANewLifeIsSilent: a process that holds is killed, and a new one starts, finds the fence open, and closes it before anything
+// else: under the flood nothing leaves between then and a lease of its own.
+func TestANewLifeIsSilent(t *testing.T) {
+	l := newLAN(t, "a", "c")
+	a := l.host["a"]
+	a.knows(l.host["c"])
+	eye := l.camera("a")
+	p := l.prepare("a", l.kernel("a"), dual)
+	a.do(func() error { return errors.Join(p.Guard(false), p.openFor(time.Hour)) }) // this test's process stands for the killed one
+	l.flood("a")
+	until(t, "it is heard", func() bool { _, kinds := eye.frames(); return kinds[unix.ETH_P_ARP] > 100 })
+	form := "nftables"
+	if os.Getenv(root) != "" {
+		form = "exact"
+	}
+	var swept time.Duration
+	k := a.keeper(form + " once")
+	until(t, "the new life has swept", func() bool {
+		_, said := k.told()
+		if len(said) == 0 {
+			return false
+		}
+		at, ok := strings.CutPrefix(said[0], "swept ")
+		if !ok {
+			t.Fatal(said)
+		}
+		ns, err := strconv.ParseInt(at, 10, 64)
+		swept = time.Duration(ns)
+		return err == nil
+	})
+	until(t, "the flood went on for a while", func() bool { return soon(0) > swept+300*time.Millisecond })
+	l.mark("a")
+	frames, _ := eye.frames()
+	if last := frames[len(frames)-1]; last > swept {
+		t.Errorf("a frame %v after the sweep", last-swept)
+	} else {
+		t.Logf("%d frames, the last %v before the sweep had ended", len(frames), swept-last)
+	}
+}

@@ -3,7 +3,12 @@ package identity
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -156,4 +161,189 @@ func emit(link string, frame []byte) error {
 		return nil // dropped on the way out: what the fence does
 	}
 	return err
+}
+
+// TestAFenceThatCannotCountEndsWithItsDaemon: where the counter of suspends cannot be pinned, the end of the process shuts the fence,
+// whatever its deadline.
+func TestAFenceThatCannotCountEndsWithItsDaemon(t *testing.T) {
+	l := newLAN(t, "a", "c")
+	a, h := l.host["a"], l.kernel("a")
+	if h.suspends == nil {
+		t.Skip("BPF needs root in the first user namespace")
+	}
+	pinned := h.suspends
+	t.Cleanup(func() { pinned.close() })
+	var err error
+	if h.suspends, err = openSuspends(t.TempDir() + "/nowhere"); err != nil {
+		t.Fatal(err)
+	}
+	if !h.suspends.mortal() || len(h.suspends.limits) != 1 {
+		t.Fatalf("a counter that is not pinned: %q", h.suspends.limits)
+	}
+	a.knows(l.host["c"])
+	p := l.prepare("a", h, dual)
+	a.do(func() error { return p.openFor(time.Hour) })
+	talkers := []*net.UDPConn{a.talker(ip0), a.talker(ip06)}
+	l.bothSay(talkers, "open")
+	f := p.fence.(*exactFence)
+	a.do(f.Rebuild)
+	l.bothSay(talkers, "rebuilt")
+	if err := f.alive.Close(); err != nil { // as the end of the process does
+		t.Fatal(err)
+	}
+	f.alive = nil
+	until(t, "the array is empty", func() bool {
+		word := fmt.Sprint("dead", soon(0))
+		chat(talkers, word)
+		l.mark("a")
+		return l.eye.count(says(word, unix.ETH_P_IP))+l.eye.count(says(word, unix.ETH_P_IPV6)) == 0
+	})
+	l.silent(talkers, "later")
+}
+
+// TestPins: a new life leaves the former one's counter alone until its fences are closed; a purge leaves none.
+func TestPins(t *testing.T) {
+	l := newLAN(t, "a", "b")
+	a, first := l.host["a"], l.kernel("a")
+	if first.suspends == nil {
+		t.Skip("BPF needs root in the first user namespace")
+	}
+	pins := func() (n int) {
+		a.do(func() error {
+			dir, err := pinDir(pinRoot)
+			if err != nil {
+				return err
+			}
+			all, err := filepath.Glob(dir + "/*")
+			n = len(all)
+			return err
+		})
+		return n
+	}
+	if n := pins(); n != 1 {
+		t.Errorf("the first life has %d pins", n)
+	}
+	second := l.kernel("a")
+	if n := pins(); n != 2 {
+		t.Errorf("before the sweep there are %d pins, want both", n)
+	}
+	a.do(second.Sweep)
+	if n := pins(); n != 1 {
+		t.Errorf("after the sweep there are %d pins", n)
+	}
+	if l.kernel("b"); pins() != 1 {
+		t.Error("another host on this machine changed this one's pins")
+	}
+	a.do(second.Purge)
+	if n := pins(); n != 1 { // its own goes with the process; `nightporter purge` has none
+		t.Errorf("after a purge there are %d pins", n)
+	}
+}
+
+// TestMeddlingIsNoticed: whoever removes, replaces or flushes the exact fence's filters is found out by the watch, and what he opened
+// is behind the fence again.
+func TestMeddlingIsNoticed(t *testing.T) {
+	l := newLAN(t, "a", "c")
+	h, p, f, talkers := l.exact("a")
+	a := l.host["a"]
+	var bell <-chan struct{}
+	a.do(func() error { bell = h.Watch(t.Context()); return nil })
+	<-bell
+	for name, deed := range map[string]func() error{
+		"a filter is deleted": func() error {
+			return h.dropKeyed(func(*netlink.BpfFilter) bool { return true })
+		},
+		"the qdisc of the macvlan is deleted": func() error { return h.dropClsact(p.link) },
+		"the qdisc of the LAN is deleted":     func() error { return h.dropClsact("eth0") },
+	} {
+		for len(bell) > 0 {
+			<-bell
+		}
+		a.do(deed)
+		began := time.Now()
+		<-bell
+		t.Logf("%s: noticed after %v", name, time.Since(began).Round(time.Millisecond))
+		drift, err := p.Check()
+		if err != nil || len(drift) != 1 || drift[0] != "fence removed" {
+			t.Errorf("%s: the check finds %q, %v", name, drift, err)
+		}
+		a.do(p.Repair)
+		l.bothSay(talkers, name)
+		a.do(deed)
+		a.do(p.Close) // without a repair: what closes must see to it that there is something to close
+		l.silent(talkers, name+", closed")
+		if there, err := f.Present(); err != nil || !there {
+			t.Errorf("%s: closing did not put it back (%v)", name, err)
+		}
+		a.do(func() error { return p.openFor(time.Hour) })
+	}
+}
+
+// dropClsact is `tc qdisc del dev NAME clsact`.
+func (h *Host) dropClsact(name string) error {
+	l, err := h.nl.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return h.nl.QdiscDel(&netlink.GenericQdisc{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
+		QdiscType:  "clsact",
+	})
+}
+
+// TestFormOfTheFence: nftables where it is asked for, or where BPF fails; nothing where the exact one is required and cannot be had.
+func TestFormOfTheFence(t *testing.T) {
+	l := newLAN(t, "a")
+	a := l.host["a"]
+	made := func(form Form, change func(*Host)) (kind, refusal string, err error) {
+		a.do(func() error {
+			h, oerr := NewHost("eth0", form, slog.New(slog.DiscardHandler))
+			if oerr != nil {
+				return oerr
+			}
+			defer h.Close()
+			change(h)
+			refusal = h.Refusal()
+			p, perr := h.Prepare(spec)
+			if perr != nil {
+				err = perr
+				return nil
+			}
+			kind = p.Fence().Kind()
+			return p.Remove()
+		})
+		return kind, refusal, err
+	}
+	if kind, _, err := made(NFTables, func(*Host) {}); kind != "nftables" || err != nil {
+		t.Errorf("asked for nftables: %s, %v", kind, err)
+	}
+	nothing := func(h *Host) {
+		h.form, h.suspends = Exact, nil
+		h.refusal = errors.New("no BPF")
+	}
+	if _, refusal, err := made(NFTables, nothing); refusal != "no BPF" || err == nil {
+		t.Errorf("required and not to be had: %q, %v", refusal, err)
+	}
+	if os.Getenv(root) == "" {
+		return
+	}
+	if kind, refusal, err := made(Exact, func(*Host) {}); kind != "bpf" || refusal != "" || err != nil {
+		t.Errorf("required: %s, %q, %v", kind, refusal, err)
+	}
+	ingress := func(h *Host) {
+		eth, err := h.nl.LinkByName("eth0")
+		if err == nil {
+			_ = h.dropClsact("eth0") // is there, or is not
+			err = h.nl.QdiscAdd(&netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: eth.Attrs().Index, Parent: netlink.HANDLE_INGRESS}})
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if _, _, err := made(Exact, ingress); err == nil || !strings.Contains(err.Error(), "`ingress`") {
+		t.Errorf("required, with a qdisc in the way: %v", err)
+	}
+	if kind, _, err := made(Best, func(*Host) {}); kind != "nftables" || err != nil {
+		t.Errorf("with a qdisc in the way: %s, %v", kind, err)
+	}
 }

@@ -50,15 +50,19 @@ func (h *Host) newFence(s Spec, link string, priority uint16) (Fence, error) {
 	}
 	if h.suspends != nil {
 		f, err := newExactFence(h, s, link, priority)
-		if err == nil || h.form == Exact {
-			return f, err
+		if err == nil {
+			return f, nil
 		}
-		h.log.Warn("the fence is nftables' for this service", "service", s.Service, "err", err)
-		if err := h.dropExact(link); err != nil { // it is closed, and would stay so
+		if err = errors.Join(err, h.dropExact(link)); h.form == Exact { // what there is of it is closed, and would stay so
 			return nil, err
 		}
+		h.log.Warn("the fence is nftables' for this service", "service", s.Service, "err", err)
 	}
-	return newNFTFence(h.nft, s, link, h.lower)
+	f, err := newNFTFence(h.nft, s, link, h.lower)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // fenceTableOf is the table of the fence of a link.

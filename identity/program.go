@@ -35,7 +35,8 @@ func gateProgram(end asm.Instructions) (*ebpf.Program, error) {
 
 // keyedProgram does so for what claims an identity, and lets everything else through.
 func keyedProgram(s Spec, end asm.Instructions) (*ebpf.Program, error) {
-	return classifier("np_keyed", append(selected(s), end...))
+	ins := append(selected(s), end...)
+	return classifier("np_keyed", append(ins, asm.Mov.Imm(asm.R0, actPass).WithSymbol("foreign"), asm.Return()))
 }
 
 func classifier(name string, ins asm.Instructions) (*ebpf.Program, error) {
@@ -51,8 +52,6 @@ func living(alive *ebpf.Map) asm.Instructions {
 		asm.Mov.Imm(asm.R3, 0),
 		asm.FnTailCall.Call(),
 		asm.Mov.Imm(asm.R0, actDrop),
-		asm.Return(),
-		asm.Mov.Imm(asm.R0, actPass).WithSymbol("pass"),
 		asm.Return(),
 	}
 }
@@ -77,7 +76,7 @@ func judge(gate, count *ebpf.Map) asm.Instructions {
 		asm.LoadMem(asm.R1, asm.R6, wordArmed, asm.DWord),
 		asm.LoadMem(asm.R2, asm.R7, 0, asm.DWord),
 		asm.JNE.Reg(asm.R1, asm.R2, "drop"),
-		asm.Mov.Imm(asm.R0, actPass).WithSymbol("pass"),
+		asm.Mov.Imm(asm.R0, actPass),
 		asm.Return(),
 		asm.Mov.Imm(asm.R0, actDrop).WithSymbol("drop"),
 		asm.Return(),
@@ -98,10 +97,10 @@ const (
 )
 
 // selected goes to "judge" for frames with the identity's MAC as source, IP packets from one of its addresses, ARP packets whose
-// sender it is, and neighbour advertisements about it; to "pass" with all others.
+// sender it is, and neighbour advertisements about it; to "foreign" with all others.
 func selected(s Spec) asm.Instructions {
 	ins := asm.Instructions{asm.Mov.Reg(asm.R9, asm.R1)}
-	ins = append(ins, read(0, stackFrame, etherHeader, "pass")...)
+	ins = append(ins, read(0, stackFrame, etherHeader, "foreign")...)
 	ins = append(ins, equals(stackFrame+etherSourceAt, s.MAC, "other")...)
 	ins = append(ins, asm.Ja.Label("judge"))
 	ins = append(ins, asm.LoadMem(asm.R8, asm.RFP, stackFrame+etherTypeAt, asm.Half).WithSymbol("other"))
@@ -118,7 +117,7 @@ func selected(s Spec) asm.Instructions {
 		}
 		ins = append(ins, mark(next))
 	}
-	return append(ins, asm.Ja.Label("pass"))
+	return append(ins, asm.Ja.Label("foreign"))
 }
 
 // mark is a place to go to.
