@@ -52,6 +52,7 @@ type Kernel interface {
 	Retain(inUse []identity.Spec) error // this host may use all other addresses itself again
 	Watch(context.Context) <-chan struct{}
 	LAN() (identity.LAN, error)
+	Refusal() string // why this host may hold nothing, or ""
 	Close() error
 }
 

@@ -97,6 +97,7 @@ func (k *fakeKernel) isPrepared() bool {
 func (k *fakeKernel) Sweep() error                          { return nil }
 func (k *fakeKernel) Watch(context.Context) <-chan struct{} { return nil }
 func (k *fakeKernel) LAN() (identity.LAN, error)            { return identity.LAN{Up: true}, nil }
+func (k *fakeKernel) Refusal() string                       { return "" }
 func (k *fakeKernel) Close() error                          { return nil }
 func (k *fakeKernel) Retain(inUse []identity.Spec) error {
 	k.mu.Lock()

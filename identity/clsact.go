@@ -90,6 +90,27 @@ func (h *Host) dropKeyed(which func(*netlink.BpfFilter) bool) error {
 	return errors.Join(errs...)
 }
 
+// dropEmptyClsact removes the qdisc from the LAN interface if nothing is attached to it.
+func (h *Host) dropEmptyClsact() error {
+	lower, err := h.lowerLink()
+	if err != nil || h.hasClsact(lower) != nil {
+		return nil //nolint:nilerr // there is none of ours
+	}
+	for _, parent := range []uint32{netlink.HANDLE_MIN_EGRESS, netlink.HANDLE_MIN_INGRESS} {
+		if all, err := h.nl.FilterList(lower, parent); err != nil || len(all) > 0 {
+			return nil //nolint:nilerr // no qdisc, or somebody uses it
+		}
+	}
+	err = h.nl.QdiscDel(&netlink.GenericQdisc{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: lower.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
+		QdiscType:  "clsact",
+	})
+	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("removing clsact from %s: %w", h.lower, err)
+	}
+	return nil
+}
+
 // dropExact removes what there is of an exact fence of a link that is down.
 func (h *Host) dropExact(name string) error {
 	made, err := h.nl.LinkByName(name)

@@ -264,7 +264,7 @@ func (h *Host) Purge() error {
 	h.seal.mu.Lock()
 	defer h.seal.mu.Unlock()
 	clear(h.seal.known)
-	return h.seal.write()
+	return errors.Join(h.seal.write(), h.dropEmptyClsact())
 }
 
 // isSeal says whether a table is the seal, which is not part of any one identity.
