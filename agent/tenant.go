@@ -98,6 +98,9 @@ type tenant struct {
 	faults    int         // checks in a row that failed
 	away      atomic.Bool // this host was suspended or stalled: nothing that was known still counts
 
+	will   chan<- tenure // set: this life of the process ends, and the next one goes on with an open tenure
+	willAt lease.Boot
+
 	release   *lease.Release
 	heir      string
 	acked     bool
@@ -135,6 +138,10 @@ func (t *tenant) run(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		t.step(ctx)
+		if t.will != nil && t.bequeathed() {
+			t.probes.Wait()
+			return
+		}
 		t.show()
 		if d := t.due(); d >= 0 {
 			timer.Reset(d)
@@ -281,6 +288,7 @@ func (t *tenant) due() time.Duration {
 	earliest(t.nextCheck, t.hold != nil)
 	earliest(t.deadline, t.opened)
 	earliest(t.retryAt, t.wish.Mine && t.hold == nil)
+	earliest(t.willAt.Add(t.wish.Timing.TTL/4), t.will != nil)
 	earliest(t.nextTell, t.release != nil && !t.acked)
 	earliest(t.closedAt.Add(settle), t.hold != nil && !mine && !t.wish.Park)
 	if t.seized != nil {

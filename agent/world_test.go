@@ -122,6 +122,11 @@ func (k *fakeKernel) Prepare(identity.Spec) (Hold, error) {
 	return &fakeHold{k}, nil
 }
 
+func (k *fakeKernel) Adopt(identity.Heirloom) (Hold, error) { return &fakeHold{k}, nil }
+func (k *fakeKernel) Bequeath() (identity.Legacy, error)    { return identity.Legacy{}, nil }
+
+func (h *fakeHold) Bequeath() (identity.Heirloom, error) { return identity.Heirloom{}, nil }
+
 type fakeHold struct{ k *fakeKernel }
 
 type fakeFence struct{ identity.Fence }

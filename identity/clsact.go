@@ -16,6 +16,9 @@ const filterName = "np_"
 // lowerPriority is that of the first identity's filter on the LAN interface. Tools take numbers from 1 up or from 49152 down.
 const lowerPriority = 7373
 
+// priorityOf is that of the filter of the identity with a routing table.
+func priorityOf(table int) uint16 { return lowerPriority + uint16(table-firstTable) }
+
 // attach puts a program on one direction of a link, in the place of what was there at that priority.
 func (h *Host) attach(on netlink.Link, parent uint32, priority uint16, name string, p *ebpf.Program) error {
 	index := on.Attrs().Index

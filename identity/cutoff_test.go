@@ -44,7 +44,7 @@ func act(role string) int {
 
 // hold prepares the identity, opens it, and renews it until it is killed; it tells every deadline before the kernel has it.
 func hold(form Form, once bool) error {
-	h, err := NewHost("eth0", form, slog.New(slog.DiscardHandler))
+	h, err := NewHost("eth0", form, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

@@ -297,7 +297,7 @@ func TestFormOfTheFence(t *testing.T) {
 	a := l.host["a"]
 	made := func(form Form, change func(*Host)) (kind, refusal string, err error) {
 		a.do(func() error {
-			h, oerr := NewHost("eth0", form, slog.New(slog.DiscardHandler))
+			h, oerr := NewHost("eth0", form, nil, slog.New(slog.DiscardHandler))
 			if oerr != nil {
 				return oerr
 			}

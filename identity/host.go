@@ -53,8 +53,11 @@ type Host struct {
 	suspends *suspends // nil = no BPF here
 	refusal  error     // why this host may hold nothing
 
-	mu     sync.Mutex
-	tables map[int]bool // routing tables in use
+	inherited bool // suspends is a former life's
+
+	mu      sync.Mutex
+	tables  map[int]bool   // routing tables in use
+	adopted map[string]int // links that a former life of this process left open, and their routing tables
 }
 
 // Form says which fences may be used.
@@ -69,12 +72,14 @@ const (
 
 // NewHost opens the kernel's doors and sets the ARP behaviour that a floating address needs: an interface answers only for
 // its own addresses, and speaks only with them (arp_ignore=1, arp_announce=2; kernel documentation ip-sysctl).
-func NewHost(lower string, form Form, log *slog.Logger) (*Host, error) {
+//
+// former is what a former life of this process left, or nil.
+func NewHost(lower string, form Form, former *Legacy, log *slog.Logger) (*Host, error) {
 	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("opening rtnetlink: %w", err)
 	}
-	h := &Host{lower: lower, log: log, nl: nl, form: form, tables: make(map[int]bool)}
+	h := &Host{lower: lower, log: log, nl: nl, form: form, tables: make(map[int]bool), adopted: make(map[string]int)}
 	if _, err := h.lowerLink(); err != nil {
 		nl.Close()
 		return nil, err
@@ -87,7 +92,7 @@ func NewHost(lower string, form Form, log *slog.Logger) (*Host, error) {
 		nl.Close()
 		return nil, err
 	}
-	h.chooseFence()
+	h.chooseFence(former)
 	if err := h.settle(); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
@@ -95,12 +100,20 @@ func NewHost(lower string, form Form, log *slog.Logger) (*Host, error) {
 }
 
 // chooseFence finds out which fences this host can have.
-func (h *Host) chooseFence() {
+func (h *Host) chooseFence(former *Legacy) {
 	if h.form == NFTables {
 		return
 	}
 	var err error
-	if h.suspends, err = openSuspends(pinRoot); err == nil && len(h.suspends.limits) > 0 {
+	if former != nil && former.Count != 0 {
+		if h.suspends, err = inheritSuspends(*former); err != nil {
+			h.log.Warn("what the former program left open is closed", "err", err)
+		}
+	}
+	if h.inherited = h.suspends != nil; !h.inherited {
+		h.suspends, err = openSuspends(pinRoot)
+	}
+	if err == nil && len(h.suspends.limits) > 0 {
 		err = errors.New(strings.Join(h.suspends.limits, "; "))
 	}
 	switch {
@@ -260,6 +273,12 @@ func (h *Host) takeTable() (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("all %d routing tables for identities are in use", tablesMost)
+}
+
+func (h *Host) letGo(link string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.adopted, link)
 }
 
 func (h *Host) giveTable(n int) {

@@ -337,7 +337,7 @@ func (l *lan) kernel(name string) *Host {
 	l.t.Helper()
 	var h *Host
 	l.host[name].do(func() (err error) {
-		h, err = NewHost("eth0", Best, slog.New(slog.DiscardHandler))
+		h, err = NewHost("eth0", Best, nil, slog.New(slog.DiscardHandler))
 		return err
 	})
 	l.t.Cleanup(func() { h.Close() })

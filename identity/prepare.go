@@ -109,7 +109,7 @@ func (p *Hold) build(lower netlink.Link) error {
 		return fmt.Errorf("finding the macvlan %s: %w", p.link, err)
 	}
 	p.index = made.Attrs().Index
-	if p.fence, err = p.host.newFence(p.spec, p.link, lowerPriority+uint16(p.table-firstTable)); err != nil {
+	if p.fence, err = p.host.newFence(p.spec, p.link, priorityOf(p.table)); err != nil {
 		return err
 	}
 	if err := p.host.seal.lift(p.spec); err != nil {
@@ -244,6 +244,7 @@ func (p *Hold) Remove() error {
 		errs = append(errs, removeTable(p.host.nft, p.guard))
 	}
 	p.host.giveTable(p.table)
+	p.host.letGo(p.link)
 	return errors.Join(errs...)
 }
 

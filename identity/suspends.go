@@ -46,10 +46,12 @@ func openSuspends(root string) (_ *suspends, err error) {
 	if err := s.watch(); err != nil {
 		s.limits = append(s.limits, "a suspend is noticed by the clocks and the deadline only: "+err.Error())
 	} else if err := s.keep(root); err != nil {
-		s.limits = append(s.limits, "it closes at once when this daemon is killed, as the count of suspends ends with it: "+err.Error())
+		s.limits = append(s.limits, mortalLimit+": "+err.Error())
 	}
 	return s, nil
 }
+
+const mortalLimit = "it closes at once when this daemon is killed, as the count of suspends ends with it"
 
 // countName tells a count of suspends from other maps.
 const countName = "np_suspends"

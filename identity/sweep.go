@@ -10,7 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Sweep removes whatever a former agent left on this host. Its fence may still be open until its deadline, so every fence is
+// Sweep removes whatever a former agent left on this host, but for what was adopted. Its fence may still be open until its deadline, so every fence is
 // closed before anything is taken down; the links go before their fences, and what they carried is sealed before these go.
 func (h *Host) Sweep() error {
 	fences, err := h.ours(nftables.TableFamilyNetdev)
@@ -47,7 +47,7 @@ func (h *Host) Sweep() error {
 		return err
 	}
 	errs = append(errs, h.dropRules(0))
-	errs = append(errs, h.dropKeyed(func(*netlink.BpfFilter) bool { return true }))
+	errs = append(errs, h.dropKeyed(func(b *netlink.BpfFilter) bool { return !h.keeps(b.Name) }))
 	guards, err := h.ours(nftables.TableFamilyINet)
 	errs = append(errs, err)
 	fences, err = h.ours(nftables.TableFamilyNetdev)
@@ -74,7 +74,7 @@ func (h *Host) leftovers() (names []string, carried []Spec, err error) {
 	}
 	for _, l := range links {
 		a := l.Attrs()
-		if l.Type() != "macvlan" || !strings.HasPrefix(a.Name, linkPrefix) {
+		if l.Type() != "macvlan" || !strings.HasPrefix(a.Name, linkPrefix) || h.keeps(a.Name) {
 			continue
 		}
 		names = append(names, a.Name)
@@ -96,7 +96,7 @@ func (h *Host) leftovers() (names []string, carried []Spec, err error) {
 			return nil, nil, err
 		}
 		for _, r := range rules {
-			if p, ok := prefixOf(r.Src); ok && ourTable(r.Table) {
+			if p, ok := prefixOf(r.Src); ok && ourTable(r.Table) && !h.keepsTable(r.Table) {
 				carried = append(carried, Spec{Addrs: []netip.Addr{p.Addr()}})
 			}
 		}
@@ -112,7 +112,7 @@ func (h *Host) ours(family nftables.TableFamily) ([]*nftables.Table, error) {
 	}
 	var out []*nftables.Table
 	for _, t := range all {
-		if strings.HasPrefix(t.Name, tablePrefix) && !isSeal(t) {
+		if strings.HasPrefix(t.Name, tablePrefix) && !isSeal(t) && !h.keeps(t.Name) {
 			out = append(out, t)
 		}
 	}
