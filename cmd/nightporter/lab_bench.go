@@ -65,6 +65,7 @@ until then is shown. The tables are ` + strings.Join(bench.Names(), ", ") + `.`,
 func fenceCostsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: bench.FenceCostsVerb + " LINK ADDRESS PEER ROUNDS", Short: "Called by the bench itself", Hidden: true, Args: cobra.ExactArgs(4),
+		Example: "  nightporter lab " + bench.FenceCostsVerb + " eth0 10.77.0.200 10.77.0.12:8080 10",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ip0, err := netip.ParseAddr(args[1])
 			if err != nil {
