@@ -283,8 +283,11 @@ func (r *costRun) programs() error {
 		p      *ebpf.Program
 		packet []byte
 	}{
-		{"empty program (the floor)", empty, foreign}, {"program of the macvlan", through, own}, {"program of the LAN interface, foreign packet", keyed, foreign},
-		{"program of the LAN interface, own MAC", keyed, own}, {"program of the LAN interface, own address", keyed, claims},
+		{"empty program (the floor)", empty, foreign},
+		{"program of the macvlan", through, own},
+		{"program of the LAN interface, foreign packet", keyed, foreign},
+		{"program of the LAN interface, own MAC", keyed, own},
+		{"program of the LAN interface, own address", keyed, claims},
 	} {
 		_, took, err := one.p.Benchmark(one.packet, 200_000, nil)
 		if err != nil {
