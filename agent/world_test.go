@@ -97,6 +97,7 @@ func (k *fakeKernel) isPrepared() bool {
 func (k *fakeKernel) Sweep() error                          { return nil }
 func (k *fakeKernel) Watch(context.Context) <-chan struct{} { return nil }
 func (k *fakeKernel) LAN() (identity.LAN, error)            { return identity.LAN{Up: true}, nil }
+func (k *fakeKernel) Refusal() string                       { return "" }
 func (k *fakeKernel) Close() error                          { return nil }
 func (k *fakeKernel) Retain(inUse []identity.Spec) error {
 	k.mu.Lock()
@@ -121,6 +122,11 @@ func (k *fakeKernel) Prepare(identity.Spec) (Hold, error) {
 	return &fakeHold{k}, nil
 }
 
+func (k *fakeKernel) Adopt(identity.Heirloom) (Hold, error) { return &fakeHold{k}, nil }
+func (k *fakeKernel) Bequeath() (identity.Legacy, error)    { return identity.Legacy{}, nil }
+
+func (h *fakeHold) Bequeath() (identity.Heirloom, error) { return identity.Heirloom{}, nil }
+
 type fakeHold struct{ k *fakeKernel }
 
 type fakeFence struct{ identity.Fence }
@@ -136,7 +142,9 @@ func (h *fakeHold) Guard(on bool) error {
 	return nil
 }
 
-func (h *fakeHold) Open(d time.Duration) error {
+func (h *fakeHold) Generation() (uint64, error) { return 0, nil }
+
+func (h *fakeHold) Open(d time.Duration, _ uint64) error {
 	h.k.mu.Lock()
 	defer h.k.mu.Unlock()
 	h.k.note("open")

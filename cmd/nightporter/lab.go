@@ -55,6 +55,7 @@ damage, garbage. "lab status" lists what is wrong on purpose.`,
 	for _, verb := range lab.InnerVerbs() {
 		cmd.AddCommand(labInnerCommand(verb))
 	}
+	cmd.AddCommand(fenceCostsCommand())
 	return cmd
 }
 
