@@ -51,12 +51,22 @@ func (k labKernel) Prepare(s identity.Spec) (Hold, error) {
 	return labHold{h, k.page}, nil
 }
 
+func (k labKernel) Adopt(l identity.Heirloom) (Hold, error) {
+	h, err := k.Kernel.Adopt(l)
+	if err != nil {
+		return nil, err
+	}
+	return labHold{h, k.page}, nil
+}
+
 type labHold struct {
 	Hold
 	page *labpage.Page
 }
 
-func (h labHold) Open(deadline time.Duration) error { return h.Hold.Open(h.kernelTime(deadline)) }
+func (h labHold) Open(deadline time.Duration, generation uint64) error {
+	return h.Hold.Open(h.kernelTime(deadline), generation)
+}
 
 func (h labHold) Extend(deadline time.Duration) error { return h.Hold.Extend(h.kernelTime(deadline)) }
 

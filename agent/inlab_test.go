@@ -54,32 +54,40 @@ func TestClocksInALab(t *testing.T) {
 // fenceClock notes the deadlines that reach the kernel.
 type fenceClock struct {
 	Kernel
-	Hold
 	given []time.Duration
 }
 
-func (f *fenceClock) Prepare(identity.Spec) (Hold, error) { return f, nil }
-func (f *fenceClock) Close() error                        { return nil }
+func (f *fenceClock) Prepare(identity.Spec) (Hold, error)   { return clockedHold{kernel: f}, nil }
+func (f *fenceClock) Adopt(identity.Heirloom) (Hold, error) { return clockedHold{kernel: f}, nil }
 
-func (f *fenceClock) Open(d time.Duration) error {
-	f.given = append(f.given, d)
-	return nil
+type clockedHold struct {
+	Hold
+	kernel *fenceClock
 }
 
-func (f *fenceClock) Extend(d time.Duration) error { return f.Open(d) }
+func (h clockedHold) Open(d time.Duration, _ uint64) error { return h.Extend(d) }
+
+func (h clockedHold) Extend(d time.Duration) error {
+	h.kernel.given = append(h.kernel.given, d)
+	return nil
+}
 
 // A deadline that is a second away by the agent's clock is a second away by the kernel's.
 func TestDeadlinesInALabAreTheKernels(t *testing.T) {
 	page, kernel := newPage(t), &fenceClock{}
 	deps := inLab(Deps{Clock: stillClock{}, Kernel: kernel}, page)
-	h, err := deps.Kernel.Prepare(identity.Spec{})
+	prepared, err := deps.Kernel.Prepare(identity.Spec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	adopted, err := deps.Kernel.Adopt(identity.Heirloom{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, off := range []time.Duration{0, time.Hour, -time.Minute} {
 		page.Store(labpage.Values{Boot: off, Mono: 5 * time.Hour, Wall: 7 * time.Hour})
 		deadline := time.Duration(deps.Clock.Boot()) + time.Second
-		if err := errors.Join(h.Open(deadline), h.Extend(deadline)); err != nil {
+		if err := errors.Join(prepared.Open(deadline, 1), adopted.Extend(deadline)); err != nil {
 			t.Fatal(err)
 		}
 		for _, got := range kernel.given[2*i:] {

@@ -162,7 +162,9 @@ func chaosListCommand(sh *shell) *cobra.Command {
 		Use:   "list [DIR]",
 		Short: "The runs in a folder, with their verdicts",
 		Long:  "List the runs whose folders are in DIR (" + chaosRuns + " in the current directory), oldest first.",
-		Args:  takes(0, 1, "name one DIR at most"),
+		Example: `  nightporter chaos list
+  nightporter chaos list runs`,
+		Args: takes(0, 1, "name one DIR at most"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir := chaosRuns
 			if len(args) > 0 {
