@@ -52,7 +52,7 @@ func (w *waking) demand(d wake.Demand) {
 	state := w.machine.View().State
 	node, ok := w.target(state, d.Service)
 	if !ok {
-		for _, t := range cluster.FellSilent(state, d.Service) {
+		for _, t := range state.Services[d.Service].Targets {
 			w.nudge(t)
 		}
 		return
@@ -87,8 +87,8 @@ func (w *waking) target(state *fsm.State, service string) (string, bool) {
 	return first, first != ""
 }
 
-// nudge calls a node that may be asleep although nobody knows of it: somebody closed its lid, and gossip takes seconds to miss
-// it. The packet costs nothing where the node is awake. There is no campaign and no record; who asks again calls again.
+// nudge calls a node that counts as awake and may not be: somebody closed its lid, and gossip takes seconds to miss it. The packet
+// costs nothing where the node is awake. There is no campaign and no record; who asks again calls again.
 func (w *waking) nudge(node string) {
 	now := w.clock.Boot()
 	w.mu.Lock()
@@ -106,11 +106,11 @@ func (w *waking) nudge(node string) {
 		w.log.Error("magic packets not sent", "node", node, "err", err)
 		return
 	}
-	w.log.Info("called, since it fell silent without a word", "node", node)
+	w.log.Debug("called, in case that it was suspended without a word", "node", node)
 }
 
-// nudgeEvery is the least time between two calls on suspicion.
-const nudgeEvery = 250 * time.Millisecond
+// nudgeEvery is the least time between two such calls.
+const nudgeEvery = time.Second
 
 // begin starts or joins a campaign and does at once what is due.
 func (w *waking) begin(want wake.Wake) (wake.Wake, wake.Verdict) {

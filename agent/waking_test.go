@@ -13,6 +13,7 @@ import (
 
 	"nightporter/cluster"
 	"nightporter/fsm"
+	"nightporter/wake"
 )
 
 // leaderless is a Raft that finds no majority.
@@ -60,5 +61,52 @@ func TestQuorumWakeThatIsInVainRests(t *testing.T) {
 		}
 		stop()
 		<-done
+	})
+}
+
+// countedCalls counts by address.
+type countedCalls struct {
+	Caller
+	calls map[string]int
+}
+
+func (c *countedCalls) Call(macs []net.HardwareAddr, _ []byte) error {
+	for _, m := range macs {
+		c.calls[m.String()]++
+	}
+	return nil
+}
+
+// TestATargetThatCountsAsAwakeIsNudged: a front that swallows an attempt though the target counts as awake calls it all the same,
+// once in a second: it may have been suspended without a word.
+func TestATargetThatCountsAsAwakeIsNudged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := slog.New(slog.DiscardHandler)
+		solo := &soloRaft{machine: foundedMachine(t, log), t: t, index: 2}
+		solo.must(fsm.PutNode{Node: fsm.Node{Name: "a", Key: "k", Policy: fsm.AlwaysOn, Wake: []fsm.MAC{"\x02\x00\x00\x00\x00\x08"}}})
+		solo.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "k", Policy: fsm.Sleeps, Wake: []fsm.MAC{"\x02\x00\x00\x00\x00\x09"}}})
+		sv := testService
+		sv.Targets = []string{"b", "a"}
+		solo.must(fsm.PutService{Service: sv})
+		clock, calls := &fakeClock{began: time.Now()}, &countedCalls{calls: map[string]int{}}
+		journal, err := cluster.NewJournal(raft.NewInmemStore())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWaking(10 * time.Second)
+		w.self, w.clock, w.machine, w.raft, w.caller, w.log = "a", clock, solo.machine, leaderless{}, calls, log
+		w.scene = &scene{
+			self: "a", clock: clock, machine: w.machine, ballot: newBallot("a", clock, w.machine, journal, &memoryMirror{}, log),
+			members: func() []cluster.Member { return []cluster.Member{{Name: "b", Status: cluster.Alive}} },
+			leader:  w.raft.Leader, deaf: w.raft.Deaf, learnt: make(map[string]tenureSeen),
+		}
+		for range 10 {
+			w.demand(wake.Demand{Service: "web"})
+		}
+		time.Sleep(nudgeEvery)
+		w.demand(wake.Demand{Service: "web"})
+		if n := calls.calls["02:00:00:00:00:09"]; n != 2 || len(calls.calls) != 1 {
+			t.Errorf("calls %v, want two for b alone", calls.calls)
+		}
 	})
 }

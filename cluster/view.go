@@ -68,24 +68,6 @@ func (v View) answers(name string) bool {
 // eligible says whether a node could hold an identity now.
 func (v View) eligible(name string) bool { return v.CannotHold(name) == "" }
 
-// FellSilent gives the targets that lost a service because they fell silent, and have not had it since. They may be asleep
-// though their records say that they are awake: a host can be suspended by others.
-func FellSilent(state *fsm.State, service string) []string {
-	var out []string
-	h := state.History[service]
-	for _, t := range state.Services[service].Targets {
-		for i := len(h) - 1; i >= 0 && h[i].To != t; i-- {
-			if h[i].From == t {
-				if h[i].Reason == fsm.OwnerFailed {
-					out = append(out, t)
-				}
-				break
-			}
-		}
-	}
-	return out
-}
-
 // Silent says whether the owner of a service has given no sign of life for a whole TTL.
 func (v View) Silent(service string, own fsm.Ownership) bool {
 	if v.TableAge < 2*v.Timing.TTL {
