@@ -35,7 +35,10 @@ func (w *world) replace(name string, after time.Duration) (left tenure, goesOn b
 		next.takeOver(adopted{left, &fakeHold{h.kernel}})
 	default:
 	}
-	h.tenant, h.ended = next, make(chan struct{})
+	w.mu.Lock()
+	h.tenant = next
+	w.mu.Unlock()
+	h.ended = make(chan struct{})
 	var ctx context.Context
 	ctx, h.stop = context.WithCancel(context.Background())
 	go func() { defer close(h.ended); next.run(ctx) }()

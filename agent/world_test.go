@@ -368,18 +368,21 @@ func (h *worldHost) receive(m cluster.Message) {
 			h.send(r.Node, cluster.Message{Acks: []lease.Ack{a}})
 		}
 	}
-	h.tenant.do(func() {
+	h.w.mu.Lock()
+	t := h.tenant
+	h.w.mu.Unlock()
+	t.do(func() {
 		for _, a := range m.Answers {
-			h.tenant.answer(a)
+			t.answer(a)
 		}
 		for _, a := range m.Acks {
-			h.tenant.ack(a)
+			t.ack(a)
 		}
 		for _, r := range m.Handed {
-			h.tenant.handed(r)
+			t.handed(r)
 		}
 		for _, r := range m.Prepared {
-			h.tenant.ready(r.Epoch)
+			t.ready(r.Epoch)
 		}
 	})
 	for _, o := range m.Open {
