@@ -197,7 +197,8 @@ func (*nftFence) Kind() string { return "nftables" }
 func (*nftFence) Limits() []string {
 	return []string{
 		"bound to the wall clock: if that is set back while this daemon does not run, the identity stays open for as much longer",
-		"somebody with root who flushes all nftables rules opens it until the next renewal finds out",
+		"a suspend that is shorter than what is left of the lease does not close it; this daemon does, within half a second of running again",
+		"somebody with root who flushes all nftables rules opens it until this daemon finds out",
 		"frames sent with PACKET_QDISC_BYPASS or AF_XDP are not seen",
 	}
 }
