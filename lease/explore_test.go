@@ -63,6 +63,8 @@ func (w *world) steps() []step {
 			all = append(all, step{"restart voter", func(w *world) { w.restartVoter(i, false) }})
 		}
 	}
+	all = append(all, w.hostSteps()...)
+	all = append(all, w.raftSteps()...)
 	return append(all, step{"tick", func(w *world) { w.now++ }})
 }
 
@@ -80,7 +82,7 @@ func (w *world) nodeSteps(i int, n *simNode) []step {
 			}
 		}
 	}
-	if n.h.asked > 0 && n.h.released == nil {
+	if n.h.asked > 0 && n.h.released == nil && !w.small.keep {
 		all = append(all, step{"give up", func(w *world) { w.giveUp(i) }})
 	}
 	if w.nodeRestarts > 0 && n.h.asked > 0 {
@@ -138,7 +140,7 @@ func (h *Holder) clone() *Holder {
 // promises about old messages, so it is not done when a flaw is built in. A voter that may still forget its table may
 // still take a message a second time.
 func (w *world) prune() {
-	if w.flaw != none {
+	if w.flaw != none && !w.flaw.ofRaft() {
 		return
 	}
 	for _, n := range w.nodes {
@@ -178,14 +180,16 @@ func (w *world) over(v int, node string, inc, seq uint64) bool {
 func (w *world) key() [16]byte {
 	b := make([]byte, 0, 512)
 	b = append(b, byte(w.voterRestarts), byte(w.nodeRestarts), byte(w.wire))
+	b = w.raftKey(b)
 	for _, n := range w.nodes {
-		b = append(b, byte(n.inc), byte(n.applied), byte(n.rounds), byte(n.fence.epoch), w.left(n.fence.deadline),
-			byte(n.h.seq), byte(n.h.asked), byte(n.h.floor))
+		now := n.at(w.now)
+		b = append(b, byte(n.inc), byte(n.applied), byte(n.rounds), byte(n.fence.epoch), left(n.fence.deadline, now),
+			byte(n.h.seq), byte(n.h.asked), byte(n.h.floor), byte(n.adopted), byte(n.flawed.index))
 		if n.h.released != nil {
 			b = append(b, byte(n.h.released.Seq))
 		}
 		if r := n.h.round; r != nil {
-			b = append(b, 255, byte(r.seq), byte(r.epoch), w.left(r.deadline), byte(len(r.granted)))
+			b = append(b, 255, byte(r.seq), byte(r.epoch), left(r.deadline, now), byte(len(r.granted)), byte(r.need))
 		}
 		b = append(b, 254)
 	}
@@ -205,19 +209,21 @@ func (w *world) key() [16]byte {
 	return [16]byte(sum[:16])
 }
 
-func (w *world) left(t Boot) byte { return byte(max(0, t.Sub(Boot(w.now)))) }
+func left(t, now Boot) byte { return byte(max(0, t.Sub(now))) }
 
 func (w *world) voterKey(i int) []byte {
 	v := w.voters[i]
+	now := v.at(w.now)
 	b := make([]byte, 0, 128)
-	if !v.v.Ready(Boot(w.now), w.ttl) {
-		b = append(b, 1+w.left(v.v.since.Add(w.ttl)))
+	b = w.raftVoterKey(b, i)
+	if !v.v.Ready(now, w.ttl) {
+		b = append(b, 1+left(v.v.since.Add(w.ttl), now))
 	}
 	b = append(b, 0)
 	if l := v.v.services[service]; l != nil {
-		if l.entry.Runs(Boot(w.now)) {
+		if l.entry.Runs(now) {
 			e := l.entry
-			b = append(b, e.Holder[0], byte(e.Epoch), byte(e.Incarnation), w.left(e.Expires))
+			b = append(b, e.Holder[0], byte(e.Epoch), byte(e.Incarnation), left(e.Expires, now))
 		}
 		b = append(b, 0, byte(l.highest))
 		for _, m := range l.marks {
@@ -229,6 +235,9 @@ func (w *world) voterKey(i int) []byte {
 	for _, n := range w.nodes {
 		if r := n.h.round; r != nil && r.granted[v.name] {
 			b = append(b, n.name[0])
+		}
+		if r := n.h.round; r != nil && r.voters[v.name] {
+			b = append(b, n.name[0]|128)
 		}
 	}
 	b = append(b, 0)
