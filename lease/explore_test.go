@@ -74,6 +74,9 @@ func (w *world) nodeSteps(i int, n *simNode) []step {
 		all = append(all, step{"apply", func(w *world) { w.nodes[i].applied++ }})
 	}
 	epoch, owner := w.raft.newest(n.applied)
+	if n.rounds > 0 && owner == i && epoch > n.h.floor && w.small.prompt {
+		return append(all, w.promptRounds(i)...)
+	}
 	if n.rounds > 0 && owner == i && epoch > n.h.floor {
 		all = append(all, step{"begin", func(w *world) { w.begin(i, w.ttl, nil) }})
 		for _, r := range w.given {
@@ -282,7 +285,7 @@ func changed(set func(*bounds)) bounds {
 }
 
 func TestEveryStateOfSmallWorlds(t *testing.T) {
-	deep := os.Getenv("NIGHTPORTER_DEEP") != ""
+	deep := deepSearch()
 	for _, c := range []struct {
 		name string
 		set  func(*bounds)
@@ -303,20 +306,27 @@ func TestEveryStateOfSmallWorlds(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(changed(c.set))
 			w.nodes[0].rounds += c.more
-			x := &explorer{seen: map[[16]byte]struct{}{}, limit: exploreLimit}
-			began := time.Now()
-			x.walk(w)
-			if x.err != nil {
-				t.Fatalf("%v\n%q", x.err, x.path)
-			}
-			took := time.Since(began).Round(time.Millisecond)
-			t.Logf("%d states, %d transitions, %v", len(x.seen), x.transitions, took)
-			if x.limit > 0 && len(x.seen) >= x.limit {
-				t.Errorf("stopped at %d states", x.limit)
-			}
+			exploreAll(t, w)
 		})
 	}
 }
+
+// exploreAll goes through every state that w can reach.
+func exploreAll(t *testing.T, w *world) {
+	t.Helper()
+	x := &explorer{seen: map[[16]byte]struct{}{}, limit: exploreLimit}
+	began := time.Now()
+	x.walk(w)
+	if x.err != nil {
+		t.Fatalf("%v\n%q", x.err, x.path)
+	}
+	t.Logf("%d states, %d transitions, %v", len(x.seen), x.transitions, time.Since(began).Round(time.Millisecond))
+	if len(x.seen) >= x.limit {
+		t.Errorf("stopped at %d states", x.limit)
+	}
+}
+
+func deepSearch() bool { return os.Getenv("NIGHTPORTER_DEEP") != "" }
 
 const exploreLimit = 20_000_000
 

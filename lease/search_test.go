@@ -351,7 +351,7 @@ func TestInvariantsHoldInRandomStories(t *testing.T) {
 // TestInvariantsHoldInSeededStories goes through many more stories than rapid does in the same time, and shows that they
 // are about something: services open, change hands, and voters change.
 func TestInvariantsHoldInSeededStories(t *testing.T) {
-	seeds := uint64(20_000)
+	seeds := uint64(commonSeeds)
 	if raceEnabled || testing.Short() {
 		seeds = 2_000
 	}

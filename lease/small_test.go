@@ -8,10 +8,11 @@ import (
 
 // small says what else may happen in a small world, beside what its bounds name.
 type small struct {
-	changes, elections, assigns int  // by Raft's leader
-	suspends                    int  // of a host, with its voter and its node
-	keep                        bool // nobody gives up
-	promptAnswers               bool // an answer arrives with the request that it answers, or both never do
+	raft               bool // the log is stored and committed step by step
+	changes, elections int
+	suspends           int  // of a host, with its voter and its node
+	keep               bool // nobody gives up
+	prompt             bool // requests arrive at once or never, and their answers with them
 }
 
 // ofRaft: the mistake is in what surrounds the code, so that what the code promises about old messages holds.
@@ -46,8 +47,29 @@ func (w *world) suspend(i int, jump time.Duration) {
 	}
 }
 
+// promptRounds are the rounds of node i that each set of voters may hear.
+func (w *world) promptRounds(i int) []step {
+	var all []step
+	for some := range 1 << len(w.voters) {
+		all = append(all, step{"round", func(w *world) {
+			w.begin(i, w.ttl, nil)
+			sent := w.net
+			w.net = nil
+			for _, m := range sent {
+				if some>>m.v&1 != 0 {
+					w.hand(m)
+				}
+			}
+		}})
+	}
+	return all
+}
+
 // raftSteps lists what Raft may do next.
 func (w *world) raftSteps() []step {
+	if !w.small.raft {
+		return nil
+	}
 	r := &w.raft
 	var all []step
 	_, members := r.config(len(r.log))
@@ -62,13 +84,9 @@ func (w *world) raftSteps() []step {
 			all = append(all, step{"store", func(w *world) { w.store(i, 1) }})
 		}
 	}
-	if w.small.assigns > 0 && r.started {
-		all = append(all, step{"assign", func(w *world) { w.small.assigns--; w.assign(1) }})
-	}
-	if c := w.clone(); w.small != (small{}) {
-		if c.commit(); c.raft.committed > r.committed {
-			all = append(all, step{"commit", (*world).commit})
-		}
+	c := w.clone()
+	if c.commit(); c.raft.committed > r.committed {
+		all = append(all, step{"commit", (*world).commit})
 	}
 	return all
 }
@@ -81,7 +99,7 @@ func (w *world) raftKey(b []byte) []byte {
 	if r.started {
 		started = 1 + left(wait, w.voters[r.leader].at(w.now))
 	}
-	b = append(b, byte(w.small.changes), byte(w.small.elections), byte(w.small.assigns), byte(w.small.suspends),
+	b = append(b, byte(w.small.changes), byte(w.small.elections), byte(w.small.suspends),
 		byte(r.committed), byte(r.termStart), started, byte(len(r.log)))
 	for _, e := range r.log {
 		b = append(b, byte(e.epoch), byte(len(e.config)))
@@ -111,15 +129,11 @@ func (w *world) raftVoterKey(b []byte, i int) []byte {
 	return append(b, 0)
 }
 
-// raftBounds: a has epoch 1 and b gets epoch 2, all voters have the log so far, and Raft goes on.
-func raftBounds(f flaw, s small) bounds {
+// raftWorld: a has epoch 1 and b gets epoch 2, all voters have the log so far, and Raft goes on.
+func raftWorld(f flaw, ttl time.Duration, s small) *world {
+	s.raft, s.prompt, s.keep = true, true, true
 	b := smallBounds(f)
-	s.promptAnswers, s.keep = true, true
-	b.small = s
-	return b
-}
-
-func newRaftWorld(b bounds) *world {
+	b.small, b.ttl, b.onlyI1 = s, ttl, true
 	w := newWorld(b)
 	for _, v := range w.voters {
 		v.stored, v.known = len(w.raft.log), len(w.raft.log)
@@ -127,30 +141,57 @@ func newRaftWorld(b bounds) *world {
 	return w
 }
 
-func TestTryRaft(t *testing.T) {
-	for _, c := range []struct{n int; s small} {
-		{2, small{changes: 1, elections:1}}, {2, small{changes: 2, elections:1}},{3, small{changes: 2}},
-		} {
-		for _, f := range []flaw{none, noSpacing, noWaitAfterElection,spacingFromElection,noRule2, knownCommitted} {
-			b := raftBounds(f, c.s)
-			b.ttl=1
-			b.onlyI1 = true
-			x := &explorer{seen: map[[16]byte]struct{}{}, limit: 3_000_000}
-			began := time.Now()
-			w := newRaftWorld(b)
-			w.raft.log[0].config = []int{0,1,2}[:c.n]
-			x.walk(w)
-			t.Logf("%+v %q: %d states, %d, %v %v", c, flawNames[f], len(x.seen), x.transitions, time.Since(began), x.err)
+// suspendWorld: any host may be suspended at any time, and its clock may be off by a tick afterwards.
+func suspendWorld(f flaw, s small) *world {
+	b := smallBounds(f)
+	s.suspends = 1
+	b.small, b.jump = s, 1
+	return newWorld(b)
+}
+
+// TestEveryChangeOfSmallWorlds goes through voter changes with elections and roll-backs, and through suspends.
+func TestEveryChangeOfSmallWorlds(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		world *world
+		deep  bool
+	}{
+		{"two voter changes", raftWorld(none, 2, small{changes: 2}), false},
+		{"two voter changes and an election", raftWorld(none, 1, small{changes: 2, elections: 1}), false},
+		{"a host is suspended", suspendWorld(none, small{prompt: true, keep: true}), false},
+		{"two voter changes and an election, ttl of two ticks", raftWorld(none, 2, small{changes: 2, elections: 1}), true},
+		{"a voter change and two elections", raftWorld(none, 1, small{changes: 1, elections: 2}), true},
+		{"a host is suspended, nodes give up", suspendWorld(none, small{prompt: true}), true},
+		{"a host is suspended, messages are late", suspendWorld(none, small{keep: true}), true},
+	} {
+		if c.deep && !deepSearch() || raceEnabled && c.world.small.elections > 0 {
+			continue // as in TestEveryStateOfSmallWorlds
 		}
+		t.Run(c.name, func(t *testing.T) { exploreAll(t, c.world) })
 	}
 }
-func TestTrySuspend(t *testing.T) {
-	for _, s := range []small{{suspends: 1}, {suspends: 1, promptAnswers: true}, {suspends:1, promptAnswers: true, keep: true}} {
-			b := smallBounds(none)
-			b.small, b.jump = s, 1
-			x := &explorer{seen: map[[16]byte]struct{}{}, limit: 3_000_000}
+
+// TestChangesHaveTeeth: the mistakes around Raft and around a resume are found in the same worlds.
+func TestChangesHaveTeeth(t *testing.T) {
+	if raceEnabled {
+		return // seconds become minutes, and there is nothing parallel in it
+	}
+	for _, f := range []flaw{noSpacing, noRule2, knownCommitted, spacingFromElection, noWaitAfterElection, clockJumpIgnored} {
+		t.Run(flawNames[f], func(t *testing.T) {
+			w := raftWorld(f, 2, small{changes: 2})
+			switch f {
+			case spacingFromElection, noWaitAfterElection:
+				w = raftWorld(f, 2, small{changes: 2, elections: 1})
+			case clockJumpIgnored:
+				w = suspendWorld(f, small{prompt: true, keep: true})
+			}
+			x := &explorer{seen: map[[16]byte]struct{}{}, limit: exploreLimit}
 			began := time.Now()
-			x.walk(newWorld(b))
-			t.Logf("%+v %d states, %d, %v %v", s, len(x.seen), x.transitions, time.Since(began), x.err)
+			x.walk(w)
+			if x.err == nil {
+				t.Fatalf("not found in %d states", len(x.seen))
+			}
+			t.Logf("%d states, %v: %v", len(x.seen), time.Since(began).Round(time.Millisecond), x.err)
+		})
 	}
 }

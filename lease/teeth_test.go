@@ -1,7 +1,6 @@
 package lease
 
 import (
-	"os"
 	"testing"
 	"time"
 )
@@ -11,9 +10,9 @@ import (
 const commonSeeds = 20_000
 
 // TestSearchHasTeeth builds each known mistake in and wants the random search to see an invariant broken, in the very
-// stories that the clean code passes. NIGHTPORTER_DEEP=1 goes on after the first and counts all that see it: the reserve.
+// stories that the clean code passes. NIGHTPORTER_DEEP=1 goes on after the first and counts all that see it.
 func TestSearchHasTeeth(t *testing.T) {
-	deep := os.Getenv("NIGHTPORTER_DEEP") != ""
+	deep := deepSearch()
 	for f := none + 1; f < lastFlaw; f++ {
 		t.Run(flawNames[f], func(t *testing.T) {
 			began := time.Now()
@@ -30,12 +29,23 @@ func TestSearchHasTeeth(t *testing.T) {
 					return
 				}
 			}
-			if caught < commonSeeds/reserve && deep || caught == 0 {
-				t.Errorf("seen by %d of %d stories", caught, commonSeeds)
-			}
 			t.Logf("%s | seen by %d of %d stories", flawNames[f], caught, commonSeeds)
+			if caught < reserve {
+				t.Errorf("seen by fewer than %d stories", reserve)
+			}
 		})
 	}
 }
 
-const reserve = 2000 // the rarest mistake is seen by one story in so many
+// reserve is how many of the common stories see even the rarest mistake.
+const reserve = 10
+
+// TestSeqIsASecondLine: voters that know nothing of seq break nothing as long as the holder remembers what it released;
+// adoptedForgotten takes that away.
+func TestSeqIsASecondLine(t *testing.T) {
+	for seed := range uint64(commonSeeds / 4) {
+		if _, err := seededStory(randomBounds(noSeq), storySteps, seed); err != nil {
+			t.Fatalf("story %d: %v", seed, err)
+		}
+	}
+}

@@ -221,7 +221,7 @@ func (w *world) hand(m msg) {
 		a, ok := w.askVoter(v, m.req)
 		switch {
 		case !ok || w.exhaustive && a.Refusal != Granted: // a refusal opens nothing
-		case w.small.promptAnswers:
+		case w.small.prompt:
 			w.tellHolder(n, a)
 		default:
 			w.send(msg{kind: answer, v: m.v, n: m.n, ans: a})
