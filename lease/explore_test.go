@@ -63,6 +63,8 @@ func (w *world) steps() []step {
 			all = append(all, step{"restart voter", func(w *world) { w.restartVoter(i, false) }})
 		}
 	}
+	all = append(all, w.hostSteps()...)
+	all = append(all, w.raftSteps()...)
 	return append(all, step{"tick", func(w *world) { w.now++ }})
 }
 
@@ -72,6 +74,9 @@ func (w *world) nodeSteps(i int, n *simNode) []step {
 		all = append(all, step{"apply", func(w *world) { w.nodes[i].applied++ }})
 	}
 	epoch, owner := w.raft.newest(n.applied)
+	if n.rounds > 0 && owner == i && epoch > n.h.floor && w.small.prompt {
+		return append(all, w.promptRounds(i)...)
+	}
 	if n.rounds > 0 && owner == i && epoch > n.h.floor {
 		all = append(all, step{"begin", func(w *world) { w.begin(i, w.ttl, nil) }})
 		for _, r := range w.given {
@@ -80,7 +85,7 @@ func (w *world) nodeSteps(i int, n *simNode) []step {
 			}
 		}
 	}
-	if n.h.asked > 0 && n.h.released == nil {
+	if n.h.asked > 0 && n.h.released == nil && !w.small.keep {
 		all = append(all, step{"give up", func(w *world) { w.giveUp(i) }})
 	}
 	if w.nodeRestarts > 0 && n.h.asked > 0 {
@@ -138,7 +143,7 @@ func (h *Holder) clone() *Holder {
 // promises about old messages, so it is not done when a flaw is built in. A voter that may still forget its table may
 // still take a message a second time.
 func (w *world) prune() {
-	if w.flaw != none {
+	if w.flaw != none && !w.flaw.ofRaft() {
 		return
 	}
 	for _, n := range w.nodes {
@@ -178,14 +183,16 @@ func (w *world) over(v int, node string, inc, seq uint64) bool {
 func (w *world) key() [16]byte {
 	b := make([]byte, 0, 512)
 	b = append(b, byte(w.voterRestarts), byte(w.nodeRestarts), byte(w.wire))
+	b = w.raftKey(b)
 	for _, n := range w.nodes {
-		b = append(b, byte(n.inc), byte(n.applied), byte(n.rounds), byte(n.fence.epoch), w.left(n.fence.deadline),
-			byte(n.h.seq), byte(n.h.asked), byte(n.h.floor))
+		now := n.at(w.now)
+		b = append(b, byte(n.inc), byte(n.applied), byte(n.rounds), byte(n.fence.epoch), left(n.fence.deadline, now),
+			byte(n.h.seq), byte(n.h.asked), byte(n.h.floor), byte(n.adopted), byte(n.flawed.index))
 		if n.h.released != nil {
 			b = append(b, byte(n.h.released.Seq))
 		}
 		if r := n.h.round; r != nil {
-			b = append(b, 255, byte(r.seq), byte(r.epoch), w.left(r.deadline), byte(len(r.granted)))
+			b = append(b, 255, byte(r.seq), byte(r.epoch), left(r.deadline, now), byte(len(r.granted)), byte(r.need))
 		}
 		b = append(b, 254)
 	}
@@ -205,19 +212,21 @@ func (w *world) key() [16]byte {
 	return [16]byte(sum[:16])
 }
 
-func (w *world) left(t Boot) byte { return byte(max(0, t.Sub(Boot(w.now)))) }
+func left(t, now Boot) byte { return byte(max(0, t.Sub(now))) }
 
 func (w *world) voterKey(i int) []byte {
 	v := w.voters[i]
+	now := v.at(w.now)
 	b := make([]byte, 0, 128)
-	if !v.v.Ready(Boot(w.now), w.ttl) {
-		b = append(b, 1+w.left(v.v.since.Add(w.ttl)))
+	b = w.raftVoterKey(b, i)
+	if !v.v.Ready(now, w.ttl) {
+		b = append(b, 1+left(v.v.since.Add(w.ttl), now))
 	}
 	b = append(b, 0)
 	if l := v.v.services[service]; l != nil {
-		if l.entry.Runs(Boot(w.now)) {
+		if l.entry.Runs(now) {
 			e := l.entry
-			b = append(b, e.Holder[0], byte(e.Epoch), byte(e.Incarnation), w.left(e.Expires))
+			b = append(b, e.Holder[0], byte(e.Epoch), byte(e.Incarnation), left(e.Expires, now))
 		}
 		b = append(b, 0, byte(l.highest))
 		for _, m := range l.marks {
@@ -229,6 +238,9 @@ func (w *world) voterKey(i int) []byte {
 	for _, n := range w.nodes {
 		if r := n.h.round; r != nil && r.granted[v.name] {
 			b = append(b, n.name[0])
+		}
+		if r := n.h.round; r != nil && r.voters[v.name] {
+			b = append(b, n.name[0]|128)
 		}
 	}
 	b = append(b, 0)
@@ -273,7 +285,7 @@ func changed(set func(*bounds)) bounds {
 }
 
 func TestEveryStateOfSmallWorlds(t *testing.T) {
-	deep := os.Getenv("NIGHTPORTER_DEEP") != ""
+	deep := deepSearch()
 	for _, c := range []struct {
 		name string
 		set  func(*bounds)
@@ -294,20 +306,27 @@ func TestEveryStateOfSmallWorlds(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(changed(c.set))
 			w.nodes[0].rounds += c.more
-			x := &explorer{seen: map[[16]byte]struct{}{}, limit: exploreLimit}
-			began := time.Now()
-			x.walk(w)
-			if x.err != nil {
-				t.Fatalf("%v\n%q", x.err, x.path)
-			}
-			took := time.Since(began).Round(time.Millisecond)
-			t.Logf("%d states, %d transitions, %v", len(x.seen), x.transitions, took)
-			if x.limit > 0 && len(x.seen) >= x.limit {
-				t.Errorf("stopped at %d states", x.limit)
-			}
+			exploreAll(t, w)
 		})
 	}
 }
+
+// exploreAll goes through every state that w can reach.
+func exploreAll(t *testing.T, w *world) {
+	t.Helper()
+	x := &explorer{seen: map[[16]byte]struct{}{}, limit: exploreLimit}
+	began := time.Now()
+	x.walk(w)
+	if x.err != nil {
+		t.Fatalf("%v\n%q", x.err, x.path)
+	}
+	t.Logf("%d states, %d transitions, %v", len(x.seen), x.transitions, time.Since(began).Round(time.Millisecond))
+	if len(x.seen) >= x.limit {
+		t.Errorf("stopped at %d states", x.limit)
+	}
+}
+
+func deepSearch() bool { return os.Getenv("NIGHTPORTER_DEEP") != "" }
 
 const exploreLimit = 20_000_000
 

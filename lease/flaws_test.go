@@ -28,7 +28,14 @@ const (
 	shorterTTL
 	clockJumpIgnored
 	answerAcrossSuspend
+	noWaitAfterElection
+	knownCommitted
+	adoptedForgotten
+	lastFlaw
 )
+
+// noSeq is no flaw but the control of adoptedForgotten: the voters' second line of defence is gone, and nothing breaks.
+const noSeq = -1
 
 var flawNames = map[flaw]string{
 	noAmnesia:                 "a voter that forgot grants at once",
@@ -51,6 +58,9 @@ var flawNames = map[flaw]string{
 	shorterTTL:                "a smaller ttl shortens a running entry",
 	clockJumpIgnored:          "a voter's clock jump is ignored",
 	answerAcrossSuspend:       "an answer to a round from before the suspend counts",
+	noWaitAfterElection:       "no spacing after an election",
+	knownCommitted:            "rule 2 goes by the configuration known to be committed",
+	adoptedForgotten:          "the epoch of a released adopted fence is forgotten",
 }
 
 // askVoter is Voter.Request with the flaw built in around it.
@@ -88,6 +98,9 @@ func (w *world) tellVoter(v *simVoter, r Release) {
 // spoilRelease clears what the release must not clear. The code refuses it twice over (by seq and by the entry), so the
 // flaws go past both.
 func (w *world) spoilRelease(l *ledger, r Release) {
+	if m := l.mark(r.Node); (w.flaw == adoptedForgotten || w.flaw == noSeq) && m.Incarnation == r.Incarnation {
+		m.Seq, m.ReleasedSeq = min(m.Seq, r.Seq-1), 0
+	}
 	e := &l.entry
 	if e.Holder != r.Node {
 		return
@@ -98,10 +111,10 @@ func (w *world) spoilRelease(l *ledger, r Release) {
 	}
 }
 
-// uncommitted is the configuration in which a node counts that does not wait for the commit.
+// uncommitted is the configuration in which a node counts that does not wait for the commit: what the log ended with when
+// it looked, until it has applied that much and looks again.
 func (w *world) uncommitted(n *simNode) (index int, members []int) {
-	if n.flawed.applied != n.applied {
-		n.flawed.applied = n.applied
+	if n.flawed.index <= n.applied {
 		n.flawed.index, n.flawed.members = w.raft.config(len(w.raft.log))
 	}
 	return n.flawed.index, n.flawed.members

@@ -60,6 +60,13 @@ func (w *world) propose(e entry) {
 	w.voters[r.leader].stored = len(r.log)
 }
 
+// store gives voter i more of the leader's log, and with it the news of what is committed.
+func (w *world) store(i, entries int) {
+	v := w.voters[i]
+	v.stored = min(v.stored+entries, len(w.raft.log))
+	v.known = max(v.known, min(v.stored, w.raft.committed))
+}
+
 // assign gives the service to node i under the next epoch.
 func (w *world) assign(i int) {
 	epoch, _ := w.raft.newest(len(w.raft.log))
@@ -111,11 +118,13 @@ func (w *world) commit() {
 	now := w.voters[r.leader].at(w.now)
 	before, _ := r.config(r.committed)
 	after, _ := r.config(index)
-	if (after > before || !r.started) && w.flaw != spacingFromElection {
+	first := !r.started && w.flaw != noWaitAfterElection
+	if (after > before || first) && w.flaw != spacingFromElection {
 		r.since = now
 	}
 	r.started = true
 	r.committed = index
+	w.voters[r.leader].known = index
 }
 
 // mayLead: voter i is in its own newest configuration, a majority of which has no more log than it has.
@@ -141,6 +150,9 @@ func (w *world) elect(i int) {
 		o.stored = min(o.stored, len(r.log))
 	}
 	r.leader, r.started, r.since = i, false, v.at(w.now)
+	if w.flaw == noWaitAfterElection {
+		r.since = r.since.Add(-w.ttl - w.margin)
+	}
 	w.propose(entry{})
 	r.termStart = len(r.log)
 }

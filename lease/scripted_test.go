@@ -22,8 +22,8 @@ func (w *world) fullRound(node int, voters ...int) {
 	w.pass(answer, node, voters...)
 }
 
-// TestMistakesTooRareForChance tells two long stories, with the mistake and without.
-func TestMistakesTooRareForChance(t *testing.T) {
+// TestRareMistakesAreTold tells two long stories, with the mistake and without: chance finds them, too, but rarely.
+func TestRareMistakesAreTold(t *testing.T) {
 	for f, tell := range map[flaw]func(w *world) error{
 		lowerIncarnation: tellLowerIncarnation,
 		countUncommitted: tellCountUncommitted,

@@ -19,6 +19,7 @@ type world struct {
 	given  []Release // releases that a hint may have brought to anybody
 	raft   simRaft
 	wire   uint64 // highest epoch ever open (I9)
+	cut    uint   // random search: the hosts of one side of a partition, by bits; host i is voter i and node i
 }
 
 // bounds limit a search; flaw is the mistake that is built in, to show that the search would find it.
@@ -27,9 +28,11 @@ type bounds struct {
 	ttl, margin                 time.Duration
 	rounds                      int // per node
 	voterRestarts, nodeRestarts int
-	owners                      []int // explorer: the owner of epoch i+1; all committed, applied at any time
+	owners                      []int         // explorer: the owner of epoch i+1; all committed, applied at any time
+	jump                        time.Duration // a resume sets CLOCK_BOOTTIME wrong by up to this
 	exhaustive                  bool
 	onlyI1                      bool // the voters know nothing of the log's epochs (rule 3), which I1 does not need
+	small                       small
 	flaw                        flaw
 }
 
@@ -49,6 +52,7 @@ type simVoter struct {
 	name   string
 	v      *Voter
 	stored int // how much of the log it has
+	known  int // how much of that it knows to be committed (for knownCommitted)
 }
 
 type simNode struct {
@@ -59,9 +63,10 @@ type simNode struct {
 	applied int
 	rounds  int
 	fence   fence
-	flawed  struct { // countUncommitted: what the log ended with when the node last applied something
-		applied, index int
-		members        []int
+	adopted uint64   // the epoch of a fence that this life found open and kept
+	flawed  struct { // countUncommitted: the configuration that the log ended with when the node looked
+		index   int
+		members []int
 	}
 }
 
@@ -106,7 +111,7 @@ const service = "web"
 func newWorld(b bounds) *world {
 	w := &world{bounds: b}
 	for i := range b.voterCount {
-		w.voters = append(w.voters, &simVoter{name: fmt.Sprint("v", i), stored: 1})
+		w.voters = append(w.voters, &simVoter{name: fmt.Sprint("v", i), stored: 1, known: 1})
 	}
 	for i := range b.nodeCount {
 		name := string(rune('a' + i))
@@ -115,6 +120,9 @@ func newWorld(b bounds) *world {
 		})
 	}
 	w.raft = simRaft{log: []entry{{config: []int{0, 1, 2}}}, committed: 1, termStart: 1}
+	if b.exhaustive {
+		w.raft.started, w.raft.since = true, Boot(-b.ttl-b.margin) // and its leader, too
+	}
 	for _, v := range w.voters {
 		v.v = NewVoter(v.name, v.at(0))
 		v.v.settled = b.exhaustive // the explorer's voters have been up for long
@@ -187,6 +195,10 @@ func (w *world) giveUp(i int) {
 	}
 	before := n.h.round
 	r, ok := n.h.Release()
+	if !ok || r.Epoch < n.adopted {
+		r, ok = n.releaseAdopted()
+	}
+	n.adopted = 0
 	if !ok {
 		return
 	}
@@ -207,7 +219,11 @@ func (w *world) hand(m msg) {
 	switch m.kind {
 	case request:
 		a, ok := w.askVoter(v, m.req)
-		if ok && (a.Refusal == Granted || !w.exhaustive) { // a refusal opens nothing
+		switch {
+		case !ok || w.exhaustive && a.Refusal != Granted: // a refusal opens nothing
+		case w.small.prompt:
+			w.tellHolder(n, a)
+		default:
 			w.send(msg{kind: answer, v: m.v, n: m.n, ans: a})
 		}
 	case release:
@@ -220,12 +236,19 @@ func (w *world) hand(m msg) {
 func (w *world) facts(v *simVoter) Facts {
 	epoch, _ := w.raft.newest(v.stored)
 	index, _ := w.raft.config(v.stored)
+	if w.flaw == knownCommitted {
+		index, _ = w.raft.config(min(v.known, v.stored))
+	}
+	if w.onlyI1 {
+		epoch = 0
+	}
 	return Facts{MaxTTL: w.ttl, StartWait: w.ttl, Config: uint64(index), Epoch: epoch}
 }
 
 func (w *world) restartVoter(i int, table bool) {
 	v := w.voters[i]
 	w.voterRestarts--
+	v.known = 1 // Raft writes nowhere what is committed
 	if !table {
 		v.v = NewVoter(v.name, v.at(w.now))
 		if w.flaw == noAmnesia {
@@ -251,12 +274,24 @@ func (w *world) restartNode(i int, keep bool) {
 		n.inc++
 	}
 	n.h = NewHolder(service, n.name, n.inc)
-	if n.fence.epoch != 0 {
-		n.h.Adopt(n.fence.epoch)
-	}
+	n.adopted = 0
 	if !keep {
 		n.fence = fence{}
+		return
 	}
+	n.adopted = n.fence.epoch
+	if n.adopted != 0 && w.flaw != adoptedForgotten {
+		n.h.Adopt(n.adopted)
+	}
+}
+
+// releaseAdopted is the release of a found fence in the name of this life, which has asked for nothing as high.
+func (n *simNode) releaseAdopted() (Release, bool) {
+	if n.adopted == 0 {
+		return Release{}, false
+	}
+	n.h.seq++
+	return Release{Service: service, Epoch: n.adopted, Node: n.name, Incarnation: n.inc, Seq: n.h.seq}, true
 }
 
 // resume is a suspend and a resume of the host after which CLOCK_BOOTTIME is wrong by jump.
@@ -273,9 +308,7 @@ func (w *world) resumeVoter(i int, jump time.Duration) {
 	v := w.voters[i]
 	v.off += int64(jump)
 	if w.flaw != clockJumpIgnored {
-		v.v.ClockJumped(maxJump)
+		v.v.ClockJumped(w.jump)
 	}
 	w.raft.clockJumped(i, v.at(w.now))
 }
-
-const maxJump = 2 * time.Second
