@@ -340,7 +340,7 @@ func seededStory(b bounds, steps int, seed uint64) (*world, error) {
 func TestInvariantsHoldInRandomStories(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		roll := func(sides int) int { return rapid.IntRange(0, sides-1).Draw(rt, "roll") }
-		for range 10 {
+		for range 2 {
 			if _, err := story(randomBounds(none), storySteps, roll); err != nil {
 				rt.Fatal(err)
 			}
