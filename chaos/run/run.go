@@ -88,13 +88,11 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	}
 	up, cancel := context.WithTimeout(ctx, building)
 	defer cancel()
-	var services []history.Service
 	options := lab.Options{
 		Binary: o.Binary, Hosts: o.Hosts, Clients: 4, Sleepers: t.field.numbers, Failover: o.Failover, ResumeTime: resumeTime, Switch: o.Switch,
 	}
 	for _, sv := range t.field.services {
 		options.Services = append(options.Services, forFile(sv))
-		services = append(services, sv)
 	}
 	l, err := lab.Up(up, options)
 	if err != nil {
