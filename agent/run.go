@@ -90,7 +90,7 @@ func (f closeFunc) Close() error { return f() }
 
 // live runs the loops until ctx ends, one of them fails, or the node leaves.
 func (a *parts) live(ctx context.Context) error {
-	local, err := api.Listen(a.cfg.Socket, a.cfg.SocketGroup) // before anybody is told that this agent is ready
+	local, err := a.deps.Net.Local(a.cfg.Socket, a.cfg.SocketGroup) // before anybody is told that this agent is ready
 	if err != nil {
 		return err
 	}
