@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"nightporter/api"
+	"nightporter/chaos/check"
+	run "nightporter/chaos/history"
 	"nightporter/chaos/lab"
 )
 
@@ -65,29 +67,17 @@ func (t *Turns) See(u Use) {
 	}
 }
 
-// Strays gives the indexes of the turns that the history, in the order of its epochs, does not allow. Each turn must
-// stand on a record that gives the host the identity, later than the record of the turn before it, and must not begin
-// before that record was made. With two holders at once their frames mingle, A, B, A, and the second turn of A has no
-// record to stand on: there is none, or its time has not come. A leader stamps a record before it is committed, and
-// everything in a lab reads the same clock, so no honest frame is older than its record.
-//
-// A record is the earliest that fits, which leaves the most for the turns that follow. After a stray the host whose turn
-// it was goes on.
+// Strays gives the indexes of the turns that the history, in the order of its epochs, does not allow (check.Strays).
 func (t Turns) Strays(history []api.Change) []int {
-	var out []int
-	at := 0
+	turns := make([]check.Turn, len(t))
 	for i, u := range t {
-		next := at
-		for next < len(history) && history[next].To != u.Host {
-			next++
-		}
-		if next == len(history) || u.At.Before(history[next].At) {
-			out = append(out, i)
-			continue
-		}
-		at = next
+		turns[i] = check.Turn{Host: u.Host, At: u.At}
 	}
-	return out
+	records := make([]run.Record, len(history))
+	for i, c := range history {
+		records[i] = run.Record{Epoch: c.Epoch, To: c.To, At: c.At}
+	}
+	return check.Strays(turns, records)
 }
 
 const clock = "15:04:05.000000"
