@@ -110,7 +110,7 @@ func newStage(t *testing.T) *stage {
 	p.gate = &quorumGuard{scene: sc, machine: machine, barrier: r.Barrier}
 	s.sleeper = &sleeper{
 		self: "b", clock: clock, machine: machine, raft: r, proposer: p, tenants: &tenants{}, scene: sc, opens: &opens{}, power: s,
-		meta: &metaKeeper{log: log}, rejoin: func() {}, timeout: 10 * time.Second, log: log, bell: newBell(),
+		meta: newMetaKeeper(log), rejoin: func() {}, timeout: 10 * time.Second, log: log, bell: newBell(),
 	}
 	r.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "k", Policy: fsm.Sleeps}})
 	return s
