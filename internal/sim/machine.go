@@ -59,6 +59,8 @@ type life struct {
 	stop      context.CancelFunc
 	ended     chan struct{}
 	asked     bool // to end
+	leaving   bool // it was told to leave the cluster
+	asleep    bool // it stands still with its machine
 }
 
 func (l *life) dead() bool {
@@ -92,8 +94,7 @@ func (m *machine) launch() {
 	l.disk = &lifeDisk{life: l, files: m.disk}
 	m.life = l
 	if m.power != history.Up {
-		l.proc.Stop()
-		l.clock.stop()
+		l.doze()
 	}
 	m.w.running.Go(func() { l.run(ctx) })
 }
@@ -112,7 +113,7 @@ func (l *life) run(ctx context.Context) {
 	if m.life == l {
 		m.life = nil
 	}
-	if !l.asked {
+	if !l.asked && (err != nil || !l.leaving) {
 		why := "it returned without an error"
 		if err != nil {
 			why = err.Error()
@@ -208,6 +209,21 @@ func (m *machine) pause() (resume func()) {
 	l.clock.stop()
 	l.proc.Stop()
 	return func() {
+		l.clock.goOn()
+		l.proc.Continue()
+	}
+}
+
+// doze makes a life stand still with its machine, until rouse. The caller holds the machine's mu.
+func (l *life) doze() {
+	l.asleep = true
+	l.clock.stop()
+	l.proc.Stop()
+}
+
+func (l *life) rouse() {
+	if l.asleep {
+		l.asleep = false
 		l.clock.goOn()
 		l.proc.Continue()
 	}

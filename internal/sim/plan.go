@@ -182,6 +182,9 @@ func (p Plan) drawCommand(r *rand.Rand, at time.Duration) Step {
 	case "move", "apply", "delete":
 		s.Service = pick(r, p.Services...).Name
 		s.Arg = pick(r, p.Hosts...).Name
+		if s.Verb == "delete" && s.Service == p.Services[0].Name {
+			s.Verb = "move" // the first service stays: somebody must be asked in the end
+		}
 	case "sleep", "wake":
 		s.Arg = pick(r, p.Hosts...).Name
 		for _, i := range r.Perm(len(p.Hosts)) {

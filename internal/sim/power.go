@@ -57,24 +57,23 @@ func (m *machine) sleep() <-chan struct{} {
 	}
 	m.kernel.suspendEntry()
 	if m.life != nil {
-		m.life.clock.stop()
-		m.life.proc.Stop()
+		m.life.doze()
 	}
 	m.clock.sleep()
 	m.become(history.Asleep)
 	m.plug()
 	m.wakeup = make(chan string, 1)
 	up := make(chan struct{})
-	l, called := m.life, m.wakeup
+	called := m.wakeup
 	m.w.running.Go(func() {
 		defer close(up)
-		m.slumber(l, called)
+		m.slumber(called)
 	})
 	return up
 }
 
 // slumber lasts until a magic packet or the power button.
-func (m *machine) slumber(l *life, called <-chan string) {
+func (m *machine) slumber(called <-chan string) {
 	select {
 	case <-called:
 	case <-m.w.ending:
@@ -98,10 +97,10 @@ func (m *machine) slumber(l *life, called <-chan string) {
 	plugged := m.linked
 	m.linked = plugged && link == 0
 	m.plug()
+	l := m.life
 	m.mu.Unlock()
 	if l != nil {
-		l.clock.goOn()
-		l.proc.Continue()
+		l.rouse()
 	}
 	if link > 0 && plugged {
 		time.AfterFunc(link, func() { m.link(true) })

@@ -10,6 +10,7 @@ import (
 
 	"nightporter/api"
 	"nightporter/chaos/history"
+	"nightporter/fsm"
 )
 
 const (
@@ -125,16 +126,24 @@ func (w *world) live() {
 	w.look()
 }
 
-// forgetIdle drops what clients asked, after the faults, of services that nobody defines in the end.
+// forgetIdle drops what clients asked, after the faults, of services that nobody defines in the end, and of those that an
+// operator gave to a host on which they do not run: it holds them until a target comes back.
 func forgetIdle(h *history.History) {
-	defined := map[string]bool{}
+	serving := map[string]bool{}
 	for _, e := range h.Ends {
 		for _, s := range e.Defined {
-			defined[s] = true
+			serving[s] = true
+		}
+	}
+	for _, s := range h.Setup.Services {
+		if of := h.Of(s.Name); len(of) > 0 {
+			last := of[len(of)-1]
+			parked := last.Reason == string(fsm.OperatorMoved) && !slices.Contains(s.Targets, last.To)
+			serving[s.Name] = serving[s.Name] && !parked
 		}
 	}
 	h.Requests = slices.DeleteFunc(h.Requests, func(r history.Request) bool {
-		return !defined[r.Service] && r.Began.After(h.Calm)
+		return !serving[r.Service] && r.Began.After(h.Calm)
 	})
 }
 

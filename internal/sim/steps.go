@@ -40,6 +40,9 @@ func (w *world) take(s Step) {
 	if m == nil && s.Host != "" {
 		return // nobody leads, or holds, at this moment
 	}
+	if process := s.Verb == "kill" || s.Verb == "stop"; process && m.state() != history.Up {
+		return
+	}
 	begin, mute, dark := w.fault(s, m)
 	var over <-chan struct{} // closed where the fault ends by itself
 	if m != nil {
@@ -330,16 +333,9 @@ func (w *world) apply(ctx context.Context, a *api.Client, s Step, c *history.Com
 // leave takes a host out of the cluster; its service manager starts the daemon again, which joins anew.
 func (m *machine) leave(ctx context.Context, a *api.Client) error {
 	m.mu.Lock()
-	l := m.life
-	if l != nil {
-		l.asked = true
+	if m.life != nil {
+		m.life.leaving = true // for good: a command that ends with an error may still be carried out
 	}
 	m.mu.Unlock()
-	err := a.Leave(ctx)
-	if err != nil && l != nil {
-		m.mu.Lock()
-		l.asked = false
-		m.mu.Unlock()
-	}
-	return err
+	return a.Leave(ctx)
 }
