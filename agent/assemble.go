@@ -95,7 +95,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.post = &post{self: cfg.Node, log: deps.Log, clock: deps.Clock, machine: a.machine, ballot: b, raft: a.raft, waking: a.waking, opens: &opens{}, checks: checks, gossip: a.gossip}
 	a.proposer = &proposer{
 		self: cfg.Node, clock: deps.Clock, raft: a.raft, out: a.post, peer: a.peer, log: deps.Log,
-		gate: &quorumGuard{scene: a.scene, machine: a.machine, barrier: a.raft.Barrier},
+		gate: &quorumGuard{scene: a.scene, machine: a.machine, barrier: a.raft.Barrier, turn: make(turn, 1)},
 	}
 	a.tenants = &tenants{
 		self: cfg.Node, clock: deps.Clock, kernel: deps.Kernel, log: deps.Log, out: a.post, demand: a.waking.demand,

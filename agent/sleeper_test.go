@@ -107,7 +107,7 @@ func newStage(t *testing.T) *stage {
 		members: members, leader: r.Leader, deaf: r.Deaf, learnt: make(map[string]tenureSeen),
 	}
 	p := &proposer{self: "b", clock: clock, raft: r, out: &post{gossip: &lateGossip{}, machine: machine, log: log}, log: log}
-	p.gate = &quorumGuard{scene: sc, machine: machine, barrier: r.Barrier}
+	p.gate = &quorumGuard{scene: sc, machine: machine, barrier: r.Barrier, turn: make(turn, 1)}
 	s.sleeper = &sleeper{
 		self: "b", clock: clock, machine: machine, raft: r, proposer: p, tenants: &tenants{}, scene: sc, opens: &opens{}, power: s,
 		meta: newMetaKeeper(log), rejoin: func() {}, timeout: 10 * time.Second, log: log, bell: newBell(),

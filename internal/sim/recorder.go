@@ -2,6 +2,8 @@ package sim
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -19,7 +21,8 @@ type recorder struct {
 	uses   history.Collector
 	first  map[entry]time.Time // when an entry of the log was first on any disk
 	log    []line
-	leader string // as it said itself last
+	leader string    // as it said itself last
+	trace  io.Writer // gets every line at once, details too; nil = nobody
 }
 
 // entry is one entry of the log.
@@ -29,6 +32,13 @@ type entry struct{ index, term uint64 }
 type line struct {
 	host string
 	rec  slog.Record
+}
+
+// words gives the line with its time since the beginning.
+func (l line) words(began time.Time) string {
+	s := fmt.Sprintf("%10.6f %-8s %-5s %s", l.rec.Time.Sub(began).Seconds(), l.host, l.rec.Level, l.rec.Message)
+	l.rec.Attrs(func(a slog.Attr) bool { s += " " + a.String(); return true })
+	return s
 }
 
 func newRecorder() *recorder {
@@ -126,7 +136,9 @@ type handler struct {
 const saysItLeads = "this node leads the cluster now"
 
 // Enabled implements slog.Handler.
-func (h *handler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
+func (h *handler) Enabled(_ context.Context, l slog.Level) bool {
+	return l >= slog.LevelInfo || h.rec.trace != nil
+}
 
 // Handle implements slog.Handler.
 func (h *handler) Handle(_ context.Context, rec slog.Record) error {
@@ -137,7 +149,11 @@ func (h *handler) Handle(_ context.Context, rec slog.Record) error {
 	if rec.Message == saysItLeads {
 		h.rec.leader = h.host
 	}
-	h.rec.log = append(h.rec.log, line{h.host, rec})
+	l := line{h.host, rec}
+	h.rec.log = append(h.rec.log, l)
+	if h.rec.trace != nil {
+		fmt.Fprintln(h.rec.trace, l.words(h.rec.began))
+	}
 	return nil
 }
 
@@ -150,3 +166,9 @@ func (h *handler) WithAttrs(a []slog.Attr) slog.Handler {
 
 // WithGroup implements slog.Handler.
 func (h *handler) WithGroup(string) slog.Handler { return h }
+
+// tell puts a word of the run's own between the agents' lines.
+func (r *recorder) tell(f string, args ...any) {
+	rec := slog.NewRecord(time.Now(), slog.LevelInfo, fmt.Sprintf(f, args...), 0)
+	_ = (&handler{rec: r, host: "*"}).Handle(context.Background(), rec) // it has no errors
+}

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
+	"io"
 	"slices"
 	"time"
 
@@ -29,11 +29,13 @@ type Result struct {
 }
 
 // Run carries out a plan. It is to be called in a bubble of testing/synctest, and returns when nothing of it is left.
-func Run(p Plan, secret string) (*Result, error) {
+// trace gets the agents' logs with all details as they come; nil = nobody wants them.
+func Run(p Plan, secret string, trace io.Writer) (*Result, error) {
 	w, err := newWorld(p, secret)
 	if err != nil {
 		return nil, err
 	}
+	w.rec.trace = trace
 	for _, m := range w.machines {
 		m.start()
 	}
@@ -255,9 +257,7 @@ const stragglers = 30 * time.Second
 func (r *Result) Log() []string {
 	var out []string
 	for _, l := range r.log {
-		s := fmt.Sprintf("%10.6f %-8s %-5s %s", l.rec.Time.Sub(r.began).Seconds(), l.host, l.rec.Level, l.rec.Message)
-		l.rec.Attrs(func(a slog.Attr) bool { s += " " + a.String(); return true })
-		out = append(out, s)
+		out = append(out, l.words(r.began))
 	}
 	return out
 }

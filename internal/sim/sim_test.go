@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,9 +25,18 @@ func run(t *testing.T, p Plan) (res *Result) {
 	if err := WriteSecret(secret); err != nil {
 		t.Fatal(err)
 	}
+	var trace io.Writer
+	if path := os.Getenv("SIM_TRACE"); path != "" {
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		trace = f
+	}
 	synctest.Test(t, func(t *testing.T) {
 		var err error
-		if res, err = Run(p, secret); err != nil {
+		if res, err = Run(p, secret, trace); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -51,6 +51,7 @@ func (w *world) take(s Step) {
 		}
 		defer m.unclaim(s.Verb)
 	}
+	w.rec.tell("%s %s%s for %s: %s %s", s.Verb, s.Host, s.Service, s.For, s.Arg, s.Others)
 	f := history.Fault{Kind: history.Kind(s.Verb), From: time.Now(), Mute: mute, Dark: dark, Detail: strings.Join(s.Others, " ") + s.Arg + s.Service}
 	if m != nil {
 		f.Host = m.name
@@ -72,6 +73,7 @@ func (w *world) take(s Step) {
 	if mute || dark {
 		w.rec.note(func(h *history.History) { h.Faults[i].To = time.Now() })
 	}
+	w.rec.tell("%s %s%s ends", s.Verb, s.Host, s.Service)
 	undo()
 	w.rec.note(func(h *history.History) { h.Faults[i].To = time.Now() })
 }
@@ -269,6 +271,7 @@ func (w *world) command(s Step) {
 	c := history.Command{Verb: s.Verb, Host: s.Host, Service: s.Service, Arg: s.Arg, Began: time.Now()}
 	err := w.carryOut(ctx, m.admin(), s, &c)
 	c.Ended, c.Done = time.Now(), err == nil
+	w.rec.tell("%s %s %s asked of %s: %v", s.Verb, s.Service, s.Arg, s.Host, err)
 	if err != nil {
 		c.Err = err.Error()
 		code := api.CodeOf(err)
