@@ -251,7 +251,7 @@ func (b *backend) Leave(ctx context.Context) error {
 		return api.Refused("cannot "+tried+": "+err.Error(), "")
 	}
 	b.handOver()
-	if err := b.remove(ctx, tried, b.cfg.Node, fsm.NodeLeft); err != nil {
+	if err := b.withdraw(ctx, tried); err != nil {
 		b.meta.goOn()
 		b.ticks.fitness()
 		return err
@@ -263,6 +263,16 @@ func (b *backend) Leave(ctx context.Context) error {
 	return nil
 }
 
+// withdraw takes this node's record away, and then its vote. Both may have been done by an earlier attempt.
+func (b *backend) withdraw(ctx context.Context, tried string) error {
+	if _, member := b.machine.View().State.Nodes[b.cfg.Node]; member {
+		if err := b.remove(ctx, tried, b.cfg.Node, fsm.NodeLeft); err != nil {
+			return err
+		}
+	}
+	return b.voteless(ctx, tried, b.cfg.Node)
+}
+
 // Forget removes a dead member.
 func (b *backend) Forget(ctx context.Context, node string) error {
 	tried := "forget " + node
@@ -271,7 +281,10 @@ func (b *backend) Forget(ctx context.Context, node string) error {
 		return err
 	}
 	n, known := v.State.Nodes[node]
-	if !known {
+	switch {
+	case !known && b.votes(node): // an earlier attempt did not wait for it
+		return b.voteless(ctx, tried, node)
+	case !known:
 		return api.UnknownNode(node, slices.Sorted(maps.Keys(v.State.Nodes)))
 	}
 	if n.Power == fsm.Asleep && n.PowerReason != fsm.GaveUp {
@@ -283,7 +296,10 @@ func (b *backend) Forget(ctx context.Context, node string) error {
 	if b.raft.Leader() == "" { // to be said at once; a lead that moves while the steps are taken is waited for
 		return api.NoLeader(tried, "")
 	}
-	return b.remove(ctx, tried, node, fsm.OwnerLeft)
+	if err := b.remove(ctx, tried, node, fsm.OwnerLeft); err != nil {
+		return err
+	}
+	return b.voteless(ctx, tried, node)
 }
 
 // remove takes a node's services away and then its record; the leader takes it out of the configuration.
