@@ -33,6 +33,7 @@ type machine struct {
 	mu      sync.Mutex
 	power   history.PowerState
 	linked  bool // the cable is in
+	silent  bool // the card and the switch are still coming to terms after a resume
 	alone   bool // the switch lets nothing through, though the carrier is there
 	disk    *files
 	table   lease.Table // the mirror in the run directory
@@ -239,14 +240,19 @@ func (m *machine) become(p history.PowerState) {
 
 // plug brings the network card in line with power, cable and switch. The caller holds mu.
 func (m *machine) plug() {
-	m.nic.Up(m.power == history.Up && m.linked && !m.alone)
+	m.nic.Up(m.power == history.Up && m.linked && !m.silent && !m.alone)
 }
 
-// link plugs the cable in or out; the kernel tells of it.
+// link plugs the cable in or out.
 func (m *machine) link(in bool) {
+	m.carry(func() { m.linked = in })
+}
+
+// carry changes what the carrier hangs on; the kernel tells of it.
+func (m *machine) carry(f func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.linked = in
+	f()
 	m.plug()
 	if m.life != nil {
 		select {
@@ -267,7 +273,7 @@ func (m *machine) isolate(on bool) {
 func (m *machine) carrier() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.linked
+	return m.linked && !m.silent
 }
 
 // use notes one frame of an identity that reaches the switch.

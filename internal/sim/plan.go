@@ -182,8 +182,8 @@ func (p Plan) drawCommand(r *rand.Rand, at time.Duration) Step {
 	case "move", "apply", "delete":
 		s.Service = pick(r, p.Services...).Name
 		s.Arg = pick(r, p.Hosts...).Name
-		if s.Verb == "delete" && s.Service == p.Services[0].Name {
-			s.Verb = "move" // the first service stays: somebody must be asked in the end
+		if first := p.Services[0]; s.Service == first.Name && s.Verb != "apply" {
+			s.Verb, s.Arg = "move", pick(r, first.Targets...) // it stays, where it runs: somebody must be asked in the end
 		}
 	case "sleep", "wake":
 		s.Arg = pick(r, p.Hosts...).Name

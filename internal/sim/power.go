@@ -94,16 +94,15 @@ func (m *machine) slumber(called <-chan string) {
 	}
 	m.clock.wake(wrong)
 	m.become(history.Up)
-	plugged := m.linked
-	m.linked = plugged && link == 0
+	m.silent = link > 0
 	m.plug()
 	l := m.life
 	m.mu.Unlock()
 	if l != nil {
 		l.rouse()
 	}
-	if link > 0 && plugged {
-		time.AfterFunc(link, func() { m.link(true) })
+	if link > 0 {
+		time.AfterFunc(link, func() { m.carry(func() { m.silent = false }) })
 	}
 }
 
