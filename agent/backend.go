@@ -240,39 +240,6 @@ func (b *backend) Join(_ context.Context, addrs []string) (api.Joined, error) {
 	return api.Joined{Reached: n}, nil
 }
 
-// Leave takes this node out of the cluster for good and ends the agent.
-func (b *backend) Leave(ctx context.Context) error {
-	const tried = "leave the cluster"
-	v := b.scene.view()
-	if err := b.founded(v.State, tried); err != nil {
-		return err
-	}
-	if err := cluster.MayLeave(v, b.machine.View().Servers, b.cfg.Node); err != nil {
-		return api.Refused("cannot "+tried+": "+err.Error(), "")
-	}
-	b.handOver()
-	if err := b.withdraw(ctx, tried); err != nil {
-		b.meta.goOn()
-		b.ticks.fitness()
-		return err
-	}
-	if err := b.deps.Disk.Forget(); err != nil {
-		return api.Refused("this node left, but its old state could not be put away: "+err.Error(), "remove the data directory by hand before it joins again")
-	}
-	b.left.ring()
-	return nil
-}
-
-// withdraw takes this node's record away, and then its vote. Both may have been done by an earlier attempt.
-func (b *backend) withdraw(ctx context.Context, tried string) error {
-	if _, member := b.machine.View().State.Nodes[b.cfg.Node]; member {
-		if err := b.remove(ctx, tried, b.cfg.Node, fsm.NodeLeft); err != nil {
-			return err
-		}
-	}
-	return b.voteless(ctx, tried, b.cfg.Node)
-}
-
 // Forget removes a dead member.
 func (b *backend) Forget(ctx context.Context, node string) error {
 	tried := "forget " + node

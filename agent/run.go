@@ -72,8 +72,10 @@ type parts struct {
 	unseal   *unseal
 	meta     *metaKeeper
 	proposer *proposer
-	left     bell        // rung by `leave`
 	closers  []io.Closer // in order of opening
+	left     bell        // rung when this node has left
+
+	departure departure
 }
 
 func (a *parts) closeAll() {
@@ -112,6 +114,7 @@ func (a *parts) live(ctx context.Context) error {
 	g.Go(func() error { a.unseal.run(loops); return nil })
 	g.Go(func() error { a.reconcile(loops, tenancies, changed); return nil })
 	g.Go(func() error { return a.found(loops) })
+	g.Go(func() error { a.depart(loops); return nil })
 	g.Go(func() error { return a.serve(loops, local) })
 	a.ticks.fitness()
 	a.deps.Ready("READY=1")

@@ -44,6 +44,7 @@ type machine struct {
 	lives   int
 	wakeup  chan string   // magic packets and the power button, while asleep
 	rest    time.Duration // pause before a daemon that ended is started again
+	leaving bool          // somebody told the daemon to leave the cluster
 	wanted  bool          // the service manager keeps the daemon running
 	control *simnet.Process
 	claimed map[string]bool // kinds of faults that are being done to it
@@ -60,7 +61,6 @@ type life struct {
 	stop      context.CancelFunc
 	ended     chan struct{}
 	asked     bool // to end
-	leaving   bool // it was told to leave the cluster
 	asleep    bool // it stands still with its machine
 }
 
@@ -114,7 +114,9 @@ func (l *life) run(ctx context.Context) {
 	if m.life == l {
 		m.life = nil
 	}
-	if !l.asked && (err != nil || !l.leaving) {
+	left := err == nil && m.leaving
+	m.leaving = m.leaving && !left
+	if !l.asked && !left {
 		why := "it returned without an error"
 		if err != nil {
 			why = err.Error()

@@ -67,9 +67,13 @@ func (p Plan) LongestFailover() time.Duration {
 	return most
 }
 
-// Settle is what the cluster gets to converge once everything is healed. The longest single pause in it is the 15 s after
-// which an agent looks again for members that it misses; then come an election, a hand-over, and TCP's own repetitions.
-func (p Plan) Settle() time.Duration { return 16*time.Second + 6*p.LongestFailover() }
+// Converge is what the cluster gets to have one holder for each service once everything is healed. The longest single pause in
+// it is the 15 s after which an agent looks again for members that it misses; then come an election, a hand-over, and TCP's own
+// repetitions.
+func (p Plan) Converge() time.Duration { return 16*time.Second + 6*p.LongestFailover() }
+
+// Settle is what it gets to answer every client: a target that kept losing a service is passed over for a minute at most.
+func (p Plan) Settle() time.Duration { return p.Converge() + time.Minute }
 
 var hostNames = []string{"alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf"}
 

@@ -123,9 +123,10 @@ func (w *world) live() {
 	w.healed()
 	calm := time.Now()
 	w.rec.note(func(h *history.History) { h.Calm = calm })
-	time.Sleep(w.plan.Settle() + tail)
-	w.rec.note(func(h *history.History) { h.Ended = time.Now() })
+	time.Sleep(w.plan.Converge())
 	w.look()
+	time.Sleep(time.Until(calm.Add(w.plan.Settle() + tail)))
+	w.rec.note(func(h *history.History) { h.Ended = time.Now() })
 }
 
 // forgetIdle drops what clients asked, after the faults, of services that nobody defines in the end, and of those that an

@@ -336,9 +336,7 @@ func (w *world) apply(ctx context.Context, a *api.Client, s Step, c *history.Com
 // leave takes a host out of the cluster; its service manager starts the daemon again, which joins anew.
 func (m *machine) leave(ctx context.Context, a *api.Client) error {
 	m.mu.Lock()
-	if m.life != nil {
-		m.life.leaving = true // for good: a command that ends with an error may still be carried out
-	}
+	m.leaving = true // a command that ends with an error may still be carried out
 	m.mu.Unlock()
 	return a.Leave(ctx)
 }
