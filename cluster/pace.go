@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -19,6 +21,7 @@ type paced struct {
 	every time.Duration
 	began time.Time // the common instants are counted from here
 	quit  <-chan struct{}
+	mute  *atomic.Bool // no heartbeat may leave: Raft waits for the disk
 
 	mu   sync.Mutex
 	gone map[raft.ServerID]*absence // peers that did not answer the last heartbeat
@@ -30,8 +33,8 @@ type absence struct {
 	since, last time.Time     // the first and the last heartbeat that it did not answer
 }
 
-func newPaced(t raft.Transport, every time.Duration, quit <-chan struct{}) *paced {
-	return &paced{Transport: t, every: every, began: time.Now(), quit: quit, gone: make(map[raft.ServerID]*absence)}
+func newPaced(t raft.Transport, every time.Duration, quit <-chan struct{}, mute *atomic.Bool) *paced {
+	return &paced{Transport: t, every: every, began: time.Now(), quit: quit, mute: mute, gone: make(map[raft.ServerID]*absence)}
 }
 
 // transport gives what Raft uses: it looks for the method of pre-votes.
@@ -59,6 +62,9 @@ func (p *paced) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *raft
 		case <-p.quit:
 			return raft.ErrTransportShutdown
 		}
+		if p.mute.Load() {
+			return errMute
+		}
 		err := p.Transport.AppendEntries(id, to, req, resp)
 		p.heard(id, err == nil)
 		return err
@@ -68,6 +74,9 @@ func (p *paced) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *raft
 	}
 	return p.Transport.AppendEntries(id, to, req, resp)
 }
+
+// errMute is what becomes of the heartbeats of a leader whose disk takes nothing.
+var errMute = errors.New("the disk takes nothing: another node should lead")
 
 // heard notes whether a peer answered a heartbeat.
 func (p *paced) heard(id raft.ServerID, answered bool) {

@@ -91,7 +91,7 @@ func newRaft(c RaftConfig) (*Raft, error) {
 			Stream: c.Stream, MaxPool: 3, Timeout: max(2*c.Timing.RaftHeartbeat, time.Second), Logger: logger,
 		})
 	}
-	r.paced = newPaced(r.trans, c.Timing.RaftPace, quit)
+	r.paced = newPaced(r.trans, c.Timing.RaftPace, quit, &watch.stuck)
 	if r.raft, err = r.open(conf); err != nil {
 		return nil, errors.Join(err, closeTransport(r.trans))
 	}
