@@ -38,14 +38,27 @@ func wakes(h *history.History, d *docket) {
 	}
 }
 
-// sleeping says whether all targets of a service had been asleep for a while.
+// sleeping says whether all targets of a service had been asleep for a while. One that went without a word counts for others
+// as awake until gossip misses it.
 func sleeping(h *history.History, sv history.Service, t time.Time) bool {
 	for _, name := range sv.Targets {
-		if state, since := h.StateAt(name, t); state != history.Asleep || t.Sub(since) < dozing {
+		state, since := h.StateAt(name, t)
+		least := dozing
+		if !announced(h, name, since) {
+			least = 3*h.Setup.Failover + 2*time.Second + h.Setup.Extra
+		}
+		if state != history.Asleep || t.Sub(since) < least {
 			return false
 		}
 	}
 	return len(sv.Targets) > 0
+}
+
+// announced says whether the daemon of a host itself began the sleep that began at a moment.
+func announced(h *history.History, host string, since time.Time) bool {
+	return slices.ContainsFunc(h.Suspends, func(s history.Suspend) bool {
+		return s.Host == host && s.At.Sub(since).Abs() < dozing
+	})
 }
 
 // owns says whether the log had given the service to the host where a demand arrived, for a while.
