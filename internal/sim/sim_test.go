@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"nightporter/chaos/check"
@@ -138,19 +139,20 @@ func TestSchedules(t *testing.T) {
 const slice = 40 * time.Second
 
 // TestReplay judges the history of a run that was kept in the folder SIM_REPLAY, and runs its schedule again, several times:
-// a seed does not fix how goroutines interleave.
+// a seed does not fix how goroutines interleave. Without a folder it keeps a run of its own first.
 func TestReplay(t *testing.T) {
 	dir := os.Getenv("SIM_REPLAY")
 	if dir == "" {
-		dir = filepath.Join("testdata", "kept")
+		dir = filepath.Join(t.TempDir(), "kept")
+		res := run(t, NewPlan(3))
+		if err := res.Keep(dir, check.Judge(res.History)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(check.Judge(res.History), rejudge(t, dir)); diff != "" {
+			t.Errorf("judged again it says something else:\n%s", diff)
+		}
 	}
-	h, err := history.Read(filepath.Join(dir, historyFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a run that crashed has none
-		t.Fatal(err)
-	}
-	if h != nil {
-		t.Logf("the history as it was kept:\n%s", words(check.Judge(h)))
-	}
+	t.Logf("the history as it was kept:\n%s", words(rejudge(t, dir)))
 	p, err := LoadPlan(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -158,4 +160,17 @@ func TestReplay(t *testing.T) {
 	for range number(t, "SIM_AGAIN", 3) {
 		judged(t, p)
 	}
+}
+
+// rejudge judges a history that was kept; a run that crashed left none.
+func rejudge(t *testing.T, dir string) []check.Verdict {
+	t.Helper()
+	h, err := history.Read(filepath.Join(dir, historyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return check.Judge(h)
 }
