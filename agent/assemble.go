@@ -155,6 +155,9 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 	a.gossip.set(g)
 	a.meta.attach(g)
 	a.closers = append(a.closers, closeFunc(func() error {
+		if a.stays {
+			return g.Shutdown()
+		}
 		if err := g.Leave(500 * time.Millisecond); err != nil {
 			a.deps.Log.Debug("the others were not told that this agent stops", "err", err)
 		}

@@ -27,6 +27,7 @@ type Deps struct {
 	Listen  func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
 	Net     Net
 	Disk    Disk
+	Former  *Estate // what this process left open before it replaced itself by this program; nil = it did not
 	// Ready tells the service manager how the agent is: "READY=1", "STOPPING=1", "STATUS=...".
 	Ready func(state string)
 }
@@ -49,16 +50,20 @@ func offset(c Clock) time.Duration {
 type Kernel interface {
 	Sweep() error
 	Prepare(identity.Spec) (Hold, error)
+	Adopt(identity.Heirloom) (Hold, error) // what a former life left open
+	Bequeath() (identity.Legacy, error)
 	Retain(inUse []identity.Spec) error // this host may use all other addresses itself again
 	Watch(context.Context) <-chan struct{}
 	LAN() (identity.LAN, error)
+	Refusal() string // why this host may hold nothing, or ""
 	Close() error
 }
 
 // Hold is one prepared identity. Close, Open and Extend never wait.
 type Hold interface {
 	Guard(on bool) error
-	Open(deadline time.Duration) error
+	Generation() (uint64, error) // read before the lease is asked for
+	Open(deadline time.Duration, generation uint64) error
 	Extend(deadline time.Duration) error
 	Close() error
 	Announce(stillMine func() bool) error
@@ -66,6 +71,7 @@ type Hold interface {
 	Check() ([]identity.Drift, error)
 	Repair() error
 	Remove() error
+	Bequeath() (identity.Heirloom, error) // leaves it open to the next life
 	Link() string
 	Fence() identity.Fence
 }
@@ -109,7 +115,8 @@ type Disk interface {
 	SavePeers([]netip.AddrPort) error
 	LoadPromise() (string, error)
 	SavePromise(string) error
-	Forget() error // puts the Raft state away after this node left
+	Leave(Estate) error // for the next life of this very process; it is read once
+	Forget() error      // puts the Raft state away after this node left
 }
 
 // Mirror is the voter's table on tmpfs.

@@ -18,7 +18,7 @@ func Purge(cfg *config.Config, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	host, err := identity.NewHost(cfg.Interface, log)
+	host, err := identity.NewHost(cfg.Interface, identity.NFTables, nil, log)
 	if err != nil {
 		return err
 	}

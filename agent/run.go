@@ -32,6 +32,8 @@ import (
 //  8. the loops      tenants, leader, sleeper, waking, touch
 //  9. the admin surface, last: whoever can ask gets a true answer
 //
+// Where this process was replaced by a newer program, step 2 spares what was left open on purpose (upgrade.go).
+//
 // The end is the reverse: hand over while everything still runs, close the fences and release, and only then let
 // gossip and Raft go.
 func Run(ctx context.Context, cfg *config.Config, deps Deps) error {
@@ -40,6 +42,7 @@ func Run(ctx context.Context, cfg *config.Config, deps Deps) error {
 		return err
 	}
 	defer lock.Close()
+	adopted := adopt(deps)
 	if err := deps.Kernel.Sweep(); err != nil {
 		return fmt.Errorf("closing what a former run left on %s: %w", cfg.Interface, err)
 	}
@@ -48,6 +51,7 @@ func Run(ctx context.Context, cfg *config.Config, deps Deps) error {
 		return err
 	}
 	defer a.closeAll()
+	a.inherit(adopted)
 	return a.live(ctx)
 }
 
@@ -72,6 +76,7 @@ type parts struct {
 	unseal   *unseal
 	meta     *metaKeeper
 	proposer *proposer
+	stays    bool        // gossip says no goodbye: the next life of this process goes on
 	closers  []io.Closer // in order of opening
 	left     bell        // rung when this node has left
 
@@ -103,6 +108,7 @@ func (a *parts) live(ctx context.Context) error {
 	tenancies, evict := context.WithCancel(context.WithoutCancel(ctx))
 	defer evict()
 
+	a.tenants.resume(tenancies)
 	changed, cancel := a.machine.Watch()
 	defer cancel()
 	g.Go(func() error { a.leader.run(loops); return nil })
@@ -121,6 +127,9 @@ func (a *parts) live(ctx context.Context) error {
 
 	select {
 	case <-ctx.Done():
+		if errors.Is(context.Cause(ctx), ErrReplaced) {
+			return a.bequeath(stop, g.Wait)
+		}
 		a.deps.Ready("STOPPING=1")
 		a.handOver()
 	case <-a.left:

@@ -49,7 +49,7 @@ func (b *backend) Status(context.Context) (api.Status, error) {
 	if v.State.Cluster.ID == "" { // nothing of this is decided yet
 		s.Failover, s.Quorum.Needed = s.FailoverFile, 0
 	}
-	s.Problems = b.problems(v, s, unfit(lan, lanErr))
+	s.Problems = b.problems(v, s, unfit(b.deps.Kernel, lan, lanErr))
 	return s, nil
 }
 

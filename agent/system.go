@@ -25,7 +25,8 @@ func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) 
 	if err := disk.keepFormer(); err != nil { // the disk has its own sentences when the agent needs it
 		log.Debug("the former settings of this host are not kept: `nightporter purge` cannot put them back", "err", err)
 	}
-	host, err := identity.NewHost(cfg.Interface, log)
+	former := disk.inherit(log)
+	host, err := identity.NewHost(cfg.Interface, fenceForm(cfg.Fence), former.kernel(), log)
 	if err != nil {
 		return Deps{}, err
 	}
@@ -36,7 +37,7 @@ func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) 
 	return Deps{
 		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Net: systemNet{},
 		Power: systemPower{cfg: cfg, suspender: wake.Suspender{Command: cfg.SuspendCommand}},
-		Disk:  disk,
+		Disk:  disk, Former: former,
 		Listen: func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error) {
 			return wake.Listen(link, g, on)
 		},
@@ -46,6 +47,16 @@ func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) 
 			}
 		},
 	}, nil
+}
+
+func fenceForm(f config.Fence) identity.Form {
+	switch f {
+	case config.FenceRequired:
+		return identity.Exact
+	case config.FenceNFTables:
+		return identity.NFTables
+	}
+	return identity.Best
 }
 
 // systemClock reads the kernel's clocks.
@@ -65,6 +76,15 @@ type systemKernel struct{ *identity.Host }
 
 func (k systemKernel) Prepare(s identity.Spec) (Hold, error) {
 	h, err := k.Host.Prepare(s)
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// Adopt is identity.Host's.
+func (k systemKernel) Adopt(l identity.Heirloom) (Hold, error) {
+	h, err := k.Host.Adopt(l)
 	if err != nil {
 		return nil, err
 	}

@@ -72,17 +72,18 @@ type tenant struct {
 	guarded bool
 	ears    []io.Closer
 
-	epoch    uint64 // the tenure that is asked for or held; 0 = none
-	released uint64 // the last tenure that ended in this life of the agent
-	opened   bool
-	deadline lease.Boot // until when the fence may be open
-	granted  lease.Boot // until when a majority's grants run that were not made void by a suspend
-	majority lease.Boot
-	asked    lease.Boot // when the current round began
-	nextAsk  lease.Boot
-	offset   time.Duration // boot minus mono when the current round began
-	prior    *lease.Release
-	prepared map[uint64]bool // epochs whose new owner said that it is ready to take over
+	epoch      uint64 // the tenure that is asked for or held; 0 = none
+	released   uint64 // the last tenure that ended in this life of the agent
+	opened     bool
+	deadline   lease.Boot // until when the fence may be open
+	generation uint64     // of the fence when the running round began
+	granted    lease.Boot // until when a majority's grants run that were not made void by a suspend
+	majority   lease.Boot
+	asked      lease.Boot // when the current round began
+	nextAsk    lease.Boot
+	offset     time.Duration // boot minus mono when the current round began
+	prior      *lease.Release
+	prepared   map[uint64]bool // epochs whose new owner said that it is ready to take over
 
 	probing bool
 	probes  sync.WaitGroup
@@ -96,6 +97,9 @@ type tenant struct {
 	nextEars  lease.Boot  // after a listener could not be opened
 	faults    int         // checks in a row that failed
 	away      atomic.Bool // this host was suspended or stalled: nothing that was known still counts
+
+	will   chan<- tenure // set: this life of the process ends, and the next one goes on with an open tenure
+	willAt lease.Boot
 
 	release   *lease.Release
 	heir      string
@@ -134,6 +138,10 @@ func (t *tenant) run(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		t.step(ctx)
+		if t.will != nil && t.bequeathed() {
+			t.probes.Wait()
+			return
+		}
 		t.show()
 		if d := t.due(); d >= 0 {
 			timer.Reset(d)
@@ -280,6 +288,7 @@ func (t *tenant) due() time.Duration {
 	earliest(t.nextCheck, t.hold != nil)
 	earliest(t.deadline, t.opened)
 	earliest(t.retryAt, t.wish.Mine && t.hold == nil)
+	earliest(t.willAt.Add(t.wish.Timing.TTL/4), t.will != nil)
 	earliest(t.nextTell, t.release != nil && !t.acked)
 	earliest(t.closedAt.Add(settle), t.hold != nil && !mine && !t.wish.Park)
 	if t.seized != nil {

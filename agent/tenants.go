@@ -30,6 +30,7 @@ type tenants struct {
 	mu      sync.Mutex
 	all     map[string]*tenant
 	ended   bool
+	since   uint64 // the index from which on what is committed counts: a former life had applied that much
 	running sync.WaitGroup
 }
 
@@ -81,10 +82,14 @@ func (ts *tenants) shown(service string) tenancy {
 func (ts *tenants) reconcile(ctx context.Context, v cluster.View, committed fsm.View) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
+	if committed.Index < ts.since {
+		return
+	}
 	quorum := lease.Quorum{Config: committed.ConfigIndex, Voters: cluster.Voters(committed.Servers)}
 	for name := range v.State.Services {
 		if ts.all[name] == nil && !ts.ended {
-			ts.all[name] = ts.start(ctx, name)
+			ts.all[name] = ts.make(name)
+			ts.start(ctx, ts.all[name])
 		}
 	}
 	for name, t := range ts.all {
@@ -115,16 +120,16 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 	return w
 }
 
-func (ts *tenants) start(ctx context.Context, name string) *tenant {
-	t := &tenant{
+func (ts *tenants) make(name string) *tenant {
+	return &tenant{
 		service: name, self: ts.self, clock: ts.clock, kernel: ts.kernel, log: ts.log, out: ts.out,
 		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign,
 		inbox:  make(chan func(), 256),
 		holder: lease.NewHolder(name, ts.self, ts.incarnation),
 	}
-	ts.running.Go(func() { t.run(ctx) })
-	return t
 }
+
+func (ts *tenants) start(ctx context.Context, t *tenant) { ts.running.Go(func() { t.run(ctx) }) }
 
 // wait waits until every tenant has closed its fence and ended. None is started any more.
 func (ts *tenants) wait() {

@@ -12,6 +12,7 @@ import (
 // ask begins a round: every voter of the applied configuration is asked, this host's own ballot among them.
 func (t *tenant) ask(now lease.Boot) {
 	timing := t.wish.Timing
+	t.countSuspends()
 	req, ok := t.holder.Begin(now, t.epoch, t.wish.Quorum, timing.TTL, timing.Margin, t.prior)
 	if !ok {
 		t.nextAsk = now.Add(timing.Renew)
@@ -33,6 +34,26 @@ func (t *tenant) ask(now lease.Boot) {
 		if a, ok := t.out.vote(req); ok {
 			t.answer(a)
 		}
+	}
+}
+
+// countSuspends reads, before a round begins, how many suspends the kernel has seen. Where there was one, the fence has shut
+// itself, and nothing that was granted before still counts.
+func (t *tenant) countSuspends() {
+	if t.hold == nil {
+		return
+	}
+	now, err := t.hold.Generation()
+	if err != nil {
+		t.fail(doOpen, err) // the fence is opened with the old count, if at all: it stays shut if that is wrong
+		return
+	}
+	if now != t.generation {
+		if t.generation != 0 || t.opened {
+			t.log.Info("this host was on its way into a suspend: the lease is asked for anew", "service", t.service, "epoch", t.epoch)
+		}
+		t.resumed()
+		t.generation = now
 	}
 }
 
@@ -116,7 +137,7 @@ func (t *tenant) open() {
 		t.well(doExtend)
 		return
 	}
-	if err := t.hold.Open(time.Duration(t.granted)); err != nil {
+	if err := t.hold.Open(time.Duration(t.granted), t.generation); err != nil {
 		t.fail(doOpen, err)
 		return
 	}

@@ -71,23 +71,23 @@ func (k *ticks) returned(gap time.Duration) {
 	k.fitness()
 }
 
-// fitness tells the others whether this host could hold an identity: its LAN interface carries it, and its disk takes the
-// log that gives it and takes it away.
+// fitness tells the others whether this host could hold an identity: its LAN interface carries it, it has the fence that its
+// configuration wants, and its disk takes the log that gives it and takes it away.
 func (k *ticks) fitness() {
 	lan, err := k.kernel.LAN()
-	why := unfit(lan, err)
+	why := unfit(k.kernel, lan, err)
 	if why == "" {
 		why = k.disk()
 	}
 	k.meta.setUnfit(why)
 }
 
-func unfit(lan identity.LAN, err error) string {
+func unfit(k Kernel, lan identity.LAN, err error) string {
 	switch {
 	case err != nil:
 		return "the LAN interface cannot be used: " + err.Error()
 	case !lan.Up:
 		return "the LAN interface " + lan.Name + " is down"
 	}
-	return ""
+	return k.Refusal()
 }

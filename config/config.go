@@ -55,6 +55,16 @@ const (
 	WoLAssumed WoL = "assumed"
 )
 
+// Fence says which form of the kernel's fence a host may use.
+type Fence string
+
+// The forms.
+const (
+	FenceAuto     Fence = "auto"     // the exact one (BPF), else nftables'
+	FenceRequired Fence = "required" // the exact one, or hold nothing
+	FenceNFTables Fence = "nftables" // nftables', also where BPF can be had
+)
+
 // OnConflict says what a new holder does when a host outside the cluster answers for ip0.
 type OnConflict string
 
@@ -95,6 +105,7 @@ type Config struct {
 	WoL            WoL
 	WakeMACs       []net.HardwareAddr // where magic packets for this host go; empty = read from Interface
 	OnConflict     OnConflict
+	Fence          Fence
 	LogLevel       string // debug, info, warn, error
 
 	Nodes    []string // the names under nodes, in the file's order

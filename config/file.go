@@ -53,6 +53,7 @@ type file struct {
 	suspendTimeout  value[time.Duration]
 	wakeTimeout     value[time.Duration]
 	onConflict      value[OnConflict]
+	fence           value[Fence]
 	logLevel        value[string]
 	nodesAt         place
 	nodes           []node
@@ -101,6 +102,7 @@ func (r *reader) file(root ast.Node) file {
 	keys["suspend_timeout"] = func(_ place, n ast.Node) { f.suspendTimeout = r.duration(n, shortest, longest) }
 	keys["wake_timeout"] = func(_ place, n ast.Node) { f.wakeTimeout = r.duration(n, shortest, longest) }
 	keys["on_conflict"] = func(_ place, n ast.Node) { f.onConflict = oneOf(r, n, ConflictStop, ConflictOverride) }
+	keys["fence"] = func(_ place, n ast.Node) { f.fence = oneOf(r, n, FenceAuto, FenceRequired, FenceNFTables) }
 	keys["log_level"] = func(_ place, n ast.Node) { f.logLevel = oneOf(r, n, "debug", "info", "warn", "error") }
 	keys["nodes"] = func(at place, n ast.Node) { f.nodesAt, f.nodes = at, r.nodes(n) }
 	keys["services"] = func(_ place, n ast.Node) { f.services = r.services(n) }

@@ -108,6 +108,7 @@ func settings(f file, own host, name string) *Config {
 		WoL:             first(own.wol, f.wol).or(WoLAuto),
 		WakeMACs:        first(own.wake, f.wake).v,
 		OnConflict:      f.onConflict.or(ConflictStop),
+		Fence:           f.fence.or(FenceAuto),
 		LogLevel:        f.logLevel.or("info"),
 		Nodes:           nodeNames(f),
 		Services:        plainServices(f.services),

@@ -65,7 +65,7 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 		Join:  []string{"192.0.2.9:17373", "[2001:db8::9]:1", "beacon:17373", "beacon:99", "192.0.2.9:5"},
 		Power: AlwaysOn, SuspendCommand: []string{"systemctl", "suspend"},
 		SuspendTimeout: 30 * time.Second, WakeTimeout: 90 * time.Second,
-		WoL: WoLAuto, OnConflict: ConflictStop, LogLevel: "info",
+		WoL: WoLAuto, Fence: FenceAuto, OnConflict: ConflictStop, LogLevel: "info",
 		Nodes: []string{"alpha", "bravo"},
 		Services: []Service{
 			{

@@ -18,6 +18,9 @@ type Drift string
 // routesChanged begins the one kind that is nobody's meddling: the LAN interface has other routes now.
 const routesChanged = "routes of "
 
+// fenceRemoved is the drift that opens.
+const fenceRemoved Drift = "fence removed"
+
 // Routine says whether nothing but the routes has to follow the LAN interface's.
 func (d Drift) Routine() bool { return strings.HasPrefix(string(d), routesChanged) }
 
@@ -53,7 +56,7 @@ func (p *Hold) Check() ([]Drift, error) {
 		return nil, err
 	}
 	if !have {
-		out = append(out, "fence removed")
+		out = append(out, fenceRemoved)
 	}
 	guarded, err := p.guardPresent()
 	if err != nil {
@@ -204,11 +207,9 @@ func (p *Hold) repairFilters(opened, guarded bool) error {
 	}
 	if !have {
 		p.log.Warn("the fence was removed by somebody; it is built again, closed", "service", p.spec.Service, "open", opened)
-		f, err := newFence(p.host.nft, p.spec, p.link, p.host.lower)
-		if err != nil {
+		if err := p.fence.Rebuild(); err != nil {
 			return err
 		}
-		p.fence = f
 	}
 	ok, err := p.guardPresent()
 	if err != nil || ok {

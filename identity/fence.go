@@ -15,9 +15,13 @@ import (
 // Fence stops everything of one identity at a deadline, whether the daemon lives or not. Deadlines are CLOCK_BOOTTIME since
 // boot. Extend and Close are one kernel transaction and never wait.
 type Fence interface {
-	Extend(deadline time.Duration) error // opens it, or moves its deadline
+	// Generation is read before an acquisition begins: a fence that is opened with it is shut by every suspend that began since.
+	Generation() (uint64, error)
+	Open(deadline time.Duration, generation uint64) error
+	Extend(deadline time.Duration) error // moves the deadline of an open one
 	Close() error                        // nothing passes from here on
 	Present() (bool, error)              // false: somebody removed it
+	Rebuild() error                      // puts back what was removed; it may be closed then
 	Remove() error
 	Kind() string
 	Limits() []string // what this kind does not cover, a sentence each
@@ -39,9 +43,36 @@ type nftFence struct {
 
 var _ Fence = (*nftFence)(nil)
 
-// newFence builds the fence, closed. The link must exist and be down.
-func newFence(nft *filter, spec Spec, link, lower string) (*nftFence, error) {
-	t := &nftables.Table{Family: nftables.TableFamilyNetdev, Name: tablePrefix + link[len(linkPrefix):]}
+// newFence builds the best fence that this host can have, closed. The link must exist and be down.
+func (h *Host) newFence(s Spec, link string, priority uint16) (Fence, error) {
+	if h.refusal != nil {
+		return nil, h.refusal
+	}
+	if h.suspends != nil {
+		f, err := newExactFence(h, s, link, priority)
+		if err == nil {
+			return f, nil
+		}
+		if err = errors.Join(err, h.dropExact(link)); h.form == Exact { // what there is of it is closed, and would stay so
+			return nil, err
+		}
+		h.log.Warn("the fence is nftables' for this service", "service", s.Service, "err", err)
+	}
+	f, err := newNFTFence(h.nft, s, link, h.lower)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// fenceTableOf is the table of the fence of a link.
+func fenceTableOf(link string) *nftables.Table {
+	return &nftables.Table{Family: nftables.TableFamilyNetdev, Name: tablePrefix + link[len(linkPrefix):]}
+}
+
+// newNFTFence builds the fence, closed. The link must exist.
+func newNFTFence(nft *filter, spec Spec, link, lower string) (*nftFence, error) {
+	t := fenceTableOf(link)
 	chain := &nftables.Chain{Name: lateChain, Table: t}
 	f := &nftFence{nft: nft, table: t, spec: spec, link: link, lower: lower}
 	var err error
@@ -84,6 +115,12 @@ func (f *nftFence) addLower(c *nftables.Conn) {
 	}
 }
 
+// Generation implements Fence. This form knows nothing of suspends.
+func (*nftFence) Generation() (uint64, error) { return 0, nil }
+
+// Open implements Fence.
+func (f *nftFence) Open(deadline time.Duration, _ uint64) error { return f.Extend(deadline) }
+
 // Extend implements Fence. The deadline is carried over to the wall clock as that stands now.
 func (f *nftFence) Extend(deadline time.Duration) error {
 	wall, err := wallOf(deadline)
@@ -104,7 +141,7 @@ func (f *nftFence) Close() error {
 		if _, lerr := net.InterfaceByName(f.link); lerr != nil {
 			return nil
 		}
-		_, err = newFence(f.nft, f.spec, f.link, f.lower)
+		err = f.Rebuild()
 	}
 	if err != nil {
 		return fmt.Errorf("closing the fence of %s: %w", f.spec.Service, err)
@@ -131,6 +168,12 @@ func (f *nftFence) Present() (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// Rebuild implements Fence. It is closed then.
+func (f *nftFence) Rebuild() error {
+	_, err := newNFTFence(f.nft, f.spec, f.link, f.lower)
+	return err
 }
 
 // Remove implements Fence. The link must be gone already, or the identity would be open for a moment.

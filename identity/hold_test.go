@@ -57,7 +57,7 @@ func TestSilentBehindAClosedFence(t *testing.T) {
 	}
 	// Control: the same observer sees an open one.
 	p = l.prepare("a", h, spec)
-	a.do(func() error { return p.Open(soon(time.Hour)) })
+	a.do(func() error { return p.openFor(time.Hour) })
 	a.do(func() error { return p.Announce(func() bool { return true }) })
 	l.eye.await(t, "the announcement of an open identity", identityFrame("a"))
 }
@@ -70,7 +70,7 @@ func TestOpenServes(t *testing.T) {
 	b.serve("0.0.0.0:8080")
 	p := l.prepare("b", h, dual)
 	b.do(func() error { return p.Guard(false) })
-	b.do(func() error { return p.Open(soon(time.Hour)) })
+	b.do(func() error { return p.openFor(time.Hour) })
 	b.do(func() error { return p.Announce(func() bool { return true }) })
 	l.eye.await(t, "a neighbour advertisement", func(f seen) bool {
 		cl, ok := claim(f.data)
@@ -122,7 +122,7 @@ func TestGuard(t *testing.T) {
 	p := l.prepare("a", h, spec)
 	a, c := l.host["a"], l.host["c"]
 	a.serve("0.0.0.0:22")
-	a.do(func() error { return p.Open(soon(time.Hour)) })
+	a.do(func() error { return p.openFor(time.Hour) })
 	for _, port := range []string{"22", "8080"} {
 		_, err := c.dial("tcp", "10.200.0.100:"+port, 300*time.Millisecond)
 		if ne, ok := errors.AsType[net.Error](err); !ok || !ne.Timeout() {
@@ -143,7 +143,7 @@ func TestHandedOverConnection(t *testing.T) {
 	ha, hb := l.kernel("a"), l.kernel("b")
 	b.serve("10.200.0.12:1") // so that b is known to be alive
 	pa := l.prepare("a", ha, spec)
-	a.do(func() error { return pa.Open(soon(time.Hour)) })
+	a.do(func() error { return pa.openFor(time.Hour) })
 	a.do(func() error { return pa.Announce(func() bool { return true }) })
 	type result struct {
 		conn net.Conn
@@ -161,7 +161,7 @@ func TestHandedOverConnection(t *testing.T) {
 	pb := l.prepare("b", hb, spec)
 	b.do(func() error { return pb.Guard(false) })
 	a.do(pa.Close)
-	b.do(func() error { return pb.Open(soon(time.Hour)) })
+	b.do(func() error { return pb.openFor(time.Hour) })
 	b.do(func() error { return pb.Announce(func() bool { return true }) })
 	r := <-done
 	if r.err != nil {
@@ -193,7 +193,7 @@ func TestProbe(t *testing.T) {
 		t.Errorf("on a quiet LAN: %v", found)
 	}
 	pb := l.prepare("b", hb, dual)
-	l.host["b"].do(func() error { return pb.Open(soon(time.Hour)) })
+	l.host["b"].do(func() error { return pb.openFor(time.Hour) })
 	if found := probe(); len(found) != 0 {
 		t.Errorf("the holder with mac0 was taken for a stranger: %v", found)
 	}
@@ -244,8 +244,16 @@ func TestRepair(t *testing.T) {
 		"link down":   func(p *Hold) error { return netlink.LinkSetDown(link(p)) },
 		"policy rule": func(p *Hold) error { return p.host.dropRules(p.table) },
 		"routes":      func(p *Hold) error { return p.host.flushTable(netlink.FAMILY_V4, p.table) },
-		"fence":       flush(nftables.TableFamilyNetdev),
-		"guard":       flush(nftables.TableFamilyINet),
+		"fence": func(p *Hold) error {
+			if p.host.suspends == nil {
+				return flush(nftables.TableFamilyNetdev)(p)
+			}
+			return netlink.QdiscDel(&netlink.GenericQdisc{
+				QdiscAttrs: netlink.QdiscAttrs{LinkIndex: link(p).Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
+				QdiscType:  "clsact",
+			})
+		},
+		"guard": flush(nftables.TableFamilyINet),
 	}
 	for what, do := range damage {
 		t.Run(what, func(t *testing.T) {
@@ -260,7 +268,7 @@ func TestRepair(t *testing.T) {
 				})
 				return d
 			}
-			a.do(func() error { return p.Open(soon(time.Hour)) })
+			a.do(func() error { return p.openFor(time.Hour) })
 			if d := check(); len(d) != 0 {
 				t.Fatalf("drift of what was just prepared: %v", d)
 			}
@@ -283,7 +291,7 @@ func TestSweep(t *testing.T) {
 	l := newLAN(t, "a", "c")
 	p := l.prepare("a", l.kernel("a"), dual)
 	a := l.host["a"]
-	a.do(func() error { return p.Open(soon(time.Hour)) })
+	a.do(func() error { return p.openFor(time.Hour) })
 	h := l.kernel("a")
 	a.do(h.Sweep)
 	a.do(func() error {
@@ -323,7 +331,7 @@ func TestLocalClient(t *testing.T) {
 	ha, hb := l.kernel("a"), l.kernel("b")
 	b.serve("0.0.0.0:8080")
 	pa, pb := l.prepare("a", ha, spec), l.prepare("b", hb, spec)
-	a.do(func() error { return pa.Open(soon(time.Hour)) })
+	a.do(func() error { return pa.openFor(time.Hour) })
 	b.do(func() error { return pb.Guard(false) })
 	var fd int
 	a.do(func() (err error) {
@@ -345,7 +353,7 @@ func TestLocalClient(t *testing.T) {
 		t.Errorf("the local client's address is %s, want the host's own", own)
 	}
 	a.do(pa.Remove)
-	b.do(func() error { return pb.Open(soon(time.Hour)) })
+	b.do(func() error { return pb.openFor(time.Hour) })
 	b.do(func() error { return pb.Announce(func() bool { return true }) })
 	until(t, "the local client is connected to the target", func() bool {
 		_, err := unix.Getpeername(fd)
@@ -359,7 +367,7 @@ func TestInterfaceGone(t *testing.T) {
 	h := l.kernel("a")
 	p := l.prepare("a", h, spec)
 	a := l.host["a"]
-	a.do(func() error { return p.Open(soon(time.Hour)) })
+	a.do(func() error { return p.openFor(time.Hour) })
 	a.do(func() error {
 		eth, err := netlink.LinkByName("eth0")
 		if err != nil {
@@ -387,7 +395,7 @@ func TestInterfaceGone(t *testing.T) {
 	})
 	l.plug("a", 11)
 	p = l.prepare("a", h, spec)
-	a.do(func() error { return p.Open(soon(time.Hour)) })
+	a.do(func() error { return p.openFor(time.Hour) })
 	if d, err := h.LAN(); err == nil && !d.Up {
 		t.Error("the interface is back and does not count as up")
 	}

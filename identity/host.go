@@ -49,18 +49,37 @@ type Host struct {
 	nft   *filter
 	seal  *seal
 
-	mu     sync.Mutex
-	tables map[int]bool // routing tables in use
+	form     Form
+	suspends *suspends // nil = no BPF here
+	refusal  error     // why this host may hold nothing
+
+	inherited bool // suspends is a former life's
+
+	mu      sync.Mutex
+	tables  map[int]bool   // routing tables in use
+	adopted map[string]int // links that a former life of this process left open, and their routing tables
 }
+
+// Form says which fences may be used.
+type Form int
+
+// The forms.
+const (
+	Best     Form = iota // BPF, else nftables
+	Exact                // BPF or nothing
+	NFTables             // nftables
+)
 
 // NewHost opens the kernel's doors and sets the ARP behaviour that a floating address needs: an interface answers only for
 // its own addresses, and speaks only with them (arp_ignore=1, arp_announce=2; kernel documentation ip-sysctl).
-func NewHost(lower string, log *slog.Logger) (*Host, error) {
+//
+// former is what a former life of this process left, or nil.
+func NewHost(lower string, form Form, former *Legacy, log *slog.Logger) (*Host, error) {
 	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("opening rtnetlink: %w", err)
 	}
-	h := &Host{lower: lower, log: log, nl: nl, tables: make(map[int]bool)}
+	h := &Host{lower: lower, log: log, nl: nl, form: form, tables: make(map[int]bool), adopted: make(map[string]int)}
 	if _, err := h.lowerLink(); err != nil {
 		nl.Close()
 		return nil, err
@@ -73,10 +92,47 @@ func NewHost(lower string, log *slog.Logger) (*Host, error) {
 		nl.Close()
 		return nil, err
 	}
+	h.chooseFence(former)
 	if err := h.settle(); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
+}
+
+// chooseFence finds out which fences this host can have.
+func (h *Host) chooseFence(former *Legacy) {
+	if h.form == NFTables {
+		return
+	}
+	var err error
+	if former != nil && former.Count != 0 {
+		if h.suspends, err = inheritSuspends(*former); err != nil {
+			h.log.Warn("what the former program left open is closed", "err", err)
+		}
+	}
+	if h.inherited = h.suspends != nil; !h.inherited {
+		h.suspends, err = openSuspends(pinRoot)
+	}
+	if err == nil && len(h.suspends.limits) > 0 {
+		err = errors.New(strings.Join(h.suspends.limits, "; "))
+	}
+	switch {
+	case err == nil:
+	case h.form == Exact:
+		h.refusal = fmt.Errorf("the exact fence is required (fence: required), and this host cannot have it: %w", err)
+	case h.suspends == nil:
+		h.log.Info("the fence is nftables' on this host", "reason", err)
+	default:
+		h.log.Info("the fence on this host has a limit more", "limit", err)
+	}
+}
+
+// Refusal says why this host may hold nothing; "" if it may.
+func (h *Host) Refusal() string {
+	if h.refusal == nil {
+		return ""
+	}
+	return h.refusal.Error()
 }
 
 // settle finds what earlier lives sealed, and sets the ARP behaviour.
@@ -129,7 +185,11 @@ func RestoreSysctls(values map[string]string) error {
 // Close gives the sockets back. Prepared identities stay as they are.
 func (h *Host) Close() error {
 	h.nl.Close()
-	return h.nft.close()
+	err := h.nft.close()
+	if h.suspends != nil {
+		err = errors.Join(err, h.suspends.close())
+	}
+	return err
 }
 
 // lowerLink finds the LAN interface; it may be gone, and back under another index.
@@ -213,6 +273,12 @@ func (h *Host) takeTable() (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("all %d routing tables for identities are in use", tablesMost)
+}
+
+func (h *Host) letGo(link string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.adopted, link)
 }
 
 func (h *Host) giveTable(n int) {

@@ -27,7 +27,10 @@ const inside = "NIGHTPORTER_TEST_INSIDE"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(inside) != "" {
-		os.Exit(m.Run())
+		os.Exit(within(m))
+	}
+	if os.Getenv(guest) != "" {
+		os.Exit(boot(m))
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -36,11 +39,13 @@ func TestMain(m *testing.M) {
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET | unix.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-		Pdeathsig:   syscall.SIGKILL,
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if os.Getuid() == 0 {
+		cmd.Env = append(cmd.Env, root+"=1")
+	} else { // root keeps its capabilities: BPF needs them in the first user namespace
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	}
 	err = cmd.Run()
 	if exit, ok := err.(*exec.ExitError); ok {
@@ -54,6 +59,25 @@ func TestMain(m *testing.M) {
 		}
 	}
 }
+
+// within runs the tests in the namespaces. As root there is a BPF file system, as on every machine with systemd.
+func within(m *testing.M) int {
+	if role := os.Getenv(roleName); role != "" {
+		return act(role)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+		panic(err)
+	}
+	if os.Getenv(root) != "" {
+		if err := unix.Mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=0700"); err != nil {
+			panic(err)
+		}
+	}
+	return m.Run()
+}
+
+// root is set where the tests have root's capabilities in the first user namespace.
+const root = "NIGHTPORTER_TEST_ROOT"
 
 var (
 	mac0 = net.HardwareAddr{0x02, 0, 0, 0, 0, 0x64}
@@ -316,7 +340,7 @@ func (l *lan) kernel(name string) *Host {
 	l.t.Helper()
 	var h *Host
 	l.host[name].do(func() (err error) {
-		h, err = NewHost("eth0", slog.New(slog.DiscardHandler))
+		h, err = NewHost("eth0", Best, nil, slog.New(slog.DiscardHandler))
 		return err
 	})
 	l.t.Cleanup(func() { h.Close() })
@@ -373,4 +397,13 @@ func (r *room) serve(addr string) {
 		}
 	}()
 	r.t.Cleanup(func() { l.Close(); <-ended })
+}
+
+// openFor opens an identity as an agent does.
+func (p *Hold) openFor(d time.Duration) error {
+	g, err := p.Generation()
+	if err != nil {
+		return err
+	}
+	return p.Open(soon(d), g)
 }

@@ -25,7 +25,7 @@ func TestRefusedRewrite(t *testing.T) {
 				t.Errorf("a chain that is not there: %v", err)
 			}
 		}
-		l.host["a"].do(func() error { return p.Open(soon(time.Hour)) })
+		l.host["a"].do(func() error { return p.openFor(time.Hour) })
 		l.host["a"].do(p.Close)
 	}
 	h.nft.raw.seq-- // the answer to an earlier transaction is still queued, as after an interrupted one
@@ -33,7 +33,7 @@ func TestRefusedRewrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.nft.raw.seq++
-	l.host["a"].do(func() error { return p.Open(soon(time.Hour)) })
+	l.host["a"].do(func() error { return p.openFor(time.Hour) })
 	h.nft.raw.buf = make([]byte, 0) // nothing can be read any more
 	if err := gone.never(); err == nil {
 		t.Error("a transaction without an answer counts as done")

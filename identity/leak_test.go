@@ -140,7 +140,7 @@ func TestSilentAfterRemove(t *testing.T) {
 			a, h := l.host["a"], l.kernel("a")
 			a.knows(l.host["c"])
 			p := l.prepare("a", h, dual)
-			a.do(func() error { return p.Open(soon(time.Hour)) })
+			a.do(func() error { return p.openFor(time.Hour) })
 			talkers := []*net.UDPConn{a.talker(ip0), a.talker(ip06)}
 			l.bothSay(talkers, "before")
 			h = end(l, h, p)
@@ -148,7 +148,7 @@ func TestSilentAfterRemove(t *testing.T) {
 			// A new life of the same identity speaks again with the old sockets, once it is open.
 			p = l.prepare("a", h, dual)
 			l.silent(talkers, "prepared")
-			a.do(func() error { return p.Open(soon(time.Hour)) })
+			a.do(func() error { return p.openFor(time.Hour) })
 			l.bothSay(talkers, "again")
 		})
 	}
@@ -242,7 +242,7 @@ func TestAddressChangesService(t *testing.T) {
 	old := l.prepare("a", h, dual)
 	p := l.prepare("a", h, next)
 	a.do(old.Remove)
-	a.do(func() error { return p.Open(soon(time.Hour)) })
+	a.do(func() error { return p.openFor(time.Hour) })
 	talkers := []*net.UDPConn{a.talker(ip0), a.talker(ip06)}
 	until(t, "the next identity answers for the address", func() bool {
 		a.do(func() error { return p.Repair() }) // the old one's departure took the local routes along
@@ -260,7 +260,7 @@ func TestReplaceOpenLeftover(t *testing.T) {
 	a := l.host["a"]
 	a.knows(l.host["c"])
 	old := l.prepare("a", l.kernel("a"), dual)
-	a.do(func() error { return old.Open(soon(time.Hour)) })
+	a.do(func() error { return old.openFor(time.Hour) })
 	talkers := []*net.UDPConn{a.talker(ip0), a.talker(ip06)}
 	l.bothSay(talkers, "open")
 	stop, stopped := make(chan struct{}), make(chan struct{})

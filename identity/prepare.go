@@ -85,16 +85,16 @@ func (h *Host) foreignTo(s Spec) error {
 	return nil
 }
 
-func (p *Hold) netdevTable() *nftables.Table {
-	return &nftables.Table{Family: nftables.TableFamilyNetdev, Name: tablePrefix + p.link[len(linkPrefix):]}
-}
-
 func (p *Hold) build(lower netlink.Link) error {
 	// A former agent's fence of this name may be open, and a link that goes down says goodbye to its multicast groups.
-	if err := p.host.shutTable(p.netdevTable()); err != nil {
+	if err := p.host.shutLeftover(p.link, p.spec); err != nil {
 		return err
 	}
 	if err := p.host.dropLink(p.link); err != nil {
+		return err
+	}
+	// Somebody else may bring the link up as soon as it is there: the seal has the identity until the fence stands.
+	if err := p.host.seal.put(p.spec, false); err != nil {
 		return err
 	}
 	link := &netlink.Macvlan{
@@ -109,7 +109,7 @@ func (p *Hold) build(lower netlink.Link) error {
 		return fmt.Errorf("finding the macvlan %s: %w", p.link, err)
 	}
 	p.index = made.Attrs().Index
-	if p.fence, err = newFence(p.host.nft, p.spec, p.link, p.host.lower); err != nil {
+	if p.fence, err = p.host.newFence(p.spec, p.link, priorityOf(p.table)); err != nil {
 		return err
 	}
 	if err := p.host.seal.lift(p.spec); err != nil {
@@ -186,12 +186,21 @@ func (p *Hold) Link() string { return p.link }
 // Fence is the fence that is in force.
 func (p *Hold) Fence() Fence { return p.fence }
 
-// Open lets the identity pass until deadline (CLOCK_BOOTTIME since boot).
-func (p *Hold) Open(deadline time.Duration) error { return p.Extend(deadline) }
+// Generation is to be read before the lease is asked for, and handed to Open.
+func (p *Hold) Generation() (uint64, error) { return p.fence.Generation() }
+
+// Open lets the identity pass until deadline (CLOCK_BOOTTIME since boot), unless a suspend has begun since generation was read.
+func (p *Hold) Open(deadline time.Duration, generation uint64) error {
+	return p.moved(deadline, p.fence.Open(deadline, generation))
+}
 
 // Extend moves the deadline.
 func (p *Hold) Extend(deadline time.Duration) error {
-	if err := p.fence.Extend(deadline); err != nil {
+	return p.moved(deadline, p.fence.Extend(deadline))
+}
+
+func (p *Hold) moved(deadline time.Duration, err error) error {
+	if err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -235,6 +244,7 @@ func (p *Hold) Remove() error {
 		errs = append(errs, removeTable(p.host.nft, p.guard))
 	}
 	p.host.giveTable(p.table)
+	p.host.letGo(p.link)
 	return errors.Join(errs...)
 }
 

@@ -166,7 +166,7 @@ func (h *Host) dropRules(table int) error {
 			continue
 		}
 		for _, r := range have {
-			if !ourTable(r.Table) || (table != 0 && r.Table != table) {
+			if !ourTable(r.Table) || (table != 0 && r.Table != table) || (table == 0 && h.keepsTable(r.Table)) {
 				continue
 			}
 			r.Family = fam

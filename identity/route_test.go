@@ -35,7 +35,7 @@ func (l *lan) served(h *Host) *Hold {
 	b.serve("[::]:8080")
 	p := l.prepare("b", h, dual)
 	b.do(func() error { return p.Guard(false) })
-	b.do(func() error { return p.Open(soon(time.Hour)) })
+	b.do(func() error { return p.openFor(time.Hour) })
 	return p
 }
 

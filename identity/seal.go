@@ -40,20 +40,22 @@ type seal struct {
 // newSeal takes over what an earlier life sealed.
 func newSeal(nft *filter, lower string, there func() bool) (*seal, error) {
 	s := &seal{nft: nft, lower: lower, there: there, known: make(map[string]bool), held: make(map[string]int)}
-	tables, err := nft.tables(nftables.TableFamilyNetdev)
-	if err != nil {
-		return nil, fmt.Errorf("listing the nftables tables (root, or CAP_NET_ADMIN in this namespace, is needed): %w", err)
-	}
-	if !slices.ContainsFunc(tables, isSeal) {
-		return s, nil
-	}
-	for _, set := range sealSets(s.table()) {
-		keys, err := nft.elements(set)
+	for _, sets := range [][]*nftables.Set{sealSets(s.table()), astraySets(astrayTable())} {
+		tables, err := nft.tables(sets[0].Table.Family)
 		if err != nil {
-			return nil, fmt.Errorf("reading the seal of earlier identities: %w", err)
+			return nil, fmt.Errorf("listing the nftables tables (root, or CAP_NET_ADMIN in this namespace, is needed): %w", err)
 		}
-		for _, k := range keys {
-			s.known[string(k)] = true
+		if !slices.ContainsFunc(tables, isSeal) {
+			continue
+		}
+		for _, set := range sets {
+			keys, err := nft.elements(set)
+			if err != nil {
+				return nil, fmt.Errorf("reading the seal of earlier identities: %w", err)
+			}
+			for _, k := range keys {
+				s.known[string(k)] = true
+			}
 		}
 	}
 	return s, nil
@@ -87,6 +89,7 @@ func (s Spec) keys() []string {
 func (s *seal) lift(spec Spec) error {
 	return s.change(func() {
 		for _, k := range spec.keys() {
+			s.known[k] = true
 			s.held[k]++
 		}
 	})
@@ -130,9 +133,9 @@ func (s *seal) sealed() []string {
 func (s *seal) change(edit func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.sealed()
+	sealed, known := s.sealed(), len(s.known) // which changes in one direction at a time
 	edit()
-	if slices.Equal(before, s.sealed()) {
+	if slices.Equal(sealed, s.sealed()) && known == len(s.known) {
 		return nil
 	}
 	return s.write()
@@ -142,29 +145,44 @@ func (s *seal) change(edit func()) error {
 func (s *seal) mend() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stale {
-		return s.write()
-	}
-	if len(s.sealed()) == 0 {
-		return nil
-	}
-	have, err := s.nft.chains(s.table())
-	if err != nil {
-		return fmt.Errorf("reading the seal of earlier identities: %w", err)
-	}
-	if have[sealChain] {
-		n, err := s.nft.rules(s.table(), sealChain)
+	whole := !s.stale
+	if whole && len(s.sealed()) > 0 {
+		ok, err := s.complete(s.table(), sealChain, len(sealRules(sealSets(s.table()))))
 		if err != nil {
-			return fmt.Errorf("reading the seal of earlier identities: %w", err)
+			return err
 		}
-		if n == len(sealRules(sealSets(s.table()))) {
-			return nil
+		whole = ok
+	}
+	if whole && len(s.known) > 0 {
+		ok, err := s.complete(astrayTable(), astrayChain, len(astrayRules(s.lower, astraySets(astrayTable()))))
+		if err != nil {
+			return err
 		}
+		whole = ok
+	}
+	if whole {
+		return nil
 	}
 	return s.write()
 }
 
-// write replaces the table in one transaction. Without the LAN interface there is nothing to hook on and no way out either;
+// complete says whether the kernel has a chain with all its rules.
+func (s *seal) complete(t *nftables.Table, chain string, rules int) (bool, error) {
+	have, err := s.nft.chains(t)
+	if err != nil {
+		return false, fmt.Errorf("reading the seal of earlier identities: %w", err)
+	}
+	if !have[chain] {
+		return false, nil
+	}
+	n, err := s.nft.rules(t, chain)
+	if err != nil {
+		return false, fmt.Errorf("reading the seal of earlier identities: %w", err)
+	}
+	return n == rules, nil
+}
+
+// write replaces both tables in one transaction. Without the LAN interface there is nothing to hook on and no way out either;
 // mend comes when it is back.
 func (s *seal) write() error {
 	if s.stale = true; !s.there() {
@@ -174,6 +192,7 @@ func (s *seal) write() error {
 	sets := sealSets(t)
 	var built error
 	err := s.nft.batch(func(c *nftables.Conn) {
+		built = s.addAstray(c, slices.Collect(maps.Keys(s.known)))
 		c.AddTable(t)
 		c.DelTable(t)
 		if len(keys) == 0 {
@@ -245,12 +264,12 @@ func (h *Host) Purge() error {
 	h.seal.mu.Lock()
 	defer h.seal.mu.Unlock()
 	clear(h.seal.known)
-	return h.seal.write()
+	return errors.Join(h.seal.write(), h.dropEmptyClsact())
 }
 
 // isSeal says whether a table is the seal, which is not part of any one identity.
 func isSeal(t *nftables.Table) bool {
-	return t.Family == nftables.TableFamilyNetdev && t.Name == sealTable
+	return t.Name == sealTable
 }
 
 // elements lists the keys of a set.

@@ -10,7 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Sweep removes whatever a former agent left on this host. Its fence may still be open until its deadline, so every fence is
+// Sweep removes whatever a former agent left on this host, but for what was adopted. Its fence may still be open until its deadline, so every fence is
 // closed before anything is taken down; the links go before their fences, and what they carried is sealed before these go.
 func (h *Host) Sweep() error {
 	fences, err := h.ours(nftables.TableFamilyNetdev)
@@ -27,6 +27,12 @@ func (h *Host) Sweep() error {
 		return err
 	}
 	var errs []error
+	for i, name := range links {
+		errs = append(errs, h.shutLeftover(name, left[i])) // one whose map is out of reach
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
 	for _, name := range links {
 		h.log.Info("removing what a former agent left", "link", name)
 		errs = append(errs, h.dropLink(name))
@@ -41,12 +47,22 @@ func (h *Host) Sweep() error {
 		return err
 	}
 	errs = append(errs, h.dropRules(0))
+	errs = append(errs, h.dropKeyed(func(b *netlink.BpfFilter) bool { return !h.keeps(b.Name) }))
 	guards, err := h.ours(nftables.TableFamilyINet)
+	errs = append(errs, err)
+	fences, err = h.ours(nftables.TableFamilyNetdev)
 	errs = append(errs, err)
 	for _, t := range append(fences, guards...) {
 		errs = append(errs, removeTable(h.nft, t))
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	keep := "" // of the counters of suspends: what relied on the others is closed now
+	if h.suspends != nil {
+		keep = h.suspends.pin
+	}
+	return dropPins(pinRoot, keep)
 }
 
 // leftovers finds the links of a former agent, and what it carried: by the links, and by the policy rules, which stay when
@@ -58,7 +74,7 @@ func (h *Host) leftovers() (names []string, carried []Spec, err error) {
 	}
 	for _, l := range links {
 		a := l.Attrs()
-		if l.Type() != "macvlan" || !strings.HasPrefix(a.Name, linkPrefix) {
+		if l.Type() != "macvlan" || !strings.HasPrefix(a.Name, linkPrefix) || h.keeps(a.Name) {
 			continue
 		}
 		names = append(names, a.Name)
@@ -80,7 +96,7 @@ func (h *Host) leftovers() (names []string, carried []Spec, err error) {
 			return nil, nil, err
 		}
 		for _, r := range rules {
-			if p, ok := prefixOf(r.Src); ok && ourTable(r.Table) {
+			if p, ok := prefixOf(r.Src); ok && ourTable(r.Table) && !h.keepsTable(r.Table) {
 				carried = append(carried, Spec{Addrs: []netip.Addr{p.Addr()}})
 			}
 		}
@@ -96,11 +112,29 @@ func (h *Host) ours(family nftables.TableFamily) ([]*nftables.Table, error) {
 	}
 	var out []*nftables.Table
 	for _, t := range all {
-		if strings.HasPrefix(t.Name, tablePrefix) && !isSeal(t) {
+		if strings.HasPrefix(t.Name, tablePrefix) && !isSeal(t) && !h.keeps(t.Name) {
 			out = append(out, t)
 		}
 	}
 	return out, nil
+}
+
+// shutLeftover closes whatever fence a former life left for a link: its own table, or one that closes a link whose fence is of
+// another kind.
+func (h *Host) shutLeftover(name string, s Spec) error {
+	t := fenceTableOf(name)
+	have, err := h.nft.chains(t)
+	if err != nil {
+		return fmt.Errorf("reading the table %s: %w", t.Name, err)
+	}
+	if have[lateChain] {
+		return h.shutTable(t)
+	}
+	if _, err := h.nl.LinkByName(name); err != nil {
+		return nil // nothing is left
+	}
+	_, err = newNFTFence(h.nft, s, name, h.lower)
+	return err
 }
 
 // shutTable closes a fence that this process did not build.

@@ -154,13 +154,13 @@ func (w *watcher) read(ctx context.Context, f feed, s *nl.NetlinkSocket) error {
 	}
 }
 
-// network is the feed of links, addresses, routes and policy rules.
+// network is the feed of links, addresses, routes, policy rules and filters of packets.
 func (w *watcher) network() feed {
 	return feed{
 		what: "the network",
 		open: func() (*nl.NetlinkSocket, error) {
 			return subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-				unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
+				unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_TC)
 		},
 		begin: w.list, concerns: w.networkConcerns,
 	}
@@ -218,9 +218,14 @@ func (w *watcher) networkConcerns(m syscall.NetlinkMessage) bool {
 		return w.routeConcerns(m)
 	case unix.RTM_DELRULE:
 		return true
+	case unix.RTM_DELQDISC, unix.RTM_DELTFILTER, unix.RTM_NEWTFILTER: // the exact fence's
+		return len(m.Data) >= sizeofTcMsg && w.links[int32(binary.NativeEndian.Uint32(m.Data[4:]))] != ""
 	}
 	return false
 }
+
+// sizeofTcMsg is that of struct tcmsg (linux/rtnetlink.h); the interface's index is at 4.
+const sizeofTcMsg = 20
 
 func (w *watcher) linkConcerns(m syscall.NetlinkMessage) bool {
 	if len(m.Data) < unix.SizeofIfInfomsg {

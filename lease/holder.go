@@ -18,8 +18,8 @@ type Holder struct {
 	service, node string
 	incarnation   uint64
 	seq           uint64   // shared by requests and releases; only rises
-	asked         uint64   // highest epoch ever asked for
-	floor         uint64   // highest epoch released or adopted: it and all below are over for this incarnation
+	asked         uint64   // highest epoch ever asked for or adopted
+	floor         uint64   // highest epoch released: it and all below are over for this incarnation
 	round         *round   // nil: no answer counts
 	released      *Release // the last release, until a newer epoch is asked for
 	acks          map[string]bool
@@ -43,7 +43,7 @@ func NewHolder(service, node string, incarnation uint64) *Holder {
 
 // Begin starts a new round at now, the instant from which the lease counts, read before anything is sent; answers to older
 // rounds no longer count. The request goes to every voter of q, a configuration this host has applied. False: the epoch
-// was released or adopted, is below one asked for before, the quorum is empty, or nothing of the ttl is left.
+// was released, is below one asked for or adopted before, the quorum is empty, or nothing of the ttl is left.
 func (h *Holder) Begin(now Boot, epoch uint64, q Quorum, ttl, margin time.Duration, prior *Release) (Request, bool) {
 	if epoch <= h.floor || epoch < h.asked || len(q.Voters) == 0 || margin < 0 || ttl <= margin {
 		return Request{}, false
@@ -136,12 +136,13 @@ func (h *Holder) Acked(a Ack, voters []string) bool {
 	return true
 }
 
-// Adopt says that a fence of an earlier incarnation used this epoch. It counts as released: the applied state may be
-// behind it, and this incarnation never asks for it or a lower one.
+// Adopt says that a fence that an earlier incarnation opened under this epoch is found and not closed. It counts as asked for by this
+// incarnation: the next Release covers it (a voter's entry of an earlier incarnation is cleared by a later one's release), and
+// nothing lower is ever asked for, although the applied state may be behind it. It can be renewed like any other.
 func (h *Holder) Adopt(epoch uint64) {
-	h.floor = max(h.floor, epoch)
-	if h.round != nil && h.round.epoch <= h.floor {
-		h.round = nil
+	h.round = nil
+	if epoch > h.asked {
+		h.asked, h.released, h.acks = epoch, nil, nil
 	}
 }
 

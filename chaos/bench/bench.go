@@ -54,6 +54,7 @@ func experiments() []experiment {
 		{"move", move},
 		{"wake", wake},
 		{"idle", idle},
+		{"fence", fence},
 	}
 }
 

@@ -53,6 +53,7 @@ func TestTheHolderInTrouble(t *testing.T) {
 	w.network()
 	w.firewall()
 	w.meddling()
+	w.required()
 	w.stranger()
 	w.disk()
 	w.purge()

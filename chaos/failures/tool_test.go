@@ -46,7 +46,7 @@ func (w *world) toolWords(args ...string) []string {
 
 func runTool(args []string) int {
 	deeds := map[string]func([]string) error{
-		"mount": mountSmall, "remount": remount, "fill": fill, "flush": flushTables, "firewall": firewall, "traces": traces,
+		"mount": mountSmall, "remount": remount, "fill": fill, "flush": flushTables, "unfilter": unfilter, "unqdisc": unqdisc, "firewall": firewall, "traces": traces,
 		"down": linkDown, "up": linkUp, "delete": linkDelete, "add": addressAdd, "remove": addressRemove,
 		"hide": hide, "powerless": powerless,
 	}
@@ -114,6 +114,46 @@ func flushTables([]string) error {
 	return c.Flush()
 }
 
+// unfilter is `tc filter del` of every BPF filter of a link.
+func unfilter(args []string) error {
+	l, err := link(args[0])
+	if err != nil {
+		return err
+	}
+	deleted := 0
+	for _, parent := range []uint32{netlink.HANDLE_MIN_EGRESS, netlink.HANDLE_MIN_INGRESS} {
+		all, err := netlink.FilterList(l, parent)
+		if err != nil {
+			return err
+		}
+		for _, f := range all {
+			if f.Type() != "bpf" {
+				continue
+			}
+			if err := netlink.FilterDel(f); err != nil {
+				return err
+			}
+			deleted++
+		}
+	}
+	if deleted == 0 {
+		return fmt.Errorf("%s has no BPF filter", args[0])
+	}
+	return nil
+}
+
+// unqdisc is `tc qdisc del dev NAME clsact`.
+func unqdisc(args []string) error {
+	l, err := link(args[0])
+	if err != nil {
+		return err
+	}
+	return netlink.QdiscDel(&netlink.GenericQdisc{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
+		QdiscType:  "clsact",
+	})
+}
+
 // firewall drops (on udp 7373) or lets in again (off) what comes from or goes to a port.
 func firewall(args []string) error {
 	c, err := nftables.New()
@@ -167,6 +207,17 @@ func traces([]string) error {
 	}
 	for _, t := range tables {
 		fmt.Println("table", t.Name)
+	}
+	for _, l := range links {
+		qdiscs, err := netlink.QdiscList(l)
+		if err != nil {
+			return err
+		}
+		for _, q := range qdiscs {
+			if q.Type() == "clsact" {
+				fmt.Println("clsact", l.Attrs().Name)
+			}
+		}
 	}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		rules, err := netlink.RuleList(family)
@@ -314,12 +365,15 @@ func configure(host *netlink.Handle, addrs []netlink.Addr) error {
 	return err
 }
 
-// powerless runs a program without capabilities, as a plain user's would, or with one of the two that an agent
-// needs. Its user is still the owner of the lab's files.
+// powerless runs a program without capabilities, as a plain user's would, with one of the two that an agent
+// needs, or with all that have no part in BPF. Its user is still the owner of the lab's files.
 func powerless(args []string) error {
 	runtime.LockOSThread()
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
 		if kept, some := map[string]uintptr{"raw": unix.CAP_NET_RAW, "admin": unix.CAP_NET_ADMIN}[args[0]]; some && c == kept {
+			continue
+		}
+		if args[0] == "no-bpf" && c != unix.CAP_BPF && c != unix.CAP_SYS_ADMIN {
 			continue
 		}
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) {

@@ -75,6 +75,8 @@ func (s *space) unshare() error {
 	if err := unix.Mount("sysfs", "/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		s.limits = append(s.limits, fmt.Sprintf("/sys does not show the hosts' own network cards: it cannot be mounted here (%v)", err))
 	}
+	// The agents pin what must outlive them there. It can be had where BPF can.
+	_ = unix.Mount("bpf", "/sys/fs/bpf", "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700")
 	// An own /run is empty after a start as on a real machine, and hides the machine's own daemons: a mistaken
 	// `systemctl suspend` in a lab that runs as root finds nobody who would do it.
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=64m"); err != nil {

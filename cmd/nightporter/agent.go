@@ -15,7 +15,16 @@ import (
 )
 
 // runAgent is the daemon itself.
-func runAgent(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+func runAgent(ctx context.Context, cfg *config.Config, path string, log *slog.Logger) error {
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program's own file: %w", err)
+	}
+	r := &replacement{program: program, check: []string{"config", "check", "--node", cfg.Node, path}, log: log}
+	return r.run(ctx, func(ctx context.Context) error { return live(ctx, cfg, log) })
+}
+
+func live(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err := keepQuiet(); err != nil {
 		log.Debug("the timers stay as exact as they are", "err", err)
 	}
@@ -32,6 +41,10 @@ func agentVerb(sh *shell) *cobra.Command {
 		Use:   "agent",
 		Short: "Run the daemon of this host",
 		Long: `Run the daemon of this host until SIGTERM or SIGINT: then it hands over what it holds and ends.
+
+SIGUSR2 (systemctl reload) replaces the running program by the one that its file has by now, which
+also reads the configuration anew: what this host holds stays open meanwhile, and nobody else takes it.
+A program that does not run, or that refuses the configuration, is not started.
 
 The log goes to standard error, one line each, in key=value form. The host finds itself in the
 configuration by its host name (the part before the first dot, in lower case) or by --node.`,
@@ -54,7 +67,7 @@ configuration by its host name (the part before the first dot, in lower case) or
 			for _, note := range cfg.Notes {
 				log.Warn(note, "node", cfg.Node)
 			}
-			return sh.runAgent(cmd.Context(), cfg, log)
+			return sh.runAgent(cmd.Context(), cfg, path, log)
 		},
 	}
 	flags := cmd.Flags()

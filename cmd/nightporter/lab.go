@@ -50,6 +50,7 @@ Hosts are called h1, h2, ... and have the addresses 10.77.0.11, 10.77.0.12, ...;
 	for _, verb := range lab.InnerVerbs() {
 		cmd.AddCommand(labInnerCommand(verb))
 	}
+	cmd.AddCommand(fenceCostsCommand())
 	return cmd
 }
 

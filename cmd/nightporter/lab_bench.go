@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"nightporter/agent"
 	"nightporter/chaos/bench"
 )
 
@@ -23,7 +26,7 @@ func labBenchCommand() *cobra.Command {
 		Short: "Measure how fast and how small it is, on labs of its own",
 		Long: `Build one lab after the other and measure: what a client sees when the holder's host loses its power, how
 long a planned move leaves the identity closed, how soon a client's SYN becomes a magic packet, what an
-idle agent costs. Where keepalived is installed, it is measured beside. All samples go to --out as JSON.
+idle agent costs, and what the kernel's fence does (as root only). Where keepalived is installed, it is measured beside. All samples go to --out as JSON.
 
 With the usual numbers it takes about half an hour. After Ctrl-C the labs are taken down, and what was measured
 until then is shown. The tables are ` + strings.Join(bench.Names(), ", ") + `.`,
@@ -56,6 +59,29 @@ until then is shown. The tables are ` + strings.Join(bench.Names(), ", ") + `.`,
 	f.StringSliceVar(&only, "only", nil, "the tables to measure, instead of all")
 	f.StringVar(&raw, "out", "", "a file for all samples, as JSON")
 	return cmd
+}
+
+// fenceCostsCommand measures inside a host of a lab, for the bench.
+func fenceCostsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: bench.FenceCostsVerb + " LINK ADDRESS PEER ROUNDS", Short: "Called by the bench itself", Hidden: true, Args: cobra.ExactArgs(4),
+		Example: "  nightporter lab " + bench.FenceCostsVerb + " eth0 10.77.0.200 10.77.0.12:8080 10",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ip0, err := netip.ParseAddr(args[1])
+			if err != nil {
+				return usageError{err}
+			}
+			peer, err := netip.ParseAddrPort(args[2])
+			if err != nil {
+				return usageError{err}
+			}
+			rounds, err := strconv.Atoi(args[3])
+			if err != nil {
+				return usageError{err}
+			}
+			return agent.FenceCosts(cmd.OutOrStdout(), args[0], ip0, peer, rounds)
+		},
+	}
 }
 
 func writeSamples(path string, r bench.Report) error {

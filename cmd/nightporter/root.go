@@ -44,7 +44,7 @@ type shell struct {
 }
 
 // agentRunner runs the daemon until ctx ends and everything is handed over.
-type agentRunner func(ctx context.Context, cfg *config.Config, log *slog.Logger) error
+type agentRunner func(ctx context.Context, cfg *config.Config, path string, log *slog.Logger) error
 
 // run carries out one command line and gives the exit code.
 func run(ctx context.Context, sh *shell, args []string) int {

@@ -34,7 +34,7 @@ func TestAgentFlagsGoBeforeTheFile(t *testing.T) {
 	sh := &shell{
 		machine: machine,
 		out:     &out, err: &errs, in: strings.NewReader(""), getenv: func(string) string { return "" },
-		runAgent: func(ctx context.Context, c *config.Config, log *slog.Logger) error {
+		runAgent: func(ctx context.Context, c *config.Config, _ string, log *slog.Logger) error {
 			got = c
 			log.Debug("hello", "node", c.Node)
 			return ctx.Err()

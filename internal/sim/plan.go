@@ -53,7 +53,7 @@ type Step struct {
 
 // Commands are the steps that an operator takes; everything else is a fault.
 var commands = map[string]bool{
-	"move": true, "sleep": true, "wake": true, "set": true, "apply": true, "delete": true, "leave": true,
+	"move": true, "sleep": true, "wake": true, "set": true, "apply": true, "delete": true, "leave": true, "upgrade": true,
 }
 
 // LongestFailover is the largest setting that may be in force.
@@ -181,7 +181,7 @@ func (p Plan) drawGroup(r *rand.Rand) []string {
 
 func (p Plan) drawCommand(r *rand.Rand, at time.Duration) Step {
 	s := Step{At: at, Host: pick(r, p.Hosts...).Name}
-	s.Verb = pick(r, "move", "move", "sleep", "sleep", "sleep", "wake", "set", "apply", "apply", "delete", "leave")
+	s.Verb = pick(r, "move", "move", "sleep", "sleep", "sleep", "wake", "set", "apply", "apply", "delete", "leave", "upgrade")
 	switch s.Verb {
 	case "move", "apply", "delete":
 		s.Service = pick(r, p.Services...).Name

@@ -127,6 +127,9 @@ func (w *world) live() {
 	w.look()
 	time.Sleep(time.Until(calm.Add(w.plan.Settle() + tail)))
 	w.rec.note(func(h *history.History) { h.Ended = time.Now() })
+	for _, m := range w.machines {
+		w.tell(m)
+	}
 }
 
 // forgetIdle drops what clients asked, after the faults, of services that nobody defines in the end, and of those that an
@@ -191,7 +194,7 @@ func (w *world) ask(m *machine, life int) {
 	}
 }
 
-// look asks every host in the end, and reads the history that it tells.
+// look asks every host in the end.
 func (w *world) look() {
 	for _, m := range w.machines {
 		e := history.End{Host: m.name, Up: m.state() == history.Up, Owners: map[string]string{}, Open: m.kernel.open(), Present: m.kernel.present()}
@@ -210,9 +213,6 @@ func (w *world) look() {
 		}
 		e.Failover = time.Duration(st.Failover)
 		w.rec.note(func(h *history.History) { h.Ends = append(h.Ends, e) })
-		if err == nil {
-			w.tell(m)
-		}
 	}
 }
 

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"nightporter/agent"
+)
+
+// replacement is the upgrade in place: SIGUSR2 makes the agent give its process to the program that its file has by now, with
+// everything left open that is open.
+type replacement struct {
+	program string   // where this program came from
+	check   []string // the arguments with which the new one shows that it runs and understands the configuration
+	log     *slog.Logger
+}
+
+// checkTime bounds the new program's proof.
+const checkTime = 20 * time.Second
+
+// watch asks for the replacement whenever the signal comes and the new program is good; it ends with ctx. The first life of a
+// process must have it before anybody can send the signal, whose default is to kill.
+func (r *replacement) watch(ctx context.Context, replace context.CancelCauseFunc) {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGUSR2)
+	defer signal.Stop(asked)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-asked:
+		}
+		if err := r.proof(ctx); err != nil {
+			r.log.Error("the program is not replaced: the new one does not run, or refuses the configuration", "program", r.program, "err", err)
+			continue
+		}
+		replace(agent.ErrReplaced)
+		return
+	}
+}
+
+// proof runs the new program before the old one gives anything up.
+func (r *replacement) proof(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	var said bytes.Buffer
+	c := exec.CommandContext(ctx, r.program, r.check...)
+	c.Stdout, c.Stderr = &said, &said
+	if err := c.Run(); err != nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(said.String()))
+	}
+	return nil
+}
+
+// exec gives the process to the new program. It returns only with an error: then the kernel closes what is open, as after a crash.
+func (r *replacement) exec() error {
+	signal.Ignore(syscall.SIGUSR2) // until the new program watches
+	err := syscall.Exec(r.program, os.Args, os.Environ())
+	return fmt.Errorf("starting %s in the place of this program: %w", r.program, err)
+}
+
+// run is runAgent with the replacement around it.
+func (r *replacement) run(ctx context.Context, life func(context.Context) error) error {
+	ctx, replace := context.WithCancelCause(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.watch(ctx, replace)
+	}()
+	err := life(ctx)
+	replace(nil)
+	<-ended
+	if errors.Is(err, agent.ErrReplaced) {
+		return r.exec()
+	}
+	return err
+}
