@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"nightporter/api"
@@ -110,8 +111,9 @@ func (w *world) live() {
 		}
 	}
 	w.running.Go(w.sample)
+	var steps sync.WaitGroup
 	for _, s := range w.plan.Steps {
-		w.running.Go(func() {
+		steps.Go(func() {
 			select {
 			case <-time.After(time.Until(began.Add(s.At))):
 				w.take(s)
@@ -120,8 +122,11 @@ func (w *world) live() {
 		})
 	}
 	time.Sleep(w.plan.Length)
+	close(w.calm)
+	steps.Wait()
 	w.healed()
 	calm := time.Now()
+	w.running.Go(w.rouse)
 	w.rec.note(func(h *history.History) { h.Calm = calm })
 	time.Sleep(w.plan.Converge())
 	w.look()
@@ -129,6 +134,20 @@ func (w *world) live() {
 	w.rec.note(func(h *history.History) { h.Ended = time.Now() })
 	for _, m := range w.machines {
 		w.tell(m)
+	}
+}
+
+// rouse presses the power button of every machine that goes to sleep in the calm: somebody asked for that before.
+func (w *world) rouse() {
+	for {
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-w.ending:
+			return
+		}
+		for _, m := range w.machines {
+			m.call("power button")
+		}
 	}
 }
 
@@ -242,7 +261,9 @@ func (w *world) tell(m *machine) {
 // finish ends everything and waits for it.
 func (w *world) finish() {
 	close(w.ending)
-	w.healed()
+	if !w.isCalm() {
+		close(w.calm)
+	}
 	for _, m := range w.machines {
 		m.kill(true)
 		m.control.Kill(true)
