@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"nightporter/agent"
@@ -127,7 +128,7 @@ func (l *life) run(ctx context.Context) {
 		if err != nil {
 			why = err.Error()
 		}
-		m.w.rec.exit(m.name, why, m.sick())
+		m.w.rec.exit(m.name, why, errors.Is(err, syscall.ENOSPC)) // the service manager tries again
 	}
 	if m.wanted && !m.w.over() {
 		rest := m.rest
@@ -140,12 +141,6 @@ func (l *life) run(ctx context.Context) {
 
 // execTime is what an exec takes, up to the agent's first step.
 const execTime = 30 * time.Millisecond
-
-// sick says whether a fault of the disk explains the end of a daemon. The caller holds mu.
-func (m *machine) sick() bool {
-	_, err := m.disease.now()
-	return err != nil || m.full
-}
 
 // deps is the world as this life of the daemon sees it.
 func (l *life) deps() agent.Deps {
