@@ -331,13 +331,6 @@ func (m *machine) forget(l *life) {
 	m.disk = kept
 }
 
-// wipe loses the data directory.
-func (m *machine) wipe() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.disk = newFiles()
-}
-
 func (m *machine) leaveEstate(l *life, e agent.Estate) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -381,5 +374,3 @@ func (m *machine) state() history.PowerState {
 	defer m.mu.Unlock()
 	return m.power
 }
-
-var errNoDaemon = errors.New("no daemon runs there")

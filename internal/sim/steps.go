@@ -265,6 +265,10 @@ func (w *world) command(s Step) {
 		m.upgrade()
 		return
 	}
+	if s.Verb == "restart" {
+		w.restart(m, s.For)
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
 	defer cancel()
 	calmed := make(chan struct{})
@@ -290,6 +294,20 @@ func (w *world) command(s Step) {
 		w.pass(s.For)
 		who.call("power button")
 	}
+}
+
+// restart ends a daemon in good order, and starts it again later.
+func (w *world) restart(m *machine, after time.Duration) {
+	if m.state() != history.Up || !m.claim("stop") {
+		return
+	}
+	defer m.unclaim("stop")
+	w.rec.tell("stop the daemon of %s in good order, for %s", m.name, after)
+	m.end()
+	w.pass(after)
+	m.start()
+	w.pass(time.Second)
+	m.start() // it may have taken that long to end
 }
 
 func (w *world) carryOut(ctx context.Context, a *api.Client, s Step, c *history.Command) error {
