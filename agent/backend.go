@@ -261,29 +261,6 @@ func (b *backend) Join(_ context.Context, addrs []string) (api.Joined, error) {
 	return api.Joined{Reached: n}, nil
 }
 
-// Leave takes this node out of the cluster for good and ends the agent.
-func (b *backend) Leave(ctx context.Context) error {
-	const tried = "leave the cluster"
-	v := b.scene.view()
-	if err := b.founded(v.State, tried); err != nil {
-		return err
-	}
-	if err := cluster.MayLeave(v, b.machine.View().Servers, b.cfg.Node); err != nil {
-		return api.Refused("cannot "+tried+": "+err.Error(), "")
-	}
-	b.handOver()
-	if err := b.remove(ctx, tried, b.cfg.Node, fsm.NodeLeft); err != nil {
-		b.meta.goOn()
-		b.ticks.fitness()
-		return err
-	}
-	if err := b.deps.Disk.Forget(); err != nil {
-		return api.Refused("this node left, but its old state could not be put away: "+err.Error(), "remove the data directory by hand before it joins again")
-	}
-	b.left.ring()
-	return nil
-}
-
 // Forget removes a dead member.
 func (b *backend) Forget(ctx context.Context, node string) error {
 	tried := "forget " + node
@@ -292,7 +269,10 @@ func (b *backend) Forget(ctx context.Context, node string) error {
 		return err
 	}
 	n, known := v.State.Nodes[node]
-	if !known {
+	switch {
+	case !known && slices.Contains(cluster.Voters(b.machine.View().Servers), node): // an earlier attempt did not wait for its end
+		return b.remove(ctx, tried, node, fsm.OwnerLeft)
+	case !known:
 		return api.UnknownNode(node, slices.Sorted(maps.Keys(v.State.Nodes)))
 	}
 	if n.Power == fsm.Asleep && n.PowerReason != fsm.GaveUp {
@@ -307,7 +287,8 @@ func (b *backend) Forget(ctx context.Context, node string) error {
 	return b.remove(ctx, tried, node, fsm.OwnerLeft)
 }
 
-// remove takes a node's services away and then its record; the leader takes it out of the configuration.
+// remove takes a node's services away, then its record, and waits until the leader has taken its vote away (proposer.voteless).
+// All of that may have been done by an earlier attempt.
 func (b *backend) remove(ctx context.Context, tried, node string, reason fsm.Reason) error {
 	v := b.scene.view()
 	plan := cluster.Relieve(v, node)
@@ -323,6 +304,9 @@ func (b *backend) remove(ctx context.Context, tried, node string, reason fsm.Rea
 		}
 	}
 	res, err := b.insist(ctx, fsm.RemoveNode{Name: node, Reason: reason, At: v.Wall})
+	if err == nil && res.Refused == fsm.UnknownNode {
+		return nil
+	}
 	return outcome(tried, res, err)
 }
 
