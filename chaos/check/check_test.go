@@ -33,8 +33,10 @@ func sound() *history.History {
 			{Kind: history.Garbage, From: sec(41), To: sec(42)},
 		},
 		Powers: []history.Power{
-			{Host: "h3", At: sec(5), State: history.Asleep}, {Host: "h3", At: sec(12), State: history.Resuming},
-			{Host: "h3", At: sec(13), State: history.Up}, {Host: "h3", At: sec(25), State: history.Asleep},
+			{Host: "h3", At: sec(5), State: history.Asleep},
+			{Host: "h3", At: sec(12), State: history.Resuming},
+			{Host: "h3", At: sec(13), State: history.Up},
+			{Host: "h3", At: sec(25), State: history.Asleep},
 			{Host: "h3", At: sec(54), State: history.Up},
 		},
 		Suspends: []history.Suspend{{Host: "h3", At: sec(5), Voters: []string{"h1", "h2", "h3"}}, {Host: "h3", At: sec(25), Voters: []string{"h1", "h2", "h3"}}},

@@ -30,8 +30,11 @@ func story() *history.History {
 		Magics:  []history.Magic{{At: at(5.501), From: "h1", Target: "h2"}},
 		Spans:   []history.Span{{Service: "web", Host: "h1", First: at(1), Last: at(7), Frames: 5}, {Service: "web", Host: "h2", First: at(7.2), Last: at(30), Frames: 9}},
 		Records: []history.Record{{Service: "web", Epoch: 2, From: "h1", To: "h2", At: at(7.1)}},
-		Requests: []history.Request{{Client: "c1", Service: "web", Began: at(5.5), Ended: at(7.3), Server: "h2"}, {Client: "c1", Service: "web", Began: at(10), Ended: at(11), Err: "no"},
-			{Client: "c1", Service: "web", Began: at(11.1), Ended: at(11.2), Server: "h2"}},
+		Requests: []history.Request{
+			{Client: "c1", Service: "web", Began: at(5.5), Ended: at(7.3), Server: "h2"},
+			{Client: "c1", Service: "web", Began: at(10), Ended: at(11), Err: "no"},
+			{Client: "c1", Service: "web", Began: at(11.1), Ended: at(11.2), Server: "h2"},
+		},
 	}
 }
 

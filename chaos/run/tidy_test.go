@@ -43,11 +43,13 @@ func TestTidy(t *testing.T) {
 			{Host: "h1", At: sec(10.05), State: history.Asleep}, {Host: "h1", At: sec(15), State: history.Resuming}, {Host: "h3", At: sec(50), State: history.Asleep},
 		},
 		Records: []history.Record{
-			{Service: "web", Epoch: 1, By: "h2", At: sec(20)}, {Service: "web", Epoch: 2, By: "h2", At: sec(35).Add(time.Hour)},
+			{Service: "web", Epoch: 1, By: "h2", At: sec(20)},
+			{Service: "web", Epoch: 2, By: "h2", At: sec(35).Add(time.Hour)},
 			{Service: "web", Epoch: 3, By: "h1", At: sec(36)},
 		},
 		Samples: []history.Sample{
-			{At: sec(1), Host: "h1", Leader: "h2", Voters: []string{"x"}}, {At: sec(2), Host: "h2", Leader: "h2", Voters: []string{"h1", "h2"}},
+			{At: sec(1), Host: "h1", Leader: "h2", Voters: []string{"x"}},
+			{At: sec(2), Host: "h2", Leader: "h2", Voters: []string{"h1", "h2"}},
 			{At: sec(60), Host: "h2", Leader: "h2", Voters: []string{"late"}},
 		},
 	}
