@@ -15,7 +15,7 @@ const Protocol = 1
 
 // assemble opens and wires everything, in the order that Run's comment gives. On an error it closes what it opened.
 func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
-	a = &parts{cfg: cfg, deps: deps, left: newBell(), gossip: &lateGossip{}}
+	a = &parts{cfg: cfg, deps: deps, left: newBell(), departure: departure{bell: newBell()}, gossip: &lateGossip{}}
 	opened := a // a return with an error sets a to nil
 	defer func() {
 		if err != nil {
@@ -95,7 +95,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.post = &post{self: cfg.Node, log: deps.Log, clock: deps.Clock, machine: a.machine, ballot: b, raft: a.raft, waking: a.waking, opens: &opens{}, checks: checks, gossip: a.gossip}
 	a.proposer = &proposer{
 		self: cfg.Node, clock: deps.Clock, raft: a.raft, out: a.post, peer: a.peer, log: deps.Log,
-		gate: &quorumGuard{scene: a.scene, machine: a.machine, barrier: a.raft.Barrier},
+		gate: &quorumGuard{scene: a.scene, machine: a.machine, barrier: a.raft.Barrier, turn: make(turn, 1)},
 	}
 	a.tenants = &tenants{
 		self: cfg.Node, clock: deps.Clock, kernel: deps.Kernel, log: deps.Log, out: a.post, demand: a.waking.demand,
@@ -105,7 +105,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	w := a.waking
 	w.self, w.clock, w.machine, w.scene, w.raft, w.proposer = cfg.Node, deps.Clock, a.machine, a.scene, a.raft, a.proposer
 	w.out, w.tenants, w.caller, w.log = a.post, a.tenants, deps.Caller, deps.Log
-	a.meta = &metaKeeper{log: deps.Log}
+	a.meta = newMetaKeeper(deps.Log)
 	a.touch = &touch{self: cfg.Node, gossip: a.gossip, machine: a.machine, disk: deps.Disk, seeds: cfg.Join, log: deps.Log, bell: newBell()}
 	a.sleeper = &sleeper{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, tenants: a.tenants,

@@ -261,29 +261,6 @@ func (b *backend) Join(_ context.Context, addrs []string) (api.Joined, error) {
 	return api.Joined{Reached: n}, nil
 }
 
-// Leave takes this node out of the cluster for good and ends the agent.
-func (b *backend) Leave(ctx context.Context) error {
-	const tried = "leave the cluster"
-	v := b.scene.view()
-	if err := b.founded(v.State, tried); err != nil {
-		return err
-	}
-	if err := cluster.MayLeave(v, b.machine.View().Servers, b.cfg.Node); err != nil {
-		return api.Refused("cannot "+tried+": "+err.Error(), "")
-	}
-	b.handOver()
-	if err := b.remove(ctx, tried, b.cfg.Node, fsm.NodeLeft); err != nil {
-		b.meta.goOn()
-		b.ticks.fitness()
-		return err
-	}
-	if err := b.deps.Disk.Forget(); err != nil {
-		return api.Refused("this node left, but its old state could not be put away: "+err.Error(), "remove the data directory by hand before it joins again")
-	}
-	b.left.ring()
-	return nil
-}
-
 // Forget removes a dead member.
 func (b *backend) Forget(ctx context.Context, node string) error {
 	tried := "forget " + node
@@ -292,7 +269,10 @@ func (b *backend) Forget(ctx context.Context, node string) error {
 		return err
 	}
 	n, known := v.State.Nodes[node]
-	if !known {
+	switch {
+	case !known && b.votes(node): // an earlier attempt did not wait for it
+		return b.voteless(ctx, tried, node)
+	case !known:
 		return api.UnknownNode(node, slices.Sorted(maps.Keys(v.State.Nodes)))
 	}
 	if n.Power == fsm.Asleep && n.PowerReason != fsm.GaveUp {
@@ -304,7 +284,10 @@ func (b *backend) Forget(ctx context.Context, node string) error {
 	if b.raft.Leader() == "" { // to be said at once; a lead that moves while the steps are taken is waited for
 		return api.NoLeader(tried, "")
 	}
-	return b.remove(ctx, tried, node, fsm.OwnerLeft)
+	if err := b.remove(ctx, tried, node, fsm.OwnerLeft); err != nil {
+		return err
+	}
+	return b.voteless(ctx, tried, node)
 }
 
 // remove takes a node's services away and then its record; the leader takes it out of the configuration.

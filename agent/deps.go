@@ -89,8 +89,9 @@ type Caller interface {
 	Close() error
 }
 
-// Net opens the two ways between agents.
+// Net opens the two ways between agents, and the one between people and this agent.
 type Net interface {
+	Local(socket, group string) (net.Listener, error)
 	Gossip(cluster.GossipConfig) (*cluster.Gossip, error)
 	Peers(bind netip.AddrPort, id *cluster.Identity, dir cluster.Directory, log *slog.Logger) (Peers, error)
 }

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"log/slog"
-	"sync"
 
 	"nightporter/cluster"
 	"nightporter/fsm"
@@ -12,10 +11,22 @@ import (
 type metaKeeper struct {
 	log *slog.Logger
 
-	mu     sync.Mutex
+	mu     turn
 	meta   cluster.Meta
 	gossip gossip // nil until gossip runs
 }
+
+func newMetaKeeper(log *slog.Logger) *metaKeeper { return &metaKeeper{log: log, mu: make(turn, 1)} }
+
+// turn is a lock that may be held over a wait: gossip waits for a moment in SetMeta. In virtual time (testing/synctest) a
+// goroutine that waits for a mutex keeps the time from passing, so a mutex would be held for ever.
+type turn chan struct{}
+
+// Lock implements sync.Locker.
+func (t turn) Lock() { t <- struct{}{} }
+
+// Unlock implements sync.Locker.
+func (t turn) Unlock() { <-t }
 
 func (k *metaKeeper) change(f func(*cluster.Meta)) {
 	k.mu.Lock()

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"sync"
 
 	"nightporter/cluster"
 	"nightporter/fsm"
@@ -15,7 +14,7 @@ type quorumGuard struct {
 	scene   *scene
 	machine *fsm.Machine
 	barrier func(context.Context) error
-	mu      sync.Mutex
+	turn    turn // held over a commit; whoever waits for it keeps to its own limit
 }
 
 // quorumLost is the refusal of a command that would take the awake voters below a majority.
@@ -35,16 +34,20 @@ func (g *quorumGuard) enter(ctx context.Context, c fsm.Command) (leave func(), e
 	default:
 		return func() {}, nil
 	}
-	g.mu.Lock()
+	select {
+	case g.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if err := g.barrier(ctx); err != nil {
-		g.mu.Unlock()
+		g.turn.Unlock()
 		return nil, err
 	}
 	if err := may(g.scene.view()); err != nil {
-		g.mu.Unlock()
+		g.turn.Unlock()
 		return nil, quorumError{err}
 	}
-	return g.mu.Unlock, nil
+	return g.turn.Unlock, nil
 }
 
 type quorumError struct{ error }

@@ -76,9 +76,11 @@ type parts struct {
 	unseal   *unseal
 	meta     *metaKeeper
 	proposer *proposer
-	left     bell        // rung by `leave`
 	stays    bool        // gossip says no goodbye: the next life of this process goes on
 	closers  []io.Closer // in order of opening
+	left     bell        // rung when this node has left
+
+	departure departure
 }
 
 func (a *parts) closeAll() {
@@ -95,7 +97,7 @@ func (f closeFunc) Close() error { return f() }
 
 // live runs the loops until ctx ends, one of them fails, or the node leaves.
 func (a *parts) live(ctx context.Context) error {
-	local, err := api.Listen(a.cfg.Socket, a.cfg.SocketGroup) // before anybody is told that this agent is ready
+	local, err := a.deps.Net.Local(a.cfg.Socket, a.cfg.SocketGroup) // before anybody is told that this agent is ready
 	if err != nil {
 		return err
 	}
@@ -118,6 +120,7 @@ func (a *parts) live(ctx context.Context) error {
 	g.Go(func() error { a.unseal.run(loops); return nil })
 	g.Go(func() error { a.reconcile(loops, tenancies, changed); return nil })
 	g.Go(func() error { return a.found(loops) })
+	g.Go(func() error { a.depart(loops); return nil })
 	g.Go(func() error { return a.serve(loops, local) })
 	a.ticks.fitness()
 	a.deps.Ready("READY=1")
@@ -204,7 +207,10 @@ func (a *parts) serve(ctx context.Context, local net.Listener) error {
 		<-ctx.Done()
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		return server.Close(end)
+		if err := server.Close(end); err != nil { // somebody waited for longer than the agent did: that is no failure of its own
+			a.deps.Log.Debug("requests were cut off", "err", err)
+		}
+		return nil
 	})
 	return g.Wait()
 }

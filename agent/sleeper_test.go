@@ -107,10 +107,10 @@ func newStage(t *testing.T) *stage {
 		members: members, leader: r.Leader, deaf: r.Deaf, learnt: make(map[string]tenureSeen),
 	}
 	p := &proposer{self: "b", clock: clock, raft: r, out: &post{gossip: &lateGossip{}, machine: machine, log: log}, log: log}
-	p.gate = &quorumGuard{scene: sc, machine: machine, barrier: r.Barrier}
+	p.gate = &quorumGuard{scene: sc, machine: machine, barrier: r.Barrier, turn: make(turn, 1)}
 	s.sleeper = &sleeper{
 		self: "b", clock: clock, machine: machine, raft: r, proposer: p, tenants: &tenants{}, scene: sc, opens: &opens{}, power: s,
-		meta: &metaKeeper{log: log}, rejoin: func() {}, timeout: 10 * time.Second, log: log, bell: newBell(),
+		meta: newMetaKeeper(log), rejoin: func() {}, timeout: 10 * time.Second, log: log, bell: newBell(),
 	}
 	r.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "k", Policy: fsm.Sleeps}})
 	return s

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"nightporter/api"
 	"nightporter/cluster"
 	"nightporter/config"
 	"nightporter/identity"
@@ -123,8 +124,10 @@ func (p systemPower) WakeAddresses() ([]net.HardwareAddr, error) {
 	return wake.Addresses(p.cfg.Interface)
 }
 
-// systemNet is memberlist over UDP and TCP, and TLS over TCP.
+// systemNet is memberlist over UDP and TCP, TLS over TCP, and the admin socket.
 type systemNet struct{}
+
+func (systemNet) Local(socket, group string) (net.Listener, error) { return api.Listen(socket, group) }
 
 func (systemNet) Gossip(c cluster.GossipConfig) (*cluster.Gossip, error) {
 	return cluster.StartGossip(c)

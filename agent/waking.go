@@ -290,6 +290,9 @@ func (w *waking) quorum(since lease.Boot) lease.Boot {
 		return since
 	}
 	for _, name := range cluster.Voters(w.machine.View().Servers) {
+		if _, known := v.State.Nodes[name]; !known {
+			continue // it has left, and is about to lose its vote: there is no address to call, and settle would end the call at once
+		}
 		// Gossip misses a sleeper only after a while; what counts is whether the voter is awake and in touch.
 		if name == w.self || (v.Present[name].Alive && v.State.Nodes[name].Power == fsm.Awake) || w.calling(name) {
 			continue

@@ -34,7 +34,8 @@ func TestQuorumWakeThatIsInVainRests(t *testing.T) {
 		log := slog.New(slog.DiscardHandler)
 		solo := &soloRaft{machine: foundedMachine(t, log), t: t, index: 2}
 		solo.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "k", Policy: fsm.Sleeps, Wake: []fsm.MAC{"\x02\x00\x00\x00\x00\x09"}}})
-		solo.machine.StoreConfiguration(4, raft.Configuration{Servers: []raft.Server{{ID: "a"}, {ID: "b"}}})
+		// c has left: its record is gone, its vote is not yet. There is nobody to call, and that once filled the loop's time.
+		solo.machine.StoreConfiguration(4, raft.Configuration{Servers: []raft.Server{{ID: "a"}, {ID: "b"}, {ID: "c"}}})
 		clock := &fakeClock{began: time.Now()}
 		journal, err := cluster.NewJournal(raft.NewInmemStore())
 		if err != nil {

@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,7 +14,19 @@ import (
 // a word to anybody; but a host that cannot write the log does not learn what it is given and what is taken from it.
 type disk struct {
 	failed atomic.Pointer[error]
+	stuck  atomic.Bool // a write that Raft does not survive is being tried again
 	quit   <-chan struct{}
+}
+
+// again waits before such a write is tried again. A node that ends does not come back from it: Raft's own goroutine, which
+// is waited for, must not go on with what is not written.
+func (d *disk) again() {
+	d.stuck.Store(true)
+	select {
+	case <-d.quit:
+		runtime.Goexit()
+	case <-time.After(diskRetry):
+	}
 }
 
 func (d *disk) note(err error) error {
@@ -44,8 +57,18 @@ type watchedLog struct {
 // StoreLog implements raft.LogStore.
 func (w watchedLog) StoreLog(l *raft.Log) error { return w.disk.note(w.LogStore.StoreLog(l)) }
 
-// StoreLogs implements raft.LogStore.
-func (w watchedLog) StoreLogs(l []*raft.Log) error { return w.disk.note(w.LogStore.StoreLogs(l)) }
+// StoreLogs implements raft.LogStore. A leader of hashicorp/raft that could not write a configuration counts in it all the
+// same, and goes on to when it leads again: in a set of voters that is in no log. So that write waits for the disk, as if this
+// node were cut off, and its heartbeats stop meanwhile (pace.go), so that another one leads.
+func (w watchedLog) StoreLogs(l []*raft.Log) error {
+	err := w.disk.note(w.LogStore.StoreLogs(l))
+	for err != nil && slices.ContainsFunc(l, func(e *raft.Log) bool { return e.Type == raft.LogConfiguration }) {
+		w.disk.again()
+		err = w.disk.note(w.LogStore.StoreLogs(l))
+	}
+	w.disk.stuck.Store(false)
+	return err
+}
 
 // watchedStable is a stable store whose writes are noted.
 type watchedStable struct {
@@ -58,7 +81,7 @@ func (w watchedStable) Set(key, value []byte) error {
 	return w.disk.note(w.StableStore.Set(key, value))
 }
 
-// diskRetry is the pause between two attempts to write the term.
+// diskRetry is the pause between two attempts to write what Raft must not go on without.
 const diskRetry = 200 * time.Millisecond
 
 // SetUint64 implements raft.StableStore. hashicorp/raft ends the process when the term cannot be written. Here it waits
@@ -67,13 +90,10 @@ func (w watchedStable) SetUint64(key []byte, value uint64) error {
 	for {
 		err := w.disk.note(w.StableStore.SetUint64(key, value))
 		if err == nil || string(key) != termKey {
+			w.disk.stuck.Store(false)
 			return err
 		}
-		select {
-		case <-w.disk.quit:
-			runtime.Goexit() // of Raft's own goroutine, which is waited for: it must not go on with a term that is not written
-		case <-time.After(diskRetry):
-		}
+		w.disk.again()
 	}
 }
 

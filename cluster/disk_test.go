@@ -57,42 +57,66 @@ func TestAFullDiskIsToldUntilAWriteSucceeds(t *testing.T) {
 	}
 }
 
-// Raft ends the process when it cannot write its term: so it is made to wait, and ends without having gone on.
-func TestTheTermWaitsForTheDisk(t *testing.T) {
+// Raft ends the process when it cannot write its term, and counts in a configuration that it could not write: so it is made to
+// wait, without heartbeats, and ends without having gone on.
+func TestSomeWritesWaitForTheDisk(t *testing.T) {
+	number := func(key string) func(fullDisk) error {
+		return func(d fullDisk) error { return watchedStable{d.store, d.disk}.SetUint64([]byte(key), 7) }
+	}
+	entry := func(kind raft.LogType) func(fullDisk) error {
+		return func(d fullDisk) error {
+			return watchedLog{d.store, d.disk}.StoreLogs([]*raft.Log{{Index: 1, Type: kind}})
+		}
+	}
+	room := func(d fullDisk) { d.store.errno.Store(0) }
+	shutdown := func(d fullDisk) { close(d.quit) }
 	for name, c := range map[string]struct {
-		key   string
-		end   func(f *fullStore, quit chan struct{})
+		write func(fullDisk) error
+		waits bool
+		end   func(fullDisk)
 		wants string
 	}{
-		"room again":      {termKey, func(f *fullStore, _ chan struct{}) { f.errno.Store(0) }, "went on"},
-		"shutdown":        {termKey, func(_ *fullStore, quit chan struct{}) { close(quit) }, "ended"},
-		"a vote, refused": {"LastVoteTerm", func(*fullStore, chan struct{}) {}, "no space left on device"},
+		"term, room again":          {number(termKey), true, room, "went on"},
+		"term, shutdown":            {number(termKey), true, shutdown, "ended"},
+		"vote":                      {number("LastVoteTerm"), false, func(fullDisk) {}, "no space left on device"},
+		"configuration, room again": {entry(raft.LogConfiguration), true, room, "went on"},
+		"configuration, shutdown":   {entry(raft.LogConfiguration), true, shutdown, "ended"},
+		"command":                   {entry(raft.LogCommand), false, func(fullDisk) {}, "no space left on device"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				quit := make(chan struct{})
-				f := &fullStore{InmemStore: raft.NewInmemStore()}
-				f.errno.Store(uintptr(syscall.ENOSPC))
-				s := watchedStable{f, &disk{quit: quit}}
+				d := fullDisk{store: &fullStore{InmemStore: raft.NewInmemStore()}, quit: make(chan struct{})}
+				d.disk = &disk{quit: d.quit}
+				d.store.errno.Store(uintptr(syscall.ENOSPC))
 				outcome := make(chan string, 1)
 				go func() {
 					came := "ended"
 					defer func() { outcome <- came }()
-					err := s.SetUint64([]byte(c.key), 7)
+					err := c.write(d)
 					came = "went on"
 					if err != nil {
 						came = err.Error()
 					}
 				}()
 				synctest.Wait()
-				if c.key == termKey && len(outcome) != 0 {
-					t.Errorf("it does not wait: %s", <-outcome)
+				if waits := len(outcome) == 0; waits != c.waits || d.disk.stuck.Load() != c.waits {
+					t.Errorf("it waits: %v, without heartbeats: %v; want %v", waits, d.disk.stuck.Load(), c.waits)
 				}
-				c.end(f, quit)
+				c.end(d)
 				if got := <-outcome; got != c.wants {
 					t.Errorf("%s, want %s", got, c.wants)
+				}
+				if c.wants == "went on" && d.disk.stuck.Load() {
+					t.Error("the heartbeats do not begin again")
 				}
 			})
 		})
 	}
+}
+
+// fullDisk is a disk that takes nothing.
+type fullDisk struct {
+	store *fullStore
+	disk  *disk
+	quit  chan struct{}
 }

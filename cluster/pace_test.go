@@ -27,7 +27,8 @@ func TestHeartbeatsLeaveTogether(t *testing.T) {
 		began := time.Now()
 		quit := make(chan struct{})
 		under := &clockedTransport{sent: make(chan time.Time, 10)}
-		p := newPaced(under, 250*time.Millisecond, quit)
+		mute := new(atomic.Bool)
+		p := newPaced(under, 250*time.Millisecond, quit, mute)
 		beat := &raft.AppendEntriesRequest{Term: 3}
 		for round := range 3 {
 			for i := range 2 {
@@ -57,6 +58,10 @@ func TestHeartbeatsLeaveTogether(t *testing.T) {
 				t.Errorf("%+v was kept for %v", req, at.Sub(now))
 			}
 		}
+		mute.Store(true)
+		if err := p.AppendEntries("b", "b", beat, nil); !errors.Is(err, errMute) || len(under.sent) != 0 {
+			t.Errorf("a heartbeat of a leader whose disk takes nothing: %v, %d sent", err, len(under.sent))
+		}
 		close(quit)
 		if err := p.AppendEntries("b", "b", beat, nil); !errors.Is(err, raft.ErrTransportShutdown) {
 			t.Errorf("a heartbeat after the end: %v", err)
@@ -67,10 +72,10 @@ func TestHeartbeatsLeaveTogether(t *testing.T) {
 // TestPacedKeepsPreVotes: Raft asks the transport whether it knows them.
 func TestPacedKeepsPreVotes(t *testing.T) {
 	_, under := raft.NewInmemTransport("a")
-	if _, ok := newPaced(under, time.Second, nil).transport().(raft.WithPreVote); !ok {
+	if _, ok := newPaced(under, time.Second, nil, nil).transport().(raft.WithPreVote); !ok {
 		t.Error("pre-votes are lost")
 	}
-	if _, ok := newPaced(&clockedTransport{}, time.Second, nil).transport().(raft.WithPreVote); ok {
+	if _, ok := newPaced(&clockedTransport{}, time.Second, nil, nil).transport().(raft.WithPreVote); ok {
 		t.Error("pre-votes are claimed for a transport that has none")
 	}
 }
@@ -97,7 +102,7 @@ func TestEntriesWaitForAPeerThatSleeps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		under := &mutedTransport{}
 		quit := make(chan struct{})
-		p := newPaced(under, 250*time.Millisecond, quit)
+		p := newPaced(under, 250*time.Millisecond, quit, new(atomic.Bool))
 		beat := func() { _ = p.AppendEntries("b", "b", &raft.AppendEntriesRequest{Term: 3}, nil) }
 		entries := &raft.AppendEntriesRequest{Term: 3, PrevLogEntry: 7, PrevLogTerm: 2}
 		under.muted.Store(true)
@@ -135,7 +140,7 @@ func TestDeafPeers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 2 * time.Second
 		under := &mutedTransport{}
-		p := newPaced(under, 250*time.Millisecond, make(chan struct{}))
+		p := newPaced(under, 250*time.Millisecond, make(chan struct{}), new(atomic.Bool))
 		beat := func(d time.Duration) {
 			for end := time.Now().Add(d); time.Now().Before(end); {
 				_ = p.AppendEntries("b", "b", &raft.AppendEntriesRequest{Term: 3}, nil)
@@ -184,7 +189,7 @@ func TestAPendingHeartbeatIsNoAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 2 * time.Second
 		under := &hangingTransport{hang: make(chan struct{})}
-		p := newPaced(under, 250*time.Millisecond, make(chan struct{}))
+		p := newPaced(under, 250*time.Millisecond, make(chan struct{}), new(atomic.Bool))
 		done := make(chan struct{})
 		go func() {
 			defer close(done)

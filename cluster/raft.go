@@ -38,8 +38,10 @@ type Raft struct {
 	running sync.WaitGroup
 	once    sync.Once
 
-	mu    sync.Mutex
-	hints []Mark // entries that are said to be committed and that the log does not have yet
+	mu        sync.Mutex
+	hints     []Mark // entries that are said to be committed and that the log does not have yet
+	ending    bool
+	transfers sync.WaitGroup // of the leadership
 }
 
 // ErrNotLeader is what a proposal ends with on a node that does not lead.
@@ -89,7 +91,7 @@ func newRaft(c RaftConfig) (*Raft, error) {
 			Stream: c.Stream, MaxPool: 3, Timeout: max(2*c.Timing.RaftHeartbeat, time.Second), Logger: logger,
 		})
 	}
-	r.paced = newPaced(r.trans, c.Timing.RaftPace, quit)
+	r.paced = newPaced(r.trans, c.Timing.RaftPace, quit, &watch.stuck)
 	if r.raft, err = r.open(conf); err != nil {
 		return nil, errors.Join(err, closeTransport(r.trans))
 	}
@@ -101,6 +103,7 @@ func raftOptions(c RaftConfig) *raft.Config {
 	conf.LocalID = raft.ServerID(c.Node)
 	conf.HeartbeatTimeout, conf.ElectionTimeout = c.Timing.RaftHeartbeat, c.Timing.RaftElection
 	conf.LeaderLeaseTimeout, conf.CommitTimeout = c.Timing.RaftLeaderLease, c.Timing.RaftCommit
+	conf.ShutdownOnRemove = false // a leader that takes its own vote away follows from then on; its Raft would end, and the agent not
 	conf.SnapshotInterval, conf.SnapshotThreshold, conf.TrailingLogs = snapshotEvery, snapshotThreshold, trailingLogs
 	return conf
 }
@@ -179,6 +182,10 @@ func timeLeft(ctx context.Context) time.Duration {
 func (r *Raft) wait(ctx context.Context, f raft.Future) error {
 	done := make(chan error, 1)
 	go func() { done <- f.Error() }() // ends with the future: Raft answers each, at the latest when it stops
+	return r.outcome(ctx, done)
+}
+
+func (r *Raft) outcome(ctx context.Context, done <-chan error) error {
 	select {
 	case err := <-done:
 		return r.because(err)
@@ -255,7 +262,33 @@ func (r *Raft) reconfigured(ctx context.Context, f raft.IndexFuture) (Mark, erro
 
 // Transfer hands the leadership to a node.
 func (r *Raft) Transfer(ctx context.Context, to string) error {
-	return r.wait(ctx, r.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to)))
+	r.mu.Lock()
+	if r.ending {
+		r.mu.Unlock()
+		return raft.ErrRaftShutdown
+	}
+	done := make(chan error, 1)
+	f := r.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to))
+	r.transfers.Go(func() { done <- f.Error() })
+	r.mu.Unlock()
+	return r.outcome(ctx, done)
+}
+
+// transferMost bounds the wait for a transfer that is under way when Raft is to end: while Raft runs it gives each of them
+// up after its election timeout.
+const transferMost = 2 * time.Second
+
+// endTransfers waits for transfers that are under way: hashicorp/raft answers none that it finds queued when it ends.
+func (r *Raft) endTransfers() {
+	r.mu.Lock()
+	r.ending = true
+	r.mu.Unlock()
+	idle := make(chan struct{})
+	go func() { r.transfers.Wait(); close(idle) }()
+	select {
+	case <-idle:
+	case <-time.After(transferMost):
+	}
 }
 
 // Retime changes the election timing while Raft runs. The leader's lease and the commit timeout cannot be changed then, so
@@ -278,6 +311,7 @@ func (r *Raft) Shutdown() error {
 	var err error
 	r.once.Do(func() {
 		close(r.quit)
+		r.endTransfers()
 		err = r.raft.Shutdown().Error()
 		r.running.Wait()
 		err = errors.Join(err, closeTransport(r.trans))

@@ -40,6 +40,7 @@ type Transport struct {
 	dir      Directory
 	log      *slog.Logger
 	listener net.Listener
+	reach    Dial
 	raft     *queue
 	api      *queue
 	slots    chan struct{}
@@ -59,14 +60,22 @@ func Listen(bind netip.AddrPort, id *Identity, dir Directory, log *slog.Logger) 
 	if err != nil {
 		return nil, fmt.Errorf("opening the peer port %s (is another agent running, or peer_port taken?): %w", bind, err)
 	}
+	return NewTransport(l, new(net.Dialer).DialContext, id, dir, log), nil
+}
+
+// Dial opens a connection, as net.Dialer.DialContext does.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+// NewTransport is Listen over connections of another kind; their addresses are *net.TCPAddr too. It owns the listener.
+func NewTransport(l net.Listener, dial Dial, id *Identity, dir Directory, log *slog.Logger) *Transport {
 	t := &Transport{
-		id: id, dir: dir, log: log, listener: l, slots: make(chan struct{}, handshakesMost),
+		id: id, dir: dir, log: log, listener: l, reach: dial, slots: make(chan struct{}, handshakesMost),
 		complained: often{every: complainEvery}, open: make(map[*keptConn]struct{}), shaking: make(map[netip.Addr]int),
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.raft, t.api = newQueue(t, l.Addr()), newQueue(t, l.Addr())
 	t.running.Go(t.accept)
-	return t, nil
+	return t
 }
 
 // Port is where the transport listens.
@@ -193,8 +202,7 @@ func (t *Transport) dial(ctx context.Context, node, proto string) (net.Conn, err
 	if !ok {
 		return nil, fmt.Errorf("the address of %s is not known", node)
 	}
-	var d net.Dialer
-	raw, err := d.DialContext(ctx, "tcp", addr.String())
+	raw, err := t.reach(ctx, "tcp", addr.String())
 	if err != nil {
 		return nil, fmt.Errorf("reaching %s at %s: %w", node, addr, err)
 	}
