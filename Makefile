@@ -1,17 +1,23 @@
-# `make help` lists the targets. Settings: DESTDIR, PREFIX, PURGE=1 (uninstall), FUZZTIME, TESTFLAGS.
+# `make help` lists the targets. Settings: DESTDIR, PREFIX, PURGE=1 (uninstall), FUZZTIME, TESTFLAGS, SEEDS, SEED and DIR (sim).
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PREFIX ?= /usr/local
 FUZZTIME ?= 30s
+SEED ?= 1
+SEEDS ?= 1000
 RUN = env DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PURGE='$(PURGE)' bash
 TOOL = go tool -modfile=tools/go.mod
 
-.PHONY: help build test chaos-leader demo bench lint fuzz install uninstall clean
+.PHONY: help build test sim sim-replay chaos-leader demo bench lint fuzz install uninstall clean
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 build: ## the static binary, bin/nightporter
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nightporter ./cmd/nightporter
 test: ## vet, and all tests with -race; lists what could not run
 	go vet ./... && go run ./internal/testall $(TESTFLAGS)
+sim: ## SEEDS random schedules of the whole cluster in virtual time, from seed SEED on; failures are kept in bin/sim
+	go run ./internal/sim/campaign -seed $(SEED) -seeds $(SEEDS)
+sim-replay: ## judges the failure in DIR again and runs its schedule again
+	go run ./internal/sim/campaign -replay '$(DIR)'
 chaos-leader: ## 200 leaders stopped under a probe of 200 Hz, about 6 minutes
 	NIGHTPORTER_LEADER_STOPS=200 go test -race -count=1 -v -timeout=30m -run TestALeaderThatStops ./chaos/scenarios
 demo: build ## the whole story on four hosts in network namespaces, in under a minute

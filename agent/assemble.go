@@ -15,7 +15,7 @@ const Protocol = 1
 
 // assemble opens and wires everything, in the order that Run's comment gives. On an error it closes what it opened.
 func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
-	a = &parts{cfg: cfg, deps: deps, left: newBell(), departure: departure{bell: newBell()}, gossip: &lateGossip{}}
+	a = &parts{cfg: cfg, deps: deps, left: newBell(), departure: departure{bell: newBell(), turn: make(turn, 1)}, gossip: &lateGossip{}}
 	opened := a // a return with an error sets a to nil
 	defer func() {
 		if err != nil {

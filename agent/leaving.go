@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,8 +16,9 @@ import (
 type departure struct {
 	bell  bell        // rung when somebody asks for it
 	begun atomic.Bool // somebody asked, and was not refused
-	once  sync.Once
-	err   error // of putting the old state away
+	turn  turn        // held while the old state is put away
+	over  bool
+	err   error // of that
 }
 
 // departEvery is how often a departure that nobody waits for is looked at.
@@ -51,12 +51,17 @@ func (a *parts) depart(ctx context.Context) {
 
 // gone puts the state of a node away that has left, and ends its agent.
 func (b *backend) gone() error {
-	b.departure.once.Do(func() {
-		if b.departure.err = b.deps.Disk.Forget(); b.departure.err == nil {
-			b.left.ring()
-		}
-	})
-	return b.departure.err
+	d := &b.departure
+	d.turn.Lock()
+	defer d.turn.Unlock()
+	if d.over {
+		return d.err
+	}
+	d.over = true
+	if d.err = b.deps.Disk.Forget(); d.err == nil {
+		b.left.ring()
+	}
+	return d.err
 }
 
 // Leave takes this node out of the cluster for good and ends the agent.

@@ -90,6 +90,9 @@ func newRaft(c RaftConfig) (*Raft, error) {
 	if r.trans == nil {
 		r.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream: c.Stream, MaxPool: 3, Timeout: max(2*c.Timing.RaftHeartbeat, time.Second), Logger: logger,
+			// No pipelines: in hashicorp/raft the sender of one waits for ever, and Shutdown for it, when a follower of a newer
+			// term answers while the next entries are on their way. They would also pass by what paced does.
+			MaxRPCsInFlight: 1,
 		})
 	}
 	r.paced = newPaced(r.trans, c.Timing.RaftPace, quit, &watch.stuck)

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,20 +21,29 @@ const (
 
 // Keep leaves a run in a folder: the plan, all that happened, what the checks say, and the agents' logs.
 func (r *Result) Keep(dir string, verdicts []check.Verdict) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	log := strings.Join(r.Log(), "\n") + "\n"
+	return errors.Join(
+		KeepPlan(dir, r.Plan), keep(dir, historyFile, r.History), keep(dir, verdictFile, verdicts), write(dir, logFile, []byte(log)),
+	)
+}
+
+// KeepPlan leaves the plan alone: a run that crashes leaves nothing else.
+func KeepPlan(dir string, p Plan) error { return keep(dir, planFile, p) }
+
+func keep(dir, name string, v any) error {
+	body, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
 		return fmt.Errorf("keeping a run: %w", err)
 	}
-	for name, v := range map[string]any{planFile: r.Plan, historyFile: r.History, verdictFile: verdicts} {
-		body, err := json.MarshalIndent(v, "", " ")
-		if err != nil {
-			return fmt.Errorf("keeping a run: %w", err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), append(body, '\n'), 0o644); err != nil {
-			return fmt.Errorf("keeping a run: %w", err)
-		}
+	return write(dir, name, append(body, '\n'))
+}
+
+func write(dir, name string, body []byte) error {
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name), body, 0o644)
 	}
-	log := strings.Join(r.Log(), "\n") + "\n"
-	if err := os.WriteFile(filepath.Join(dir, logFile), []byte(log), 0o644); err != nil {
+	if err != nil {
 		return fmt.Errorf("keeping a run: %w", err)
 	}
 	return nil

@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -11,9 +13,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"nightporter/chaos/check"
+	"nightporter/chaos/history"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -43,19 +47,40 @@ func run(t *testing.T, p Plan) (res *Result) {
 	return res
 }
 
-// judged runs a plan and reports what the checks find. What failed is kept in a folder.
+// judged runs a plan and reports what the checks find. What failed is kept in a folder. The campaign is told on standard
+// output, at once: a crash would take everything else with it.
 func judged(t *testing.T, p Plan) {
 	t.Helper()
+	tell("seed %d", p.Seed)
+	dir := filepath.Join(outDir(), fmt.Sprintf("seed-%d", p.Seed))
+	if telling() {
+		if err := KeepPlan(dir, p); err != nil {
+			t.Fatal(err)
+		}
+	}
 	res := run(t, p)
 	verdicts := check.Judge(res.History)
 	if check.OK(verdicts) {
+		if telling() {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Error(err)
+			}
+		}
 		return
 	}
-	dir := filepath.Join(outDir(), fmt.Sprintf("seed-%d", p.Seed))
 	if err := res.Keep(dir, verdicts); err != nil {
 		t.Error(err)
 	}
+	tell("failed %s", strings.Join(strings.Fields(words(verdicts)), " "))
 	t.Errorf("seed %d, kept in %s:\n%s", p.Seed, dir, words(verdicts))
+}
+
+func telling() bool { return os.Getenv("SIM_TELL") != "" }
+
+func tell(f string, args ...any) {
+	if telling() {
+		fmt.Printf(f+"\n", args...)
+	}
 }
 
 func words(verdicts []check.Verdict) string {
@@ -101,13 +126,51 @@ func TestCalm(t *testing.T) {
 	}
 }
 
-// TestSchedules runs seeds from SIM_SEED on: SIM_SEEDS of them, or as many as fit into the time of a test.
+// TestSchedules runs SIM_SEEDS seeds from SIM_SEED on, or as many as fit into the time of a test.
 func TestSchedules(t *testing.T) {
 	first, most := number(t, "SIM_SEED", 1), number(t, "SIM_SEEDS", 0)
-	step := number(t, "SIM_STEP", 1)
 	began := time.Now()
-	for n := uint64(0); n < most || (most == 0 && time.Since(began) < 40*time.Second); n++ {
-		seed := first + n*step
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { judged(t, NewPlan(seed)) })
+	for n := uint64(0); n < most || (most == 0 && time.Since(began) < slice); n++ {
+		t.Run(fmt.Sprint(first+n), func(t *testing.T) { judged(t, NewPlan(first+n)) })
 	}
+}
+
+// slice is the part of a test run that goes into random schedules.
+const slice = 40 * time.Second
+
+// TestReplay judges the history of a run that was kept in the folder SIM_REPLAY, and runs its schedule again, several times:
+// a seed does not fix how goroutines interleave. Without a folder it keeps a run of its own first.
+func TestReplay(t *testing.T) {
+	dir := os.Getenv("SIM_REPLAY")
+	if dir == "" {
+		dir = filepath.Join(t.TempDir(), "kept")
+		res := run(t, NewPlan(3))
+		if err := res.Keep(dir, check.Judge(res.History)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(check.Judge(res.History), rejudge(t, dir)); diff != "" {
+			t.Errorf("judged again it says something else:\n%s", diff)
+		}
+	}
+	t.Logf("the history as it was kept:\n%s", words(rejudge(t, dir)))
+	p, err := LoadPlan(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range number(t, "SIM_AGAIN", 3) {
+		judged(t, p)
+	}
+}
+
+// rejudge judges a history that was kept; a run that crashed left none.
+func rejudge(t *testing.T, dir string) []check.Verdict {
+	t.Helper()
+	h, err := history.Read(filepath.Join(dir, historyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return check.Judge(h)
 }

@@ -26,6 +26,8 @@ type Switch struct {
 	base  Path
 	paths map[pair]Path
 	hosts map[netip.Addr]*Host
+	// latest is when the last message of a path arrives.
+	latest map[pair]time.Time
 }
 
 type pair struct{ from, to netip.Addr }
@@ -34,7 +36,7 @@ type pair struct{ from, to netip.Addr }
 func NewSwitch(seed uint64, base Path) *Switch {
 	return &Switch{
 		rng: rand.New(rand.NewPCG(seed, 0x73776974)), base: base,
-		paths: make(map[pair]Path), hosts: make(map[netip.Addr]*Host),
+		paths: make(map[pair]Path), hosts: make(map[netip.Addr]*Host), latest: make(map[pair]time.Time),
 	}
 }
 
@@ -97,9 +99,22 @@ func (s *Switch) fate(from, to netip.Addr, doubles bool) []time.Duration {
 	if p.Cut || s.chance(p.Loss) {
 		return nil
 	}
-	late := []time.Duration{s.late(p)}
+	late := []time.Duration{s.inOrder(pair{from, to}, p)}
 	if doubles && s.chance(p.Double) {
-		late = append(late, s.late(p))
+		late = append(late, s.inOrder(pair{from, to}, p))
+	}
+	return late
+}
+
+// inOrder draws how late a message is; on a path without jitter nothing overtakes what was sent before.
+func (s *Switch) inOrder(way pair, p Path) time.Duration {
+	late := s.late(p)
+	now := time.Now()
+	if p.Jitter == 0 {
+		late = max(late, s.latest[way].Sub(now)+time.Nanosecond)
+	}
+	if at := now.Add(late); at.After(s.latest[way]) {
+		s.latest[way] = at
 	}
 	return late
 }
