@@ -7,7 +7,7 @@ SEEDS ?= 1000
 RUN = env DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PURGE='$(PURGE)' bash
 TOOL = go tool -modfile=tools/go.mod
 
-.PHONY: help build test sim sim-replay chaos-leader demo bench lint fuzz install uninstall clean
+.PHONY: help build test sim sim-replay chaos-leader demo bench lint fuzz vm-test install uninstall clean
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 build: ## the static binary, bin/nightporter
@@ -26,6 +26,9 @@ bench: build ## how fast, how small: the tables, and all samples in bin/bench.js
 	bin/nightporter lab bench --out bin/bench.json
 lint: ## staticcheck and gofumpt
 	go vet ./... && $(TOOL) staticcheck ./... && test -z "$$($(TOOL) gofumpt -l . | tee /dev/stderr)"
+vm-test: ## the exact fence over real suspends, in a QEMU guest; fetches a Debian kernel into bin/vm
+	identity/fetch-kernel bin/vm
+	cd identity && NIGHTPORTER_VM_KERNEL=$(CURDIR)/bin/vm CGO_ENABLED=0 go test -count=1 -tags vm -run TestInAMachine -v .
 fuzz: ## every fuzz target for FUZZTIME
 	go run ./internal/fuzzall -fuzztime $(FUZZTIME)
 install: build ## binary, unit, completions and example into $(DESTDIR) and $(PREFIX)

@@ -2,10 +2,13 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"nightporter/api"
 	"nightporter/cluster"
@@ -66,6 +69,9 @@ func (b *backend) put(ctx context.Context, tried string, old, sv fsm.Service, kn
 		}
 	}
 	res, err := b.proposer.commit(ctx, fsm.PutService{Service: sv, At: b.deps.Clock.Wall(), By: b.cfg.Node})
+	if errors.Is(err, raft.ErrLeadershipLost) { // patient must not try that again: it would call unchanged what this attempt created
+		return api.Unavailable(tried, "the lead was lost before "+sv.Name+" was known to be committed; it may be")
+	}
 	return outcome(tried, res, err)
 }
 

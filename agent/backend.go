@@ -270,8 +270,8 @@ func (b *backend) Forget(ctx context.Context, node string) error {
 	}
 	n, known := v.State.Nodes[node]
 	switch {
-	case !known && b.votes(node): // an earlier attempt did not wait for it
-		return b.voteless(ctx, tried, node)
+	case !known && slices.Contains(cluster.Voters(b.machine.View().Servers), node): // an earlier attempt did not wait for its end
+		return b.remove(ctx, tried, node, fsm.OwnerLeft)
 	case !known:
 		return api.UnknownNode(node, slices.Sorted(maps.Keys(v.State.Nodes)))
 	}
@@ -284,13 +284,11 @@ func (b *backend) Forget(ctx context.Context, node string) error {
 	if b.raft.Leader() == "" { // to be said at once; a lead that moves while the steps are taken is waited for
 		return api.NoLeader(tried, "")
 	}
-	if err := b.remove(ctx, tried, node, fsm.OwnerLeft); err != nil {
-		return err
-	}
-	return b.voteless(ctx, tried, node)
+	return b.remove(ctx, tried, node, fsm.OwnerLeft)
 }
 
-// remove takes a node's services away and then its record; the leader takes it out of the configuration.
+// remove takes a node's services away, then its record, and waits until the leader has taken its vote away (proposer.voteless).
+// All of that may have been done by an earlier attempt.
 func (b *backend) remove(ctx context.Context, tried, node string, reason fsm.Reason) error {
 	v := b.scene.view()
 	plan := cluster.Relieve(v, node)
@@ -306,6 +304,9 @@ func (b *backend) remove(ctx context.Context, tried, node string, reason fsm.Rea
 		}
 	}
 	res, err := b.insist(ctx, fsm.RemoveNode{Name: node, Reason: reason, At: v.Wall})
+	if err == nil && res.Refused == fsm.UnknownNode {
+		return nil
+	}
 	return outcome(tried, res, err)
 }
 

@@ -28,6 +28,7 @@ import (
 //	                 promise         to whom this host promised to found a cluster
 //	run directory    lock            one daemon per host
 //	                 leases          the voter's table
+//	                 estate.json     what this process left open while it replaces its program; read once
 type systemDisk struct{ data, run string }
 
 func newSystemDisk(data, run string) systemDisk { return systemDisk{data: data, run: run} }

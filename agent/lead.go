@@ -194,6 +194,18 @@ func (l *leader) moveOn(ctx context.Context, v cluster.View) {
 	}
 }
 
+// passOn hands the lead to the voter that is to take this node's vote away; "" = none can take it.
+func (l *leader) passOn(ctx context.Context, to string) {
+	if to == "" {
+		return // looked at again with the next turn
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := l.raft.Transfer(ctx, to); err != nil {
+		l.log.Warn("the lead was not passed on before this node loses its vote; it is tried again", "node", to, "err", err)
+	}
+}
+
 // assign proposes the plan, all services at once.
 func (l *leader) assign(ctx context.Context, v cluster.View) {
 	plan := slices.DeleteFunc(cluster.Plan(v), func(a fsm.Assign) bool { return l.frozen.has(a.Service) || l.sulks(a.Service) })
@@ -366,6 +378,10 @@ func (l *leader) voters(ctx context.Context, v cluster.View) {
 	}
 	step, ok := cluster.NextStep(v.State.Nodes, committed.Servers, answers)
 	if !ok {
+		return
+	}
+	if to, first := step.LeadFirst(v.Self, v.State.Nodes, cluster.Voters(committed.Servers), answers); first {
+		l.passOn(ctx, to)
 		return
 	}
 	mark, err := l.change(ctx, step, committed.ConfigIndex)

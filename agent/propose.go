@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -98,13 +100,39 @@ func (p *proposer) commitMarked(ctx context.Context, c fsm.Command) (proposal, e
 		res, err := refusal(err)
 		return proposal{Result: res}, err
 	}
-	defer leave()
 	res, mark, err := p.raft.Propose(ctx, c)
+	leave()
 	if err != nil {
 		return proposal{}, err
 	}
 	p.hint(mark)
-	return proposal{res, mark}, nil
+	if r, ok := c.(fsm.RemoveNode); ok && (res.Err() == nil || res.Refused == fsm.UnknownNode) {
+		err = p.voteless(ctx, r.Name)
+	}
+	return proposal{res, mark}, err
+}
+
+// voteless waits until a node whose record is gone has lost its vote, too: this leader takes it away a lease's length later.
+// Only then may that node forget its log. A voter that forgets what it has acknowledged, and comes back under the same name,
+// helps a node that missed the newest entries to be elected: what was committed is lost then (I2, I6). What is applied here is
+// no older than the end of the record, so a configuration without the vote is one that came after it.
+func (p *proposer) voteless(ctx context.Context, node string) error {
+	changed, cancel := p.gate.machine.Watch()
+	defer cancel()
+	look := time.NewTicker(200 * time.Millisecond)
+	defer look.Stop()
+	for slices.Contains(cluster.Voters(p.gate.machine.View().Servers), node) {
+		if !p.raft.IsLeader() {
+			return errNoLeader // the next one is asked again
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		case <-look.C:
+		}
+	}
+	return nil
 }
 
 // forwarded carries out a peer's command on the leader.

@@ -64,7 +64,8 @@ func (t *touch) run(ctx context.Context) {
 }
 
 // missing says whether somebody should be looked for: a member that is awake on record but not alive in gossip, or
-// anybody at all while this host is alone and has somewhere to ask.
+// anybody at all while this host is alone, or no member yet, and has somewhere to ask. A host that waits to be admitted may be
+// in touch with some of the others and not with the leader, who alone can admit it: rumours end before a partition does.
 func (t *touch) missing() bool {
 	alive := make(map[string]bool)
 	for _, m := range t.gossip.Members() {
@@ -75,13 +76,14 @@ func (t *touch) missing() bool {
 			return true
 		}
 	}
+	_, member := t.machine.View().State.Nodes[t.self]
 	others := 0
 	for name, ok := range alive {
 		if ok && name != t.self {
 			others++
 		}
 	}
-	return others == 0 && len(t.addresses()) > 0
+	return (others == 0 || !member) && len(t.addresses()) > 0
 }
 
 // addresses are all the places where somebody may answer.

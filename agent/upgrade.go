@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"nightporter/identity"
@@ -134,13 +136,12 @@ func (a *parts) bequeath(stop func(), ended func() error) error {
 func (ts *tenants) bequeath() []tenure {
 	ts.mu.Lock()
 	ts.ended = true
-	wills := make(chan tenure, len(ts.all))
-	for _, t := range ts.all {
-		for !t.do(func() { t.will, t.willAt, t.nextAsk = wills, t.clock.Boot(), 0 }) {
-			time.Sleep(time.Millisecond) // its inbox is full of messages
-		}
-	}
+	all := slices.Collect(maps.Values(ts.all))
 	ts.mu.Unlock()
+	wills := make(chan tenure, len(all))
+	for _, t := range all {
+		t.inbox <- func() { t.will, t.willAt, t.nextAsk = wills, t.clock.Boot(), 0 } // they all run until they have this
+	}
 	ts.running.Wait()
 	close(wills)
 	var out []tenure

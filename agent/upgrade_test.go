@@ -35,7 +35,10 @@ func (w *world) replace(name string, after time.Duration) (left tenure, goesOn b
 		next.takeOver(adopted{left, &fakeHold{h.kernel}})
 	default:
 	}
-	h.tenant, h.ended = next, make(chan struct{})
+	w.mu.Lock()
+	h.tenant = next
+	w.mu.Unlock()
+	h.ended = make(chan struct{})
 	var ctx context.Context
 	ctx, h.stop = context.WithCancel(context.Background())
 	go func() { defer close(h.ended); next.run(ctx) }()
@@ -188,4 +191,27 @@ func edit(t *testing.T, d systemDisk, from, to string) {
 		t.Fatalf("%s has no %s", raw, from)
 	}
 	must(t, os.WriteFile(d.estate(), []byte(strings.Replace(string(raw), from, to, 1)), 0o600))
+}
+
+// TestASuspendThatOnlyTheKernelSaw: it was too short for the clocks, or was called off. The fence is shut, and the next round acquires
+// anew; what was granted before opens nothing.
+func TestASuspendThatOnlyTheKernelSaw(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.give("a", 1, "")
+		w.pass(5 * time.Second)
+		a := w.hosts["a"].kernel
+		for range 20 {
+			a.suspendBegins()
+			w.pass(time.Millisecond)
+			if a.open() {
+				t.Fatal("open by what was granted before")
+			}
+			w.pass(17 * time.Millisecond)
+		}
+		w.pass(cluster.Derive(time.Second).Renew)
+		if !a.open() {
+			t.Errorf("it was not acquired anew: %v", a.log())
+		}
+		order(t, a.log(), "open", "close", "open")
+	})
 }

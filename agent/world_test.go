@@ -63,6 +63,15 @@ type fakeKernel struct {
 	events   []string
 	foreign  []identity.Foreign
 	failNext error
+	suspends uint64 // begun
+	armed    uint64
+}
+
+// suspendBegins shuts the fence as the kernel does: whatever is written later does not open it, but an acquisition that began after it.
+func (k *fakeKernel) suspendBegins() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.suspends++
 }
 
 func (k *fakeKernel) note(f string, args ...any) {
@@ -79,7 +88,7 @@ func (k *fakeKernel) log() []string {
 func (k *fakeKernel) open() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.deadline > k.w.clock.Boot()
+	return k.deadline > k.w.clock.Boot() && k.armed == k.suspends
 }
 
 func (k *fakeKernel) guarded() bool {
@@ -142,13 +151,17 @@ func (h *fakeHold) Guard(on bool) error {
 	return nil
 }
 
-func (h *fakeHold) Generation() (uint64, error) { return 0, nil }
+func (h *fakeHold) Generation() (uint64, error) {
+	h.k.mu.Lock()
+	defer h.k.mu.Unlock()
+	return h.k.suspends, nil
+}
 
-func (h *fakeHold) Open(d time.Duration, _ uint64) error {
+func (h *fakeHold) Open(d time.Duration, generation uint64) error {
 	h.k.mu.Lock()
 	defer h.k.mu.Unlock()
 	h.k.note("open")
-	h.k.deadline = lease.Boot(d)
+	h.k.deadline, h.k.armed = lease.Boot(d), generation
 	h.k.w.opened(h.k.host)
 	return nil
 }
@@ -368,18 +381,21 @@ func (h *worldHost) receive(m cluster.Message) {
 			h.send(r.Node, cluster.Message{Acks: []lease.Ack{a}})
 		}
 	}
-	h.tenant.do(func() {
+	h.w.mu.Lock()
+	t := h.tenant
+	h.w.mu.Unlock()
+	t.do(func() {
 		for _, a := range m.Answers {
-			h.tenant.answer(a)
+			t.answer(a)
 		}
 		for _, a := range m.Acks {
-			h.tenant.ack(a)
+			t.ack(a)
 		}
 		for _, r := range m.Handed {
-			h.tenant.handed(r)
+			t.handed(r)
 		}
 		for _, r := range m.Prepared {
-			h.tenant.ready(r.Epoch)
+			t.ready(r.Epoch)
 		}
 	})
 	for _, o := range m.Open {

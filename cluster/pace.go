@@ -132,6 +132,13 @@ func (p *paced) deaf(limit time.Duration) map[string]bool {
 	return out
 }
 
+// silent says whether a peer did not answer its last heartbeat.
+func (p *paced) silent(node string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone[raft.ServerID(node)] != nil
+}
+
 // awaitMost bounds the wait for a peer: a leader that is none any more must get to know it.
 const awaitMost = 10 * time.Minute
 

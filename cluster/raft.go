@@ -42,7 +42,8 @@ type Raft struct {
 	mu        sync.Mutex
 	hints     []Mark // entries that are said to be committed and that the log does not have yet
 	ending    bool
-	transfers sync.WaitGroup // of the leadership
+	transfers sync.WaitGroup       // of the leadership
+	failed    map[string]time.Time // by node: the last transfer to it that failed
 }
 
 // ErrNotLeader is what a proposal ends with on a node that does not lead.
@@ -86,10 +87,10 @@ func newRaft(c RaftConfig) (*Raft, error) {
 	if err := raft.ValidateConfig(conf); err != nil {
 		return nil, fmt.Errorf("starting Raft: %w", err)
 	}
-	r := &Raft{conf: c, journal: journal, trans: c.Transport, lease: conf.LeaderLeaseTimeout, disk: watch, quit: quit}
+	r := &Raft{conf: c, journal: journal, trans: c.Transport, lease: conf.LeaderLeaseTimeout, disk: watch, quit: quit, failed: make(map[string]time.Time)}
 	if r.trans == nil {
 		r.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-			Stream: c.Stream, MaxPool: 3, Timeout: max(2*c.Timing.RaftHeartbeat, time.Second), Logger: logger,
+			Stream: c.Stream, MaxPool: 3, Timeout: rpcTimeout(c.Timing), Logger: logger,
 			// No pipelines: in hashicorp/raft the sender of one waits for ever, and Shutdown for it, when a follower of a newer
 			// term answers while the next entries are on their way. They would also pass by what paced does.
 			MaxRPCsInFlight: 1,
@@ -267,19 +268,36 @@ func (r *Raft) reconfigured(ctx context.Context, f raft.IndexFuture) (Mark, erro
 	return mark, nil
 }
 
-// Transfer hands the leadership to a node.
+// Transfer hands the leadership to a node that answers. The second attempt to one that does not read what the first one left
+// for it would never end in hashicorp/raft, and this node would refuse every proposal whenever it led, until it is started
+// again; so there is none before what the first one may wait for is over.
 func (r *Raft) Transfer(ctx context.Context, to string) error {
 	r.mu.Lock()
 	if r.ending {
 		r.mu.Unlock()
 		return raft.ErrRaftShutdown
 	}
+	if r.paced.silent(to) || time.Since(r.failed[to]) < 2*rpcTimeout(r.conf.Timing) {
+		r.mu.Unlock()
+		return fmt.Errorf("%s does not answer", to)
+	}
 	done := make(chan error, 1)
 	f := r.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to))
-	r.transfers.Go(func() { done <- f.Error() })
+	r.transfers.Go(func() {
+		err := f.Error()
+		if err != nil {
+			r.mu.Lock()
+			r.failed[to] = time.Now()
+			r.mu.Unlock()
+		}
+		done <- err
+	})
 	r.mu.Unlock()
 	return r.outcome(ctx, done)
 }
+
+// rpcTimeout is how long Raft waits for an answer.
+func rpcTimeout(t Timing) time.Duration { return max(2*t.RaftHeartbeat, time.Second) }
 
 // transferMost bounds the wait for a transfer that is under way when Raft is to end: while Raft runs it gives each of them
 // up after its election timeout.

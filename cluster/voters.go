@@ -131,6 +131,24 @@ func NextStep(nodes map[string]fsm.Node, servers []raft.Server, answers map[stri
 	return Step{}, false
 }
 
+// LeadFirst gives who must lead before a step that takes the leader's own vote away, "" while nobody can; false: the step can be
+// taken as it is. The entry of such a step counts in a configuration without the leader. If the leader loses the lead before
+// anybody else has that entry, it may not stand for election any more (hashicorp/raft: a non-voter does not), and denies its
+// vote, which the former configuration may need, to everybody whose log lacks the entry: then nobody is ever elected.
+func (s Step) LeadFirst(self string, nodes map[string]fsm.Node, voters []string, answers map[string]bool) (string, bool) {
+	if s.Node != self || (s.Verb != RemoveServer && s.Verb != DemoteVoter) || !slices.Contains(voters, self) {
+		return "", false
+	}
+	wanted := WantedVoters(nodes, voters)
+	best := ""
+	for _, name := range voters {
+		if name != self && answers[name] && (best == "" || notIn(wanted, name) < notIn(wanted, best)) {
+			best = name
+		}
+	}
+	return best, true
+}
+
 // allIn says whether every wanted voter votes already: only then is a surplus one demoted.
 func allIn(voters, wanted []string) bool {
 	for _, w := range wanted {

@@ -132,6 +132,38 @@ func TestStepsReachTheWantedSet(t *testing.T) {
 	})
 }
 
+// TestNoLeaderTakesItsOwnVote: another voter leads first, one that is to stay if there is one.
+func TestNoLeaderTakesItsOwnVote(t *testing.T) {
+	tests := []struct {
+		name, nodes, servers string
+		step                 Step
+		answers              string
+		to                   string
+		first                bool
+	}{
+		{"another's vote", "a:awake b:awake", "a b", Step{DemoteVoter, "b"}, "a b", "", false},
+		{"its own", "a:awake b:awake", "a b", Step{DemoteVoter, "a"}, "a b", "b", true},
+		{"its own, after it left", "b:awake c:awake d:awake", "a b c", Step{RemoveServer, "a"}, "a b c", "b", true},
+		{"nobody answers", "a:awake b:awake", "a b", Step{DemoteVoter, "a"}, "a", "", true},
+		{"one that stays", "b:awake!sleeper c:awake", "a b c", Step{RemoveServer, "a"}, "a b c", "c", true},
+		{"it has no vote", "a:awake b:awake", "a? b", Step{RemoveServer, "a"}, "a b", "", false},
+		{"it gets a vote", "a:awake b:awake", "a? b", Step{AddVoter, "a"}, "a b", "", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			answers := make(map[string]bool)
+			for _, n := range strings.Fields(tt.answers) {
+				answers[n] = true
+			}
+			nodes := world{nodes: tt.nodes}.view().State.Nodes
+			to, first := tt.step.LeadFirst("a", nodes, Voters(serverSet(tt.servers)), answers)
+			if to != tt.to || first != tt.first {
+				t.Errorf("got %q, %v, want %q, %v", to, first, tt.to, tt.first)
+			}
+		})
+	}
+}
+
 func carryOut(servers []raft.Server, s Step) []raft.Server {
 	out := slices.DeleteFunc(slices.Clone(servers), func(x raft.Server) bool { return string(x.ID) == s.Node })
 	switch s.Verb {

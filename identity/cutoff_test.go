@@ -63,15 +63,15 @@ func hold(form Form, once bool) error {
 		return err
 	}
 	move := p.openFor
-	for {
+	for range time.Tick(leaseFor / 4) {
 		at, until := soon(0), soon(leaseFor)
 		fmt.Println("until", int64(at), int64(until))
 		if err := move(leaseFor - (soon(0) - at)); err != nil {
 			return err
 		}
 		move = func(d time.Duration) error { return p.Extend(soon(d)) }
-		time.Sleep(leaseFor / 4)
 	}
+	return nil
 }
 
 // keeper is such a process, and what it said.
@@ -270,17 +270,7 @@ func (l *lan) flood(name string) {
 	stop := make(chan struct{})
 	var running sync.WaitGroup
 	for _, w := range writers {
-		running.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					_ = w() // what becomes of it is the camera's to say
-					time.Sleep(10 * time.Microsecond)
-				}
-			}
-		})
+		running.Go(func() { again(stop, 20*time.Microsecond, w) })
 	}
 	l.stream(name, stop, &running)
 	l.t.Cleanup(func() { close(stop); running.Wait(); unix.Close(fd) })
@@ -316,13 +306,22 @@ func (l *lan) stream(name string, stop <-chan struct{}, running *sync.WaitGroup)
 	running.Go(func() {
 		go func() { <-stop; conn.Close() }()
 		word := make([]byte, 1000)
-		for {
-			if _, err := conn.Write(word); err != nil {
-				return
-			}
-			time.Sleep(100 * time.Microsecond)
-		}
+		again(stop, 100*time.Microsecond, func() error { _, err := conn.Write(word); return err })
 	})
+}
+
+// again does something over and over at a pace. What becomes of it is the camera's to say.
+func again(stop <-chan struct{}, every time.Duration, do func() error) {
+	pace := time.NewTicker(every)
+	defer pace.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-pace.C:
+			_ = do()
+		}
+	}
 }
 
 // judge compares every frame with the deadlines that had been told by then, and gives how far before its deadline each silence
@@ -361,9 +360,9 @@ func TestNothingAfterTheDeadline(t *testing.T) {
 			"starved": func(k *keeper) {
 				for range 8 { // it runs a third of the time, so that it comes too late again and again
 					k.signal(t, syscall.SIGSTOP)
-					time.Sleep(2 * leaseFor)
+					<-time.After(2 * leaseFor)
 					k.signal(t, syscall.SIGCONT)
-					time.Sleep(leaseFor)
+					<-time.After(leaseFor)
 				}
 				k.signal(t, syscall.SIGSTOP)
 			},

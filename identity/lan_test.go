@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(inside) != "" {
 		os.Exit(within(m))
 	}
+	if os.Getenv(guest) != "" {
+		os.Exit(boot(m))
+	}
 	self, err := os.Executable()
 	if err != nil {
 		panic(err)

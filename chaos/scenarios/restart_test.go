@@ -15,9 +15,11 @@ import (
 const handoverGap = 300 * time.Millisecond
 
 // pair is a lab of four hosts of which two, always on, can serve, so that somebody answers whoever has the service.
-func pair(t *testing.T) *world {
+func pair(t *testing.T) *world { return pairOf(t, config.DefaultFailover) }
+
+func pairOf(t *testing.T, failover time.Duration) *world {
 	t.Helper()
-	o := lab.Options{Hosts: 4, Sleepers: []int{4}, Services: []config.Service{{
+	o := lab.Options{Failover: failover, Hosts: 4, Sleepers: []int{4}, Services: []config.Service{{
 		Name: web, Addresses: []netip.Addr{lab.ServiceAddr()}, Hold: config.HoldDrop, Ports: []config.Port{{Protocol: "tcp", Number: lab.ServerPort}},
 		Targets: []string{"h1", "h2"},
 	}}}

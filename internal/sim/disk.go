@@ -154,8 +154,11 @@ func (d *lifeDisk) SavePromise(to string) error {
 	return nil
 }
 
-// Leave implements agent.Disk.
-func (d *lifeDisk) Leave(agent.Estate) error { return errNoUpgrade }
+// Leave implements agent.Disk: the note for the next life of this process, in the run directory.
+func (d *lifeDisk) Leave(e agent.Estate) error {
+	d.life.machine.leaveEstate(d.life, e)
+	return nil
+}
 
 // Forget implements agent.Disk. The agent still runs on the old state until it ends.
 func (d *lifeDisk) Forget() error {

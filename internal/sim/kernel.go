@@ -29,6 +29,8 @@ type room struct {
 	deadline time.Duration // on CLOCK_BOOTTIME; 0 = closed
 	armed    uint64        // the generation under which it was opened
 	edge     bool          // the last frame before the deadline is to be noted
+	heir     *life         // who took it over from the former life of the process
+	kept     bool          // left open for the next life of the process, which has not taken it yet
 	ears     map[*ear]struct{}
 }
 
@@ -133,13 +135,39 @@ func (k lifeKernel) Sweep() error {
 		kn.mu.Lock()
 		defer kn.mu.Unlock()
 		for name, r := range kn.rooms {
+			if r.heir == k.life {
+				continue // taken over before the sweep
+			}
 			kn.lastFrame(name, r)
 			r.deadline = 0
+			delete(kn.rooms, name)
 		}
-		kn.rooms = make(map[string]*room)
 		return nil
 	})
 }
+
+// Adopt implements agent.Kernel: what the former life of this process left open goes on.
+func (k lifeKernel) Adopt(l identity.Heirloom) (h agent.Hold, err error) {
+	err = k.life.syscall(func() error {
+		kn := k.kernel()
+		kn.mu.Lock()
+		defer kn.mu.Unlock()
+		r := kn.rooms[l.Spec.Service]
+		if r == nil || !r.kept {
+			return errGone
+		}
+		r.kept, r.heir = false, k.life
+		h = &hold{life: k.life, k: kn, name: l.Spec.Service, r: r}
+		return nil
+	})
+	return h, err
+}
+
+// Bequeath implements agent.Kernel. The simulated kernel is found again by name.
+func (k lifeKernel) Bequeath() (identity.Legacy, error) { return identity.Legacy{}, nil }
+
+// Refusal implements agent.Kernel: the simulated fence is an exact one.
+func (k lifeKernel) Refusal() string { return "" }
 
 // Prepare implements agent.Kernel: the identity is there, guarded, behind a closed fence.
 func (k lifeKernel) Prepare(s identity.Spec) (h agent.Hold, err error) {
@@ -157,21 +185,6 @@ func (k lifeKernel) Prepare(s identity.Spec) (h agent.Hold, err error) {
 	})
 	return h, err
 }
-
-// No process is replaced by a newer program in virtual time: nothing is ever left open on purpose.
-var errNoUpgrade = errors.New("there are no upgrades in a simulation")
-
-// Adopt implements agent.Kernel.
-func (k lifeKernel) Adopt(identity.Heirloom) (agent.Hold, error) { return nil, errNoUpgrade }
-
-// Bequeath implements agent.Kernel.
-func (k lifeKernel) Bequeath() (identity.Legacy, error) { return identity.Legacy{}, errNoUpgrade }
-
-// Bequeath implements agent.Hold.
-func (h *hold) Bequeath() (identity.Heirloom, error) { return identity.Heirloom{}, errNoUpgrade }
-
-// Refusal implements agent.Kernel.
-func (k lifeKernel) Refusal() string { return "" }
 
 // Retain implements agent.Kernel.
 func (k lifeKernel) Retain([]identity.Spec) error { return k.life.syscall(func() error { return nil }) }
@@ -218,12 +231,11 @@ func (h *hold) Guard(on bool) error {
 }
 
 // Generation implements agent.Hold.
-func (h *hold) Generation() (n uint64, err error) {
-	err = h.do(func() error { n = h.k.generation; return nil })
-	return n, err
+func (h *hold) Generation() (g uint64, err error) {
+	return g, h.do(func() error { g = h.k.generation; return nil })
 }
 
-// Open implements agent.Hold. A suspend that has begun since generation was read keeps the fence shut.
+// Open implements agent.Hold. A fence that is opened under a generation that is over stays shut.
 func (h *hold) Open(deadline time.Duration, generation uint64) error {
 	return h.do(func() error {
 		h.k.lastFrame(h.name, h.r)
@@ -307,6 +319,15 @@ func (h *hold) Remove() error {
 	return h.do(func() error {
 		h.k.lastFrame(h.name, h.r)
 		delete(h.k.rooms, h.name)
+		return nil
+	})
+}
+
+// Bequeath implements agent.Hold: it stays open to the next life of the process.
+func (h *hold) Bequeath() (l identity.Heirloom, err error) {
+	return l, h.do(func() error {
+		l = identity.Heirloom{Spec: h.r.spec, Kind: fence{}.Kind(), Guarded: h.r.guard, Deadline: h.r.deadline}
+		h.r.kept = true
 		return nil
 	})
 }

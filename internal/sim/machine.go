@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"nightporter/agent"
@@ -36,9 +37,10 @@ type machine struct {
 	silent  bool // the card and the switch are still coming to terms after a resume
 	alone   bool // the switch lets nothing through, though the carrier is there
 	disk    *files
-	table   lease.Table // the mirror in the run directory
-	mirror  bool        // it has one
-	full    bool        // the run directory takes nothing
+	table   lease.Table   // the mirror in the run directory
+	mirror  bool          // it has one
+	full    bool          // the run directory takes nothing
+	estate  *agent.Estate // the note of a life that makes way for another program; it is read once
 	life    *life
 	locked  *life
 	lives   int
@@ -59,8 +61,11 @@ type life struct {
 	disk      *lifeDisk
 	disturbed chan struct{}
 	stop      context.CancelFunc
+	former    *agent.Estate
 	ended     chan struct{}
+	replace   context.CancelCauseFunc
 	asked     bool // to end
+	replaced  bool // by another program
 	asleep    bool // it stands still with its machine
 }
 
@@ -87,11 +92,13 @@ func (m *machine) start() {
 // launch makes a life. The caller holds mu.
 func (m *machine) launch() {
 	m.lives++
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, replace := context.WithCancelCause(context.Background())
+	stop := func() { replace(nil) }
 	l := &life{
 		machine: m, n: m.lives, proc: m.nic.Process(), clock: &lifeClock{machine: m.clock}, disturbed: make(chan struct{}, 1),
-		stop: stop, ended: make(chan struct{}),
+		stop: stop, replace: replace, ended: make(chan struct{}), former: m.estate,
 	}
+	m.estate = nil
 	l.disk = &lifeDisk{life: l, files: m.disk}
 	m.life = l
 	if m.power != history.Up {
@@ -121,25 +128,26 @@ func (l *life) run(ctx context.Context) {
 		if err != nil {
 			why = err.Error()
 		}
-		m.w.rec.exit(m.name, why, m.sick())
+		m.w.rec.exit(m.name, why, errors.Is(err, syscall.ENOSPC)) // the service manager tries again
 	}
 	if m.wanted && !m.w.over() {
-		time.AfterFunc(m.rest, m.start)
+		rest := m.rest
+		if l.replaced {
+			rest = execTime
+		}
+		time.AfterFunc(rest, m.start)
 	}
 }
 
-// sick says whether a fault of the disk explains the end of a daemon. The caller holds mu.
-func (m *machine) sick() bool {
-	_, err := m.disease.now()
-	return err != nil || m.full
-}
+// execTime is what an exec takes, up to the agent's first step.
+const execTime = 30 * time.Millisecond
 
 // deps is the world as this life of the daemon sees it.
 func (l *life) deps() agent.Deps {
 	log := slog.New(l.machine.w.rec.handler(l.machine.name))
 	return agent.Deps{
 		Version: "sim", Log: log, Clock: l.clock, Kernel: lifeKernel{l}, Power: lifePower{l}, Caller: lifeCaller{l},
-		Listen: l.listen, Net: lifeNet{l.proc}, Disk: l.disk, Ready: func(string) {},
+		Listen: l.listen, Net: lifeNet{l.proc}, Disk: l.disk, Former: l.former, Ready: func(string) {},
 	}
 }
 
@@ -168,8 +176,8 @@ func (m *machine) slay(silent bool) {
 	if l == nil {
 		return
 	}
-	m.life, m.locked = nil, nil
-	m.disk = m.disk.clone() // what the dead life still writes goes elsewhere
+	m.life, m.locked, m.estate = nil, nil, nil // the note is for this process alone
+	m.disk = m.disk.clone()                    // what the dead life still writes goes elsewhere
 	l.asked = true
 	l.proc.Kill(silent)
 	l.stop()
@@ -184,7 +192,7 @@ func (m *machine) powerOff() {
 	m.kernel.reset()
 	m.slay(true)
 	m.become(history.Off)
-	m.table, m.mirror = lease.Table{}, false
+	m.table, m.mirror, m.estate = lease.Table{}, false, nil
 	m.plug()
 }
 
@@ -323,11 +331,22 @@ func (m *machine) forget(l *life) {
 	m.disk = kept
 }
 
-// wipe loses the data directory.
-func (m *machine) wipe() {
+func (m *machine) leaveEstate(l *life, e agent.Estate) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.disk = newFiles()
+	if !l.dead() {
+		m.estate = &e
+	}
+}
+
+// upgrade replaces the running program: the same process goes on with another one, which finds what was left open.
+func (m *machine) upgrade() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.life != nil {
+		m.life.asked, m.life.replaced = true, true
+		m.life.replace(agent.ErrReplaced)
+	}
 }
 
 func (m *machine) loadTable() (lease.Table, bool) {
@@ -355,5 +374,3 @@ func (m *machine) state() history.PowerState {
 	defer m.mu.Unlock()
 	return m.power
 }
-
-var errNoDaemon = errors.New("no daemon runs there")

@@ -53,7 +53,7 @@ type Step struct {
 
 // Commands are the steps that an operator takes; everything else is a fault.
 var commands = map[string]bool{
-	"move": true, "sleep": true, "wake": true, "set": true, "apply": true, "delete": true, "leave": true,
+	"move": true, "sleep": true, "wake": true, "set": true, "apply": true, "delete": true, "leave": true, "upgrade": true, "restart": true,
 }
 
 // LongestFailover is the largest setting that may be in force.
@@ -181,7 +181,7 @@ func (p Plan) drawGroup(r *rand.Rand) []string {
 
 func (p Plan) drawCommand(r *rand.Rand, at time.Duration) Step {
 	s := Step{At: at, Host: pick(r, p.Hosts...).Name}
-	s.Verb = pick(r, "move", "move", "sleep", "sleep", "sleep", "wake", "set", "apply", "apply", "delete", "leave")
+	s.Verb = pick(r, "move", "move", "sleep", "sleep", "sleep", "wake", "set", "apply", "apply", "delete", "leave", "upgrade", "restart")
 	switch s.Verb {
 	case "move", "apply", "delete":
 		s.Service = pick(r, p.Services...).Name
@@ -197,6 +197,8 @@ func (p Plan) drawCommand(r *rand.Rand, at time.Duration) Step {
 			}
 		}
 		s.For = time.Duration(1+r.IntN(15)) * time.Second // the longest sleep before somebody presses the button
+	case "restart":
+		s.For = time.Duration(r.IntN(5000)) * time.Millisecond
 	case "set":
 		s.By = pick(r, 500*time.Millisecond, time.Second, 2*time.Second)
 	}

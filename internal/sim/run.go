@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"nightporter/api"
@@ -110,8 +111,9 @@ func (w *world) live() {
 		}
 	}
 	w.running.Go(w.sample)
+	var steps sync.WaitGroup
 	for _, s := range w.plan.Steps {
-		w.running.Go(func() {
+		steps.Go(func() {
 			select {
 			case <-time.After(time.Until(began.Add(s.At))):
 				w.take(s)
@@ -120,13 +122,33 @@ func (w *world) live() {
 		})
 	}
 	time.Sleep(w.plan.Length)
+	close(w.calm)
+	steps.Wait()
 	w.healed()
 	calm := time.Now()
+	w.running.Go(w.rouse)
 	w.rec.note(func(h *history.History) { h.Calm = calm })
 	time.Sleep(w.plan.Converge())
 	w.look()
 	time.Sleep(time.Until(calm.Add(w.plan.Settle() + tail)))
 	w.rec.note(func(h *history.History) { h.Ended = time.Now() })
+	for _, m := range w.machines {
+		w.tell(m)
+	}
+}
+
+// rouse presses the power button of every machine that goes to sleep in the calm: somebody asked for that before.
+func (w *world) rouse() {
+	for {
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-w.ending:
+			return
+		}
+		for _, m := range w.machines {
+			m.call("power button")
+		}
+	}
 }
 
 // forgetIdle drops what clients asked, after the faults, of services that nobody defines in the end, and of those that an
@@ -191,7 +213,7 @@ func (w *world) ask(m *machine, life int) {
 	}
 }
 
-// look asks every host in the end, and reads the history that it tells.
+// look asks every host in the end.
 func (w *world) look() {
 	for _, m := range w.machines {
 		e := history.End{Host: m.name, Up: m.state() == history.Up, Owners: map[string]string{}, Open: m.kernel.open(), Present: m.kernel.present()}
@@ -210,9 +232,6 @@ func (w *world) look() {
 		}
 		e.Failover = time.Duration(st.Failover)
 		w.rec.note(func(h *history.History) { h.Ends = append(h.Ends, e) })
-		if err == nil {
-			w.tell(m)
-		}
 	}
 }
 
@@ -242,7 +261,9 @@ func (w *world) tell(m *machine) {
 // finish ends everything and waits for it.
 func (w *world) finish() {
 	close(w.ending)
-	w.healed()
+	if !w.isCalm() {
+		close(w.calm)
+	}
 	for _, m := range w.machines {
 		m.kill(true)
 		m.control.Kill(true)

@@ -231,14 +231,8 @@ func (w *world) weather(key *int, change weather) {
 	w.mu.Unlock()
 }
 
-// healed ends all faults and wakes everybody.
+// healed starts and wakes everybody. The faults are over.
 func (w *world) healed() {
-	if !w.isCalm() {
-		close(w.calm)
-	}
-	for range 200 { // the steps undo what they did; a resume takes its time
-		time.Sleep(10 * time.Millisecond)
-	}
 	for _, m := range w.machines {
 		m.call("power button")
 		m.powerOn()
@@ -266,8 +260,26 @@ const commandLimit = 8 * time.Second
 // command is what an operator asks of one agent.
 func (w *world) command(s Step) {
 	m := w.machine(s.Host)
+	if s.Verb == "upgrade" { // no command of the admin surface: the new program is put in the old one's place
+		w.rec.tell("upgrade %s", s.Host)
+		m.upgrade()
+		return
+	}
+	if s.Verb == "restart" {
+		w.restart(m, s.For)
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
 	defer cancel()
+	calmed := make(chan struct{})
+	defer close(calmed)
+	go func() { // in the calm nobody asks for anything
+		select {
+		case <-w.calm:
+			cancel()
+		case <-calmed:
+		}
+	}()
 	c := history.Command{Verb: s.Verb, Host: s.Host, Service: s.Service, Arg: s.Arg, Began: time.Now()}
 	err := w.carryOut(ctx, m.admin(), s, &c)
 	c.Ended, c.Done = time.Now(), err == nil
@@ -282,6 +294,20 @@ func (w *world) command(s Step) {
 		w.pass(s.For)
 		who.call("power button")
 	}
+}
+
+// restart ends a daemon in good order, and starts it again later.
+func (w *world) restart(m *machine, after time.Duration) {
+	if m.state() != history.Up || !m.claim("stop") {
+		return
+	}
+	defer m.unclaim("stop")
+	w.rec.tell("stop the daemon of %s in good order, for %s", m.name, after)
+	m.end()
+	w.pass(after)
+	m.start()
+	w.pass(time.Second)
+	m.start() // it may have taken that long to end
 }
 
 func (w *world) carryOut(ctx context.Context, a *api.Client, s Step, c *history.Command) error {
