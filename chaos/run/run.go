@@ -90,7 +90,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	defer cancel()
 	var services []history.Service
 	options := lab.Options{
-		Binary: o.Binary, Hosts: o.Hosts, Clients: 4, Sleepers: t.field.numbers, Failover: o.Failover, ResumeTime: resumeTime, Switch: o.Switch,
+		Binary: o.Binary, Hosts: o.Hosts, Clients: 4, Sleepers: t.field.numbers, Failover: o.Failover, ResumeTime: resumeTime, Switch: o.Switch, Talk: true,
 	}
 	for _, sv := range t.field.services {
 		options.Services = append(options.Services, forFile(sv))
