@@ -27,8 +27,13 @@ func (v View) damped(service, node string) bool {
 		return false
 	}
 	rest := min(v.Timing.Failover<<min(losses, 10), restMost)
-	return v.Wall.Sub(last) < rest
+	age := v.Wall.Sub(last)
+	return age < rest && age > -stampsDiffer
 }
+
+// stampsDiffer is how far in the future a stamp may lie that still counts: another leader's wall clock made it. One that was
+// set wrong must not keep a node from its services for as long as it was wrong by.
+const stampsDiffer = 5 * time.Second
 
 // restless says whether the service went from owner to owner so fast, none of them getting or keeping a lease, that the
 // next change is to wait: then it is not the owners that fail. Where UDP is blocked between hosts that gossip keeps in

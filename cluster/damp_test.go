@@ -76,3 +76,16 @@ func TestAClockThatWasSetBackDelaysNoFailover(t *testing.T) {
 		t.Error("a leader whose clock is an hour behind never acts")
 	}
 }
+
+// TestAWrongWallClockDampsNobodyForLong: the stamp of a loss may be another leader's, whose clock was an hour ahead.
+func TestAWrongWallClockDampsNobodyForLong(t *testing.T) {
+	for ahead, want := range map[time.Duration]bool{
+		-time.Second: true, -time.Hour: false, 2 * time.Second: true, time.Minute: false, time.Hour: false,
+	} {
+		v := world{nodes: "a:awake b:awake", targets: []string{"b"}, owner: "a", epoch: 2}.view()
+		v.State.History["web"] = []fsm.Change{{At: v.Wall.Add(ahead), Epoch: 2, From: "b", To: "a", Reason: fsm.OwnerFailed}}
+		if got := v.damped("web", "b"); got != want {
+			t.Errorf("a loss that is stamped %v from now: damped %v, want %v", ahead, got, want)
+		}
+	}
+}

@@ -273,7 +273,7 @@ func (r *Raft) reconfigured(ctx context.Context, f raft.IndexFuture) (Mark, erro
 // again; so there is none before what the first one may wait for is over.
 func (r *Raft) Transfer(ctx context.Context, to string) error {
 	r.mu.Lock()
-	if r.ending {
+	if r.ending || r.disk.stuck.Load() { // Raft would not answer
 		r.mu.Unlock()
 		return raft.ErrRaftShutdown
 	}

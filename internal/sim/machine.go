@@ -89,6 +89,15 @@ func (m *machine) start() {
 	m.launch()
 }
 
+// startAgain is the service manager's: it does not start what somebody has ended since.
+func (m *machine) startAgain() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.wanted && m.life == nil && m.power != history.Off {
+		m.launch()
+	}
+}
+
 // launch makes a life. The caller holds mu.
 func (m *machine) launch() {
 	m.lives++
@@ -112,6 +121,7 @@ func (l *life) run(ctx context.Context) {
 	m := l.machine
 	err := agent.Run(ctx, m.conf, l.deps())
 	close(l.ended)
+	_ = l.proc.Gate(context.Background()) // a process that is stopped does not end; one that is dead has
 	if l.dead() {
 		return
 	}
@@ -135,7 +145,7 @@ func (l *life) run(ctx context.Context) {
 		if l.replaced {
 			rest = execTime
 		}
-		time.AfterFunc(rest, m.start)
+		time.AfterFunc(rest, m.startAgain)
 	}
 }
 

@@ -261,8 +261,12 @@ const commandLimit = 8 * time.Second
 func (w *world) command(s Step) {
 	m := w.machine(s.Host)
 	if s.Verb == "upgrade" { // no command of the admin surface: the new program is put in the old one's place
-		w.rec.tell("upgrade %s", s.Host)
-		m.upgrade()
+		if m.state() == history.Up && m.claim("stop") {
+			w.rec.tell("upgrade %s", s.Host)
+			m.upgrade()
+			w.pass(time.Second) // until the new program runs, nothing else is done to the process
+			m.unclaim("stop")
+		}
 		return
 	}
 	if s.Verb == "restart" {
