@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -100,6 +101,10 @@ func NewPlan(seed uint64) Plan {
 		})
 	}
 	p.drawSteps(r)
+	p.drawCalls(rand.New(rand.NewPCG(seed, 0x63616c6c)))
+	if seed%4 == 0 { // some promises are only made while nothing is wrong
+		p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return !commands[s.Verb] })
+	}
 	return p
 }
 
@@ -138,6 +143,19 @@ func (p *Plan) drawSteps(r *rand.Rand) {
 	}
 	for at := time.Second; at < p.Length-2*time.Second; at += time.Duration(r.Int64N(int64(4 * time.Second))) {
 		p.Steps = append(p.Steps, p.drawCommand(r, at))
+	}
+}
+
+// drawCalls has a host that is sent to sleep called at once, now and then, while it is on its way: that takes milliseconds.
+func (p *Plan) drawCalls(r *rand.Rand) {
+	for _, s := range p.Steps {
+		if s.Verb != "sleep" || r.IntN(2) == 0 {
+			continue
+		}
+		x := r.Float64()
+		p.Steps = append(p.Steps, Step{
+			At: s.At + time.Duration(x*x*x*float64(100*time.Millisecond)), Verb: "wake", Host: pick(r, p.Hosts...).Name, Arg: s.Arg,
+		})
 	}
 }
 
