@@ -158,7 +158,7 @@ func TestEveryCheckHasTeeth(t *testing.T) {
 			h.Powers = append([]history.Power{{Host: "h2", At: t0.Add(-time.Hour), State: history.Off}}, h.Powers...)
 			h.Suspends = h.Suspends[1:]
 		}},
-		{"nobody calls the voters", "quorum-wake", Failed, func(h *history.History) { h.Magics = h.Magics[:2] }},
+		{"nobody calls the voters", "quorum-wake", Failed, func(h *history.History) { h.Magics = h.Magics[:1] }},
 		{"voters are not known", "quorum-guard", Blind, func(h *history.History) { h.Suspends[0].Voters = nil }},
 		{"suspends and owns", "hand-over", Failed, func(h *history.History) { h.Records = append(h.Records[:1:1], h.Records[2:]...) }},
 		{"an epoch falls", "monotonic", Failed, func(h *history.History) { h.Samples[1].Epochs["web"] = 0 }},

@@ -127,8 +127,7 @@ type harness func(ctx context.Context, setting string, first, count uint64, see 
 
 // hunt makes runs of a mistake until it is found.
 func (s *search) hunt(ctx context.Context, o *outcome, name string, most uint64, by harness) error {
-	began := time.Now()
-	defer func() { o.took += time.Since(began) }()
+	began, before := time.Now(), o.took
 	o.harness = name
 	err := by(ctx, mutant.Setting(o.target.mutant), s.first, most, func(r run) bool {
 		o.tried[name]++
@@ -141,6 +140,7 @@ func (s *search) hunt(ctx context.Context, o *outcome, name string, most uint64,
 		}
 		return len(o.checks) == 0
 	})
+	o.took = before + time.Since(began)
 	tell("%s", o.row())
 	return err
 }

@@ -103,7 +103,7 @@ func NewPlan(seed uint64) Plan {
 	p.drawSteps(r)
 	p.drawCalls(rand.New(rand.NewPCG(seed, 0x63616c6c)))
 	if seed%4 == 0 { // some promises are only made while nothing is wrong
-		p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return !commands[s.Verb] })
+		p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return !slices.Contains(harmless, s.Verb) })
 	}
 	return p
 }
@@ -145,6 +145,9 @@ func (p *Plan) drawSteps(r *rand.Rand) {
 		p.Steps = append(p.Steps, p.drawCommand(r, at))
 	}
 }
+
+// harmless are the commands that take nobody's daemon away.
+var harmless = []string{"move", "sleep", "wake", "set", "apply", "delete"}
 
 // drawCalls has a host that is sent to sleep called at once, now and then, while it is on its way: that takes milliseconds.
 func (p *Plan) drawCalls(r *rand.Rand) {
