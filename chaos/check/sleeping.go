@@ -73,13 +73,17 @@ func quorumWake(h *history.History, d *docket) {
 			}
 		}
 		left := slices.ContainsFunc(awake, func(v string) bool { return !hampered(h, v, p.At.Add(-quiet), by) })
-		if len(awake) > len(voters)/2 || len(asleep) == 0 || !left || by.After(h.Ended) || changes(h, voters, p.At, by) {
+		if len(awake) > len(voters)/2 || len(asleep) == 0 || !left || by.After(h.Ended) {
 			continue
 		}
-		d.judged++
-		if !slices.ContainsFunc(h.Magics, func(m history.Magic) bool {
+		called := slices.ContainsFunc(h.Magics, func(m history.Magic) bool {
 			return m.At.After(p.At) && !m.At.After(by) && contains(asleep, m.Target)
-		}) {
+		})
+		if !called && changes(h, voters, p.At, by) {
+			continue // it was not to last
+		}
+		d.judged++
+		if !called {
 			d.find("of the voters %v only %v were awake since %s went %s at %s, and nobody had called any of %v by %s",
 				voters, awake, p.Host, p.State, at(p.At), asleep, at(by))
 		}

@@ -29,7 +29,7 @@ func targets() []target {
 		{mutant: mutant.LateGuard, breaks: []string{"I5"}},
 		{mutant: mutant.LostWake, breaks: []string{"I4"}},
 		{mutant: mutant.EpochReuse, breaks: []string{"I9"}},
-		{mutant: mutant.NoQuorumWake, breaks: []string{"I4", "I7"}},
+		{mutant: mutant.NoQuorumWake, breaks: []string{"I4"}},
 		{mutant: mutant.NoAmnesiaWait, breaks: []string{"I1"}},
 		{mutant: mutant.DeadlineFromArrival, breaks: []string{"I1", "I3"}},
 		{mutant: mutant.ReleaseBeforeClose, breaks: []string{"I1"}},

@@ -105,7 +105,25 @@ func NewPlan(seed uint64) Plan {
 	if seed%4 == 0 { // some promises are only made while nothing is wrong
 		p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return !slices.Contains(harmless, s.Verb) })
 	}
+	if seed%8 == 2 {
+		p.drawNight(rand.New(rand.NewPCG(seed, 0x6e69676874)))
+	}
 	return p
+}
+
+// drawNight makes another plan of it: three hosts, of which one sleeps that nobody asks for anything, and another loses its
+// power. The one that is left must call the sleeper, or there is no majority.
+func (p *Plan) drawNight(r *rand.Rand) {
+	p.Hosts = p.Hosts[:3]
+	p.Hosts[2].Sleeper = true
+	for i := range p.Services {
+		p.Services[i].Targets = []string{p.Hosts[r.IntN(2)].Name}
+	}
+	asleep := 3*time.Second + time.Duration(r.Int64N(int64(8*time.Second)))
+	p.Steps = []Step{
+		{At: asleep, Verb: "sleep", Host: pick(r, p.Hosts...).Name, Arg: p.Hosts[2].Name, For: p.Length},
+		{At: asleep + time.Second + time.Duration(r.Int64N(int64(8*time.Second))), Verb: "power", Host: p.Hosts[r.IntN(2)].Name, For: 15 * time.Second},
+	}
 }
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
