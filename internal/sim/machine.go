@@ -378,6 +378,13 @@ func (m *machine) saveTable(l *life, t lease.Table) error {
 	return nil
 }
 
+// runs says whether a daemon runs on the machine.
+func (m *machine) runs() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.power == history.Up && m.life != nil
+}
+
 // state is what the machine is doing.
 func (m *machine) state() history.PowerState {
 	m.mu.Lock()

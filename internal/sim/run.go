@@ -137,16 +137,21 @@ func (w *world) live() {
 	}
 }
 
-// rouse presses the power button of every machine that goes to sleep in the calm: somebody asked for that before.
+// rouse presses the power button of every machine that goes to sleep in the calm, since somebody asked for that before; after
+// a while, since a sleep of a moment may be so short that no clock tells of it.
 func (w *world) rouse() {
+	slept := make(map[*machine]bool)
 	for {
 		select {
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(2 * time.Second):
 		case <-w.ending:
 			return
 		}
 		for _, m := range w.machines {
-			m.call("power button")
+			if slept[m] {
+				m.call("power button")
+			}
+			slept[m] = m.state() == history.Asleep
 		}
 	}
 }

@@ -40,8 +40,8 @@ func (w *world) take(s Step) {
 	if m == nil && s.Host != "" {
 		return // nobody leads, or holds, at this moment
 	}
-	if process := s.Verb == "kill" || s.Verb == "stop"; process && m.state() != history.Up {
-		return
+	if process := s.Verb == "kill" || s.Verb == "stop"; process && !m.runs() {
+		return // no process is there to be killed or stopped
 	}
 	begin, mute, dark := w.fault(s, m)
 	var over <-chan struct{} // closed where the fault ends by itself
