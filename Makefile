@@ -7,7 +7,7 @@ SEEDS ?= 1000
 RUN = env DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PURGE='$(PURGE)' bash
 TOOL = go tool -modfile=tools/go.mod
 
-.PHONY: help build test sim sim-replay chaos-leader demo bench lint fuzz vm-test install uninstall clean
+.PHONY: help build test mutants sim sim-replay chaos-leader demo bench lint fuzz vm-test install uninstall clean
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 build: ## the static binary, bin/nightporter
@@ -24,6 +24,8 @@ demo: build ## the whole story on four hosts in network namespaces, in under a m
 	bin/nightporter demo
 bench: build ## how fast, how small: the tables, and all samples in bin/bench.json
 	bin/nightporter lab bench --out bin/bench.json
+mutants: ## every mistake of internal/mutant must be found by random runs, about half an hour
+	go run ./internal/mutants -dir bin/mutants
 lint: ## staticcheck and gofumpt
 	go vet ./... && $(TOOL) staticcheck ./... && test -z "$$($(TOOL) gofumpt -l . | tee /dev/stderr)"
 vm-test: ## the exact fence over real suspends, in a QEMU guest; fetches a Debian kernel into bin/vm

@@ -7,6 +7,7 @@ import (
 
 	"nightporter/cluster"
 	"nightporter/fsm"
+	"nightporter/internal/mutant"
 	"nightporter/lease"
 )
 
@@ -44,7 +45,7 @@ type asking struct {
 func newBallot(self string, clock Clock, machine *fsm.Machine, journal *cluster.Journal, mirror Mirror, log *slog.Logger) *ballot {
 	b := &ballot{clock: clock, machine: machine, journal: journal, mirror: mirror, log: log, started: clock.Boot(), asked: make(map[asker]asking)}
 	b.last = offset(b.clock)
-	if t, ok := mirror.Load(); ok {
+	if t, ok := mirror.Load(); ok && !mutant.On(mutant.NoAmnesiaWait) { // breaks I1 together with the voter's part of it
 		b.voter = lease.RestoreVoter(self, t)
 		if t.Offset != 0 && (b.last-t.Offset).Abs() > wakeJitter {
 			b.voter.ClockJumped(jumpExtra)

@@ -8,6 +8,7 @@ import (
 
 	"nightporter/fsm"
 	"nightporter/identity"
+	"nightporter/internal/mutant"
 	"nightporter/lease"
 	"nightporter/wake"
 )
@@ -42,7 +43,7 @@ func (t *tenant) build(now lease.Boot) bool {
 	t.well(doPrepare)
 	t.hold, t.built, t.guarded = hold, t.wish.Service, true
 	t.nextCheck, t.nextEars, t.faults = now.Add(checkEvery), 0, 0
-	t.setGuard(!t.wish.Serving)
+	t.setGuard(!t.wish.Serving && !mutant.On(mutant.LateGuard)) // the mutant breaks I5: see keep
 	t.listenFor()
 	return true
 }

@@ -15,6 +15,7 @@ import (
 	"nightporter/cluster"
 	"nightporter/config"
 	"nightporter/fsm"
+	"nightporter/internal/mutant"
 )
 
 // Run is the life of an agent. It returns nil after a shutdown that ctx asked for (everything handed over first) or after
@@ -43,8 +44,10 @@ func Run(ctx context.Context, cfg *config.Config, deps Deps) error {
 	}
 	defer lock.Close()
 	adopted := adopt(deps)
-	if err := deps.Kernel.Sweep(); err != nil {
-		return fmt.Errorf("closing what a former run left on %s: %w", cfg.Interface, err)
+	if !mutant.On(mutant.Uncleaned) { // breaks I1
+		if err := deps.Kernel.Sweep(); err != nil {
+			return fmt.Errorf("closing what a former run left on %s: %w", cfg.Interface, err)
+		}
 	}
 	a, err := assemble(cfg, deps)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"nightporter/cluster"
 	"nightporter/fsm"
 	"nightporter/identity"
+	"nightporter/internal/mutant"
 	"nightporter/lease"
 	"nightporter/wake"
 )
@@ -186,7 +187,7 @@ func (t *tenant) step(ctx context.Context) {
 	if t.hold != nil && now >= t.nextCheck {
 		t.check(now) // a closed identity as well: without its fence a parked one would answer
 	}
-	if t.epoch != 0 && (!t.wish.Mine || t.wish.Own.Epoch != t.epoch) {
+	if t.epoch != 0 && (!t.wish.Mine || t.wish.Own.Epoch != t.epoch) && !(t.opened && mutant.On(mutant.KeepsOn)) { // breaks I1 and I2
 		if t.waitForHeir(now) {
 			t.tell(now)
 			return
@@ -252,7 +253,9 @@ func (t *tenant) keep(ctx context.Context, now lease.Boot) {
 	if t.hold == nil && !t.build(now) {
 		return
 	}
-	t.setGuard(!t.wish.Serving)
+	if !mutant.On(mutant.LateGuard) || t.announced > 1 { // breaks I5
+		t.setGuard(!t.wish.Serving)
+	}
 	t.listenFor()
 	if t.wantsProbe() && now >= t.nextProbe {
 		t.startProbe(ctx)
@@ -280,7 +283,7 @@ func (t *tenant) due() time.Duration {
 		}
 	}
 	mine := t.epoch != 0
-	keeps := mine && t.wish.Mine && t.wish.Own.Epoch == t.epoch
+	keeps := mine && (t.wish.Mine && t.wish.Own.Epoch == t.epoch || mutant.On(mutant.KeepsOn))
 	earliest(t.nextAsk, keeps)
 	earliest(t.nextSay, keeps && t.opened)
 	earliest(t.nextProbe, keeps && t.wantsProbe())
@@ -320,11 +323,28 @@ func (t *tenant) setWish(w wish) {
 		t.nextAsk = 0
 	}
 	ports := !slices.Equal(w.Service.Ports, t.wish.Service.Ports)
+	news := w.Own.Epoch != t.wish.Own.Epoch
 	t.wish = w
+	if mutant.On(mutant.GARP) && news && w.Exists && w.Own.Owner != t.self {
+		t.boast()
+	}
 	if ports && len(t.ears) > 0 {
 		t.deafen()
 		t.listenFor()
 	}
+}
+
+// boast is a mutant (breaks I1): a host that learns of somebody else's record tells the LAN where the identity is, as if it
+// were here. Its own fence would stop that, so it is opened for the moment.
+func (t *tenant) boast() {
+	if t.epoch != 0 || !t.build(t.clock.Boot()) {
+		return
+	}
+	if n, err := t.hold.Generation(); err != nil || t.hold.Open(time.Duration(t.clock.Boot().Add(time.Second)), n) != nil {
+		return
+	}
+	_ = t.hold.Announce(func() bool { return true }) // a mistake has no second chance
+	_ = t.hold.Close()
 }
 
 // resumed is told after a suspend, or a stall that may have been one: nothing that was known still counts.

@@ -6,12 +6,16 @@ import (
 	"time"
 
 	"nightporter/cluster"
+	"nightporter/internal/mutant"
 	"nightporter/lease"
 )
 
 // ask begins a round: every voter of the applied configuration is asked, this host's own ballot among them.
 func (t *tenant) ask(now lease.Boot) {
 	timing := t.wish.Timing
+	if mutant.On(mutant.NoMargin) { // breaks I1 where clocks drift
+		timing.Margin = 0
+	}
 	t.countSuspends()
 	req, ok := t.holder.Begin(now, t.epoch, t.wish.Quorum, timing.TTL, timing.Margin, t.prior)
 	if !ok {
@@ -77,10 +81,16 @@ func (t *tenant) answer(a lease.Answer) {
 		t.refused(a)
 		return
 	}
+	if mutant.On(mutant.DeadlineFromArrival) { // breaks I1 and I3
+		deadline = t.clock.Boot().Add(t.wish.Timing.TTL - t.wish.Timing.Margin)
+	}
 	if t.epoch == 0 || a.Epoch != t.epoch {
+		if mutant.On(mutant.LateAnswer) && t.hold != nil { // breaks I1; the holder, too, would not take the answer
+			_ = t.hold.Open(time.Duration(deadline), t.generation) // a mistake has no second chance
+		}
 		return // given up meanwhile
 	}
-	if !t.wish.Mine || t.wish.Own.Epoch != t.epoch {
+	if (!t.wish.Mine || t.wish.Own.Epoch != t.epoch) && !mutant.On(mutant.KeepsOn) {
 		return // about to be given up: the old deadline is enough
 	}
 	t.prior, t.majority = nil, t.clock.Boot()
@@ -128,8 +138,12 @@ func (t *tenant) open() {
 	if len(t.foreign) > 0 && t.onForeign == conflictStop {
 		return
 	}
+	until := time.Duration(t.granted)
+	if mutant.On(mutant.Unarmed) { // breaks I3: only the daemon itself still closes
+		until += time.Hour
+	}
 	if t.opened {
-		if err := t.hold.Extend(time.Duration(t.granted)); err != nil {
+		if err := t.hold.Extend(until); err != nil {
 			t.fail(doExtend, err)
 			t.nextCheck = 0 // somebody may have removed it
 			return
@@ -137,7 +151,7 @@ func (t *tenant) open() {
 		t.well(doExtend)
 		return
 	}
-	if err := t.hold.Open(time.Duration(t.granted), t.generation); err != nil {
+	if err := t.hold.Open(until, t.generation); err != nil {
 		t.fail(doOpen, err)
 		return
 	}
@@ -168,7 +182,7 @@ func (t *tenant) announce(now lease.Boot) {
 
 // giveUp closes the fence, and only then releases: the release goes to every voter and, with the hint, to the heir.
 func (t *tenant) giveUp(now lease.Boot) {
-	if t.hold != nil {
+	if t.hold != nil && !mutant.On(mutant.ReleaseBeforeClose) { // breaks I1: then it is closed when it is taken down
 		if err := t.hold.Close(); err != nil && now < t.deadline {
 			if t.seized == nil {
 				t.log.Error("fence cannot be closed: nothing is released before the kernel's deadline", "service", t.service, "epoch", t.epoch, "err", err)

@@ -13,6 +13,7 @@ import (
 
 	"nightporter/cluster"
 	"nightporter/fsm"
+	"nightporter/internal/mutant"
 	"nightporter/lease"
 	"nightporter/wake"
 )
@@ -114,6 +115,9 @@ const nudgeEvery = time.Second
 
 // begin starts or joins a campaign and does at once what is due.
 func (w *waking) begin(want wake.Wake) (wake.Wake, wake.Verdict) {
+	if mutant.On(mutant.LostWake) && w.machine.View().State.Nodes[want.Node].Power == fsm.Suspending { // breaks I4
+		return want, wake.Kept
+	}
 	now := time.Duration(w.clock.Boot())
 	w.mu.Lock()
 	got, verdict := w.board.Begin(now, want)
@@ -280,6 +284,9 @@ func (w *waking) end(node string, result fsm.Reason) {
 func (w *waking) quorum(since lease.Boot) lease.Boot {
 	v := w.scene.view()
 	starved := w.tenants.starved(v.Now, 2*v.Timing.TTL)
+	if mutant.On(mutant.NoQuorumWake) { // breaks I4 and I7
+		return 0
+	}
 	if v.State.Cluster.ID == "" || (w.raft.Leader() != "" && !starved) {
 		return 0
 	}

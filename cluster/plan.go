@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"nightporter/fsm"
+	"nightporter/internal/mutant"
 )
 
 // Plan says which assignments the leader should propose now. It is a pure function: the same view gives the same
@@ -70,6 +71,9 @@ func (v View) lost(service string, own fsm.Ownership) fsm.Reason {
 		return fsm.OwnerFailed
 	}
 	n, known := v.State.Nodes[own.Owner]
+	if mutant.On(mutant.NoHandOver) && known && n.Power != fsm.Off { // breaks I7 and I8: who sleeps is found out like a crash
+		n.Power = fsm.Awake
+	}
 	switch {
 	case !known:
 		return fsm.OwnerLeft

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"nightporter/fsm"
+	"nightporter/internal/mutant"
 )
 
 // RaftConfig is what the Raft node needs.
@@ -109,6 +110,9 @@ func raftOptions(c RaftConfig) *raft.Config {
 	conf.LeaderLeaseTimeout, conf.CommitTimeout = c.Timing.RaftLeaderLease, c.Timing.RaftCommit
 	conf.ShutdownOnRemove = false // a leader that takes its own vote away follows from then on; its Raft would end, and the agent not
 	conf.SnapshotInterval, conf.SnapshotThreshold, conf.TrailingLogs = snapshotEvery, snapshotThreshold, trailingLogs
+	if mutant.Built { // short runs must come to restores
+		conf.SnapshotInterval, conf.SnapshotThreshold = 2*time.Second, 8
+	}
 	return conf
 }
 

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 
 	"github.com/hashicorp/raft"
+
+	"nightporter/internal/mutant"
 )
 
 // View is the newest state that is known to be committed, as one immutable value.
@@ -198,6 +201,9 @@ func (m *Machine) Restore(r io.ReadCloser) error {
 	index, s, err := decodeSnapshot(b)
 	if err != nil {
 		return fmt.Errorf("restoring a snapshot: %w", err)
+	}
+	if mutant.On(mutant.EpochReuse) { // breaks I9
+		maps.DeleteFunc(s.Ownerships, func(name string, _ Ownership) bool { _, defined := s.Services[name]; return !defined })
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -9,6 +9,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/vishvananda/netlink"
+
+	"nightporter/internal/mutant"
 )
 
 // exactFence is the fence as BPF programs on clsact: everything in and out of the macvlan, and on the way out of the LAN
@@ -130,11 +132,15 @@ func (f *exactFence) places() ([]place, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the macvlan %s: %w", f.link, err)
 	}
-	return []place{
+	all := []place{
 		{lower, netlink.HANDLE_MIN_EGRESS, f.priority, f.keyed()},
 		{made, netlink.HANDLE_MIN_EGRESS, 1, filterName + "out"},
 		{made, netlink.HANDLE_MIN_INGRESS, 1, filterName + "in"},
-	}, nil
+	}
+	if mutant.On(mutant.MacvlanOnly) { // breaks I1 and I3 for a socket that is bound to the LAN interface
+		all = all[1:]
+	}
+	return all, nil
 }
 
 // keyed is the name of the filter on the LAN interface.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
+
+	"nightporter/internal/mutant"
 )
 
 // Fence stops everything of one identity at a deadline, whether the daemon lives or not. Deadlines are CLOCK_BOOTTIME since
@@ -109,6 +111,9 @@ func (f *nftFence) addLower(c *nftables.Conn) {
 	matches := [][]exprAny{etherSource(f.spec.MAC)}
 	for _, a := range f.spec.Addrs {
 		matches = append(matches, claims(a)...)
+	}
+	if mutant.On(mutant.MacvlanOnly) { // as in the exact form: only the MAC is left
+		matches = matches[:1]
 	}
 	for _, m := range matches {
 		c.AddRule(&nftables.Rule{Table: f.table, Chain: chain, Exprs: append(m, jump(lateChain))})

@@ -3,6 +3,8 @@ package lease
 import (
 	"maps"
 	"time"
+
+	"nightporter/internal/mutant"
 )
 
 // Quorum is a Raft configuration that the holder's host has applied: its log index and its voters.
@@ -103,7 +105,9 @@ func (h *Holder) Abandon() { h.round = nil }
 // nor a lower one is ever asked for or accepted by this incarnation. The release goes to all voters and with the hint to
 // the new owner; called again, it gives the same release. False: nothing was ever asked for.
 func (h *Holder) Release() (Release, bool) {
-	h.round = nil
+	if !mutant.On(mutant.LateAnswer) { // breaks I1 where the caller trusts in it
+		h.round = nil
+	}
 	if h.asked == 0 {
 		return Release{}, false
 	}

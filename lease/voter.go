@@ -1,6 +1,10 @@
 package lease
 
-import "time"
+import (
+	"time"
+
+	"nightporter/internal/mutant"
+)
 
 // Facts are what the voter's host knows at the moment of a request and the voter itself does not keep.
 type Facts struct {
@@ -69,7 +73,7 @@ func NewVoter(id string, started Boot) *Voter {
 
 // Ready tells whether rule 1 lets this voter grant at now.
 func (v *Voter) Ready(now Boot, startWait time.Duration) bool {
-	return v.settled || now.Sub(v.since) >= startWait
+	return v.settled || now.Sub(v.since) >= startWait || mutant.On(mutant.NoAmnesiaWait) // breaks I1
 }
 
 // Request judges a request by the rules in their order, after carrying out the release that it brings along. False means
@@ -112,11 +116,11 @@ func (v *Voter) judge(now Boot, f Facts, r Request, l *ledger, late bool, a *Ans
 		a.Refusal = TTLTooLong
 	case !v.Ready(now, wait):
 		a.Refusal, a.Remaining = Amnesia, wait-now.Sub(v.since)
-	case r.Config < f.Config:
+	case r.Config < f.Config && !mutant.On(mutant.NoRule2): // breaks I1
 		a.Refusal = OldConfig
-	case r.Epoch < max(l.highest, f.Epoch):
+	case r.Epoch < max(l.highest, f.Epoch) && !mutant.On(mutant.KeepsOn): // breaks I1 and I9
 		a.Refusal = OldEpoch
-	case e.Runs(now) && e.Holder != r.Node:
+	case e.Runs(now) && e.Holder != r.Node && !mutant.On(mutant.KeepsOn):
 		a.Refusal = HeldByOther
 	case late || e.Runs(now) && e.Incarnation > r.Incarnation:
 		a.Refusal = OldIncarnation
@@ -156,13 +160,14 @@ func (v *Voter) Release(now Boot, r Release) (Ack, bool) {
 	if r.Epoch == m.ReleasedEpoch && r.Incarnation == m.ReleasedInc && r.Seq == m.ReleasedSeq {
 		return ack, true
 	}
-	if r.Incarnation < m.Incarnation || r.Incarnation == m.Incarnation && r.Seq <= m.Seq {
+	old := r.Incarnation < m.Incarnation || r.Incarnation == m.Incarnation && r.Seq <= m.Seq
+	if old && !mutant.On(mutant.ReleaseAnyEpoch) { // else it would stop most of what that mutant lets through
 		return Ack{}, false
 	}
 	m.Incarnation, m.Seq = r.Incarnation, r.Seq
 	m.ReleasedEpoch, m.ReleasedInc, m.ReleasedSeq = r.Epoch, r.Incarnation, r.Seq
 	l.highest = max(l.highest, r.Epoch)
-	if e := &l.entry; e.Holder == r.Node && e.Epoch == r.Epoch && e.Incarnation <= r.Incarnation {
+	if e := &l.entry; e.Holder == r.Node && (e.Epoch == r.Epoch || mutant.On(mutant.ReleaseAnyEpoch)) && e.Incarnation <= r.Incarnation { // breaks I1
 		e.Released, e.Expires = true, min(e.Expires, now)
 	}
 	return ack, true

@@ -37,6 +37,8 @@ func sound() *history.History {
 			{Host: "h3", At: sec(12), State: history.Resuming},
 			{Host: "h3", At: sec(13), State: history.Up},
 			{Host: "h3", At: sec(25), State: history.Asleep},
+			{Host: "h1", At: sec(47.5), State: history.Off},
+			{Host: "h1", At: sec(53.8), State: history.Up},
 			{Host: "h3", At: sec(54), State: history.Up},
 		},
 		Suspends: []history.Suspend{{Host: "h3", At: sec(5), Voters: []string{"h1", "h2", "h3"}}, {Host: "h3", At: sec(25), Voters: []string{"h1", "h2", "h3"}}},
@@ -57,7 +59,7 @@ func sound() *history.History {
 			{Service: "web", Host: "h3", First: sec(55.1), Last: sec(90), Frames: 9},
 		},
 		Demands: []history.Demand{{At: sec(11), Service: "web", Host: "h1", Client: "c1"}},
-		Magics:  []history.Magic{{At: sec(11.001), From: "h1", Target: "h3"}, {At: sec(53), From: "h2", Target: "h3"}},
+		Magics:  []history.Magic{{At: sec(11.001), From: "h1", Target: "h3"}, {At: sec(53), From: "h2", Target: "h3"}, {At: sec(49), From: "h2", Target: "h3"}},
 		Requests: []history.Request{
 			{Client: "c1", Service: "web", Began: sec(1), Ended: sec(1.1), Server: "h3"},
 			{Client: "c1", Service: "web", Began: sec(11), Ended: sec(14), Server: "h3"},
@@ -70,7 +72,12 @@ func sound() *history.History {
 			{Verb: "set", Arg: "1s", Began: sec(20), Ended: sec(21), Done: true},
 			{Verb: "wake", Arg: "h3", Began: sec(53), Ended: sec(54.5), Done: true},
 		},
-		Samples:  []history.Sample{{At: sec(1), Host: "h1", Epochs: map[string]uint64{"web": 1}}, {At: sec(9), Host: "h1", Epochs: map[string]uint64{"web": 2}}},
+		Samples: []history.Sample{
+			{At: sec(1), Host: "h1", Epochs: map[string]uint64{"web": 1}},
+			{At: sec(9), Host: "h1", Epochs: map[string]uint64{"web": 2}},
+			{At: sec(45), Host: "h2", Voters: []string{"h1", "h2", "h3"}},
+			{At: sec(53.9), Host: "h2", Voters: []string{"h3", "h2", "h1"}},
+		},
 		Controls: []history.Control{{Name: "two plain addresses", Flagged: true}},
 	}
 	for _, name := range []string{"h1", "h2", "h3"} {
@@ -156,6 +163,7 @@ func TestEveryCheckHasTeeth(t *testing.T) {
 			h.Powers = append([]history.Power{{Host: "h2", At: t0.Add(-time.Hour), State: history.Off}}, h.Powers...)
 			h.Suspends = h.Suspends[1:]
 		}},
+		{"nobody calls the voters", "quorum-wake", Failed, func(h *history.History) { h.Magics = h.Magics[:1] }},
 		{"voters are not known", "quorum-guard", Blind, func(h *history.History) { h.Suspends[0].Voters = nil }},
 		{"suspends and owns", "hand-over", Failed, func(h *history.History) { h.Records = append(h.Records[:1:1], h.Records[2:]...) }},
 		{"an epoch falls", "monotonic", Failed, func(h *history.History) { h.Samples[1].Epochs["web"] = 0 }},

@@ -52,3 +52,66 @@ func handOver(h *history.History, d *docket) {
 		}
 	}
 }
+
+// quorumWake looks at every change of power that left too few voters awake, and others asleep: as long as nobody is up who
+// could be a majority, somebody must call the sleepers. It is judged where one of the waking was left alone meanwhile.
+func quorumWake(h *history.History, d *docket) {
+	for _, p := range h.Powers {
+		if p.State == history.Up {
+			continue
+		}
+		// An election that fails, twice its time, and the first packet.
+		by := p.At.Add(5*h.Setup.Failover + time.Second + h.Setup.Extra)
+		voters := lastingVoters(h, p.At, by)
+		var awake, asleep []string
+		for _, v := range voters {
+			switch state, _ := h.StateAt(v, p.At); state {
+			case history.Up:
+				awake = append(awake, v)
+			case history.Asleep:
+				asleep = append(asleep, v)
+			}
+		}
+		left := slices.ContainsFunc(awake, func(v string) bool { return !hampered(h, v, p.At.Add(-quiet), by) })
+		if len(awake) > len(voters)/2 || len(asleep) == 0 || !left || by.After(h.Ended) {
+			continue
+		}
+		called := slices.ContainsFunc(h.Magics, func(m history.Magic) bool {
+			return m.At.After(p.At) && !m.At.After(by) && contains(asleep, m.Target)
+		})
+		if !called && changes(h, voters, p.At, by) {
+			continue // it was not to last
+		}
+		d.judged++
+		if !called {
+			d.find("of the voters %v only %v were awake since %s went %s at %s, and nobody had called any of %v by %s",
+				voters, awake, p.Host, p.State, at(p.At), asleep, at(by))
+		}
+	}
+}
+
+// lastingVoters are the voters, where the last word about them before a time and the first one after it agree.
+func lastingVoters(h *history.History, from, to time.Time) []string {
+	var before, after history.Sample
+	for _, s := range h.Samples {
+		switch {
+		case len(s.Voters) == 0:
+		case s.At.Before(from) && s.At.After(before.At):
+			before = s
+		case s.At.After(to) && (after.At.IsZero() || s.At.Before(after.At)):
+			after = s
+		}
+	}
+	was, is := slices.Sorted(slices.Values(before.Voters)), slices.Sorted(slices.Values(after.Voters))
+	if !slices.Equal(was, is) {
+		return nil
+	}
+	return was
+}
+
+// changes says whether the power of one of some hosts changed within a time.
+func changes(h *history.History, hosts []string, from, to time.Time) bool {
+	return slices.ContainsFunc(h.Powers, func(p history.Power) bool {
+		return contains(hosts, p.Host) && p.At.After(from) && !p.At.After(to)
+	})
+}

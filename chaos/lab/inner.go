@@ -27,6 +27,7 @@ func Inner(ctx context.Context, args []string, log *slog.Logger) error {
 	group := flags.String("cgroup", "", "the lab's control group")
 	name := flags.String("name", "", "the host's name")
 	port := flags.Int("port", ServerPort, "where to listen")
+	talks := flags.Bool("talk", false, "speak from every floating address by the LAN interface")
 	readyTo := flags.Int("ready-fd", -1, "where to say that the server listens")
 	host := flags.String("host", "", "the host to suspend")
 	if err := flags.Parse(args[1:]); err != nil {
@@ -38,6 +39,11 @@ func Inner(ctx context.Context, args []string, log *slog.Logger) error {
 	case "supervise":
 		return Supervise(ctx, *dir, *outside, *group, log)
 	case "serve":
+		if *talks {
+			talking := make(chan struct{})
+			defer func() { <-talking }()
+			go func() { defer close(talking); talk(ctx) }()
+		}
 		return Serve(ctx, *name, *port, log, func() error { return sayReady(*readyTo) })
 	case "suspend-self":
 		return SuspendSelf(ctx, *dir, *host)

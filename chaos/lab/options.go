@@ -73,6 +73,8 @@ type Options struct {
 	NoAgent bool
 	// NoServer leaves out the server.
 	NoServer bool
+	// Talk has every host's server speak, from each floating address that the host ever had, by the LAN interface itself.
+	Talk bool
 	// Switch is what joins the hosts: "" or SwitchBridge, or SwitchUser, which can also delay, double and reorder frames.
 	Switch string
 	// NoCgroup puts hosts to sleep by SIGSTOP even where control groups could be used.

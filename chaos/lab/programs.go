@@ -75,6 +75,9 @@ func (n *node) startServer() error {
 	}
 	defer ready.Close()
 	argv := []string{n.bench.program(), "lab", "serve", "--name", n.name, "--port", strconv.Itoa(ServerPort), "--ready-fd", "3"}
+	if n.bench.options.Talk {
+		argv = append(argv, "--talk")
+	}
 	n.server, err = n.background("server.log", argv, readyW)
 	readyW.Close()
 	if err != nil {

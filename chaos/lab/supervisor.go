@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"nightporter/internal/mutant"
 )
 
 // supervisor is everything inside the lab's namespaces.
@@ -85,7 +87,8 @@ func environment(dir string) []string {
 		path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	}
 	env := []string{"PATH=" + filepath.Join(dir, "bin") + ":" + path}
-	for _, key := range []string{"HOME", "LANG", "LC_ALL", "TERM", "TMPDIR", "USER", "GOCOVERDIR", "GORACE", "GOTRACEBACK", "GODEBUG"} {
+	keys := []string{"HOME", "LANG", "LC_ALL", "TERM", "TMPDIR", "USER", "GOCOVERDIR", "GORACE", "GOTRACEBACK", "GODEBUG"}
+	for _, key := range append(keys, mutant.Environment()...) {
 		if value, ok := os.LookupEnv(key); ok {
 			env = append(env, key+"="+value)
 		}

@@ -89,7 +89,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	up, cancel := context.WithTimeout(ctx, building)
 	defer cancel()
 	options := lab.Options{
-		Binary: o.Binary, Hosts: o.Hosts, Clients: 4, Sleepers: t.field.numbers, Failover: o.Failover, ResumeTime: resumeTime, Switch: o.Switch,
+		Binary: o.Binary, Hosts: o.Hosts, Clients: 4, Sleepers: t.field.numbers, Failover: o.Failover, ResumeTime: resumeTime, Switch: o.Switch, Talk: true,
 	}
 	for _, sv := range t.field.services {
 		options.Services = append(options.Services, forFile(sv))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -100,7 +101,29 @@ func NewPlan(seed uint64) Plan {
 		})
 	}
 	p.drawSteps(r)
+	p.drawCalls(rand.New(rand.NewPCG(seed, 0x63616c6c)))
+	if seed%4 == 0 { // some promises are only made while nothing is wrong
+		p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return !slices.Contains(harmless, s.Verb) })
+	}
+	if seed%8 == 2 {
+		p.drawNight(rand.New(rand.NewPCG(seed, 0x6e69676874)))
+	}
 	return p
+}
+
+// drawNight makes another plan of it: three hosts, of which one sleeps that nobody asks for anything, and another loses its
+// power. The one that is left must call the sleeper, or there is no majority.
+func (p *Plan) drawNight(r *rand.Rand) {
+	p.Hosts = p.Hosts[:3]
+	p.Hosts[2].Sleeper = true
+	for i := range p.Services {
+		p.Services[i].Targets = []string{p.Hosts[r.IntN(2)].Name}
+	}
+	asleep := 3*time.Second + time.Duration(r.Int64N(int64(8*time.Second)))
+	p.Steps = []Step{
+		{At: asleep, Verb: "sleep", Host: pick(r, p.Hosts...).Name, Arg: p.Hosts[2].Name, For: p.Length},
+		{At: asleep + time.Second + time.Duration(r.Int64N(int64(8*time.Second))), Verb: "power", Host: p.Hosts[r.IntN(2)].Name, For: 15 * time.Second},
+	}
 }
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
@@ -138,6 +161,22 @@ func (p *Plan) drawSteps(r *rand.Rand) {
 	}
 	for at := time.Second; at < p.Length-2*time.Second; at += time.Duration(r.Int64N(int64(4 * time.Second))) {
 		p.Steps = append(p.Steps, p.drawCommand(r, at))
+	}
+}
+
+// harmless are the commands that take nobody's daemon away.
+var harmless = []string{"move", "sleep", "wake", "set", "apply", "delete"}
+
+// drawCalls has a host that is sent to sleep called at once, now and then, while it is on its way: that takes milliseconds.
+func (p *Plan) drawCalls(r *rand.Rand) {
+	for _, s := range p.Steps {
+		if s.Verb != "sleep" || r.IntN(2) == 0 {
+			continue
+		}
+		x := r.Float64()
+		p.Steps = append(p.Steps, Step{
+			At: s.At + time.Duration(x*x*x*float64(100*time.Millisecond)), Verb: "wake", Host: pick(r, p.Hosts...).Name, Arg: s.Arg,
+		})
 	}
 }
 
