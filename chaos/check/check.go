@@ -60,7 +60,8 @@ func rules() []rule {
 	return []rule{
 		{"single-holder", "I1, I2", "never two hosts use one identity, and each only under a record of the log", singleHolder},
 		{"fails-closed", "I3", "a daemon that cannot renew is silenced by its kernel at the lease's end", failsClosed},
-		{"wakes", "I4", "whoever knocks at a sleeping service sets off magic packets at once, until it is up", wakes},
+		{"wakes", "I4", "whoever knocks at a sleeping service sets off magic packets at once", wakes},
+		{"rouses", "I4", "while nothing is wrong, a sleeping service is up soon after the first knock", rouses},
 		{"called", "I4", "an acknowledged wake brings the host up, whenever it comes", called},
 		{"waits", "I5", "no RST and no ICMP error answers a guarded port while its target is away", waits},
 		{"durable", "I6", "what was acknowledged is still so at the end", durable},

@@ -132,10 +132,14 @@ func TestEveryCheckHasTeeth(t *testing.T) {
 		{"wakes up in the stop", "fails-closed", Failed, func(h *history.History) {
 			h.Spans = append(h.Spans, history.Span{Service: "web", Host: "h1", First: sec(35), Last: sec(45)})
 		}},
+		{"talks on for a lease of another setting", "fails-closed", Failed, func(h *history.History) {
+			h.Setup.Failover, h.Setup.Initial = 2*time.Second, time.Second
+			h.Spans[3].Last = sec(30.9)
+		}},
 		{"talks without power", "fails-closed", Failed, func(h *history.History) { h.Faults[0].Dark = true }},
 		{"no magic packet", "wakes", Failed, func(h *history.History) { h.Magics = h.Magics[1:] }},
 		{"a magic packet for somebody else", "wakes", Failed, func(h *history.History) { h.Magics[0].Target = "h2" }},
-		{"never comes up", "wakes", Failed, func(h *history.History) { h.Powers = h.Powers[:1]; h.Faults = nil }},
+		{"never comes up", "rouses", Failed, func(h *history.History) { h.Powers = h.Powers[:1]; h.Faults = nil }},
 		{"an acknowledged call did nothing", "called", Failed, func(h *history.History) { h.Powers = h.Powers[:4] }},
 		{"a call is lost", "called", Failed, func(h *history.History) {
 			c := &h.Commands[4]
@@ -159,6 +163,24 @@ func TestEveryCheckHasTeeth(t *testing.T) {
 		{"no end", "converges", Blind, func(h *history.History) { h.Ends = nil }},
 		{"nobody asks at the end", "converges", Failed, func(h *history.History) { h.Requests = h.Requests[:2]; h.Ends[0].Up = false }},
 		{"a silence without cause", "blackout", Failed, func(h *history.History) { h.Requests[2].Began = sec(75) }},
+		{"a silence that outlasts its causes", "blackout", Failed, func(h *history.History) {
+			for i := range 4 {
+				r := history.Request{Client: "c1", Service: "web", Began: sec(58 + 4*float64(i)), Ended: sec(62 + 4*float64(i)), Err: "no answer"}
+				h.Requests = append(h.Requests, r)
+			}
+			h.Requests = append(h.Requests, history.Request{Client: "c1", Service: "web", Began: sec(74), Ended: sec(75), Server: "h3"})
+		}},
+		{"a silence that never ends", "blackout", Failed, func(h *history.History) {
+			for i := range 8 {
+				r := history.Request{Client: "c1", Service: "web", Began: sec(58 + 4*float64(i)), Ended: sec(62 + 4*float64(i)), Err: "no answer"}
+				h.Requests = append(h.Requests, r)
+			}
+		}},
+		{"a vote leaves that is needed", "quorum-guard", Failed, func(h *history.History) {
+			h.Powers = append([]history.Power{{Host: "h2", At: t0.Add(-time.Hour), State: history.Off}}, h.Powers...)
+			h.Samples = append(h.Samples, history.Sample{At: sec(42), Host: "h1", Leader: "h1", Voters: []string{"h1", "h2", "h3"}})
+			h.Commands = append(h.Commands, history.Command{Verb: "leave", Arg: "h1", Began: sec(43), Ended: sec(44), Done: true})
+		}},
 		{"a vote sleeps that is needed", "quorum-guard", Failed, func(h *history.History) {
 			h.Powers = append([]history.Power{{Host: "h2", At: t0.Add(-time.Hour), State: history.Off}}, h.Powers...)
 			h.Suspends = h.Suspends[1:]

@@ -1,8 +1,8 @@
 package check
 
 import (
-	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"nightporter/chaos/history"
@@ -82,18 +82,26 @@ type Silence struct {
 	To      time.Time     `json:"to"`
 	Length  time.Duration `json:"length"`
 	Causes  []string      `json:"causes"` // faults, sleeps and moves that it may come from
+	Late    time.Duration `json:"late"`   // by how much it is longer than they explain, if above 0
+
+	over time.Time // when the last of the causes was over
 }
 
 // pause is how long a client may ask nothing before its silence is its own.
 const pause = 300 * time.Millisecond
 
 // Silences gives the times in which clients waited longer than least. A request that waits counts with all its length; one
-// that fails joins the next.
+// that fails joins the next; one that was never answered counts until the end of what was asked.
 func Silences(h *history.History, least time.Duration) []Silence {
 	type stream struct{ client, service string }
 	last := map[stream]history.Request{}
 	from := map[stream]time.Time{}
 	var out []Silence
+	add := func(r history.Request, since time.Time) {
+		if length := r.Ended.Sub(since); length > least {
+			out = append(out, Silence{Service: r.Service, Client: r.Client, From: since, To: r.Ended, Length: length})
+		}
+	}
 	requests := slices.Clone(h.Requests)
 	slices.SortStableFunc(requests, func(a, b history.Request) int { return a.Began.Compare(b.Began) })
 	for _, r := range requests {
@@ -101,51 +109,140 @@ func Silences(h *history.History, least time.Duration) []Silence {
 		prev, asked := last[k]
 		last[k] = r
 		if !asked || prev.OK() || r.Began.Sub(prev.Ended) > pause {
+			if asked && !prev.OK() {
+				add(prev, from[k]) // given up without an answer
+			}
 			from[k] = r.Began
 		}
-		if length := r.Ended.Sub(from[k]); r.OK() && length > least {
-			out = append(out, Silence{Service: r.Service, Client: r.Client, From: from[k], To: r.Ended, Length: length})
+		if r.OK() {
+			add(r, from[k])
 		}
 	}
+	for k, r := range last {
+		if !r.OK() {
+			add(r, from[k])
+		}
+	}
+	slices.SortFunc(out, func(a, b Silence) int { return a.From.Compare(b.From) })
 	for i := range out {
-		out[i].Causes = causes(h, out[i])
+		causes(h, &out[i])
 	}
 	return out
 }
 
-// causes lists what may explain a silence.
-func causes(h *history.History, s Silence) []string {
-	var out []string
-	for _, f := range h.Disturbed(s.From.Add(-h.Setup.Settle), s.To) {
-		out = append(out, string(f.Kind)+" "+f.Host)
+// recovery is what the cluster may need, once a cause is over, until a client is answered again: an election, the end of a lease, an
+// assignment; and where a target had to be woken, that.
+func recovery(h *history.History, woken bool) time.Duration {
+	d := 4*h.Setup.Failover + 2*time.Second + h.Setup.Extra
+	if woken {
+		d += h.Setup.Resume + h.Setup.Rouse
 	}
+	return d
+}
+
+// causes finds what a silence comes from, and until when that explains it.
+func causes(h *history.History, s *Silence) {
+	woken := false
 	sv, _ := h.Setup.Service(s.Service)
-	for _, p := range h.Powers {
-		if p.State != history.Up && contains(sv.Targets, p.Host) && p.At.Before(s.To) {
-			if state, _ := h.StateAt(p.Host, s.From); state != history.Up || p.At.After(s.From) {
-				out = append(out, fmt.Sprintf("%s %s", p.Host, p.State))
+	note := func(what string, from, to time.Time) {
+		if to.IsZero() {
+			to = h.Ended
+		}
+		if from.After(s.To) || to.Add(recovery(h, true)).Before(s.From) {
+			return
+		}
+		s.Causes = append(s.Causes, what)
+		if to.After(s.over) {
+			s.over = to
+		}
+	}
+	for _, host := range sv.Targets {
+		for _, gone := range absences(h, host) {
+			if gone.from.Before(s.To) && gone.to.Add(recovery(h, true)).After(s.From) {
+				woken = true
+				note(host+" "+string(gone.state), gone.from, gone.to)
 			}
 		}
 	}
+	for _, f := range h.Faults {
+		note(strings.TrimSpace(string(f.Kind)+" "+f.Host), f.From, f.To)
+	}
 	for _, c := range h.Commands {
-		touches := c.Service == s.Service || c.Verb == "sleep" || c.Verb == "leave" || c.Verb == "set"
-		if touches && c.Began.Before(s.To) && (c.Ended.IsZero() || c.Ended.After(s.From.Add(-h.Setup.Failover))) {
-			out = append(out, c.Verb+" "+c.Arg)
+		if !c.Refused && (c.Service == s.Service || c.Verb == "sleep" || c.Verb == "wake" || c.Verb == "leave" || c.Verb == "set") {
+			note(c.Verb+" "+c.Arg, c.Began, c.Ended)
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	for _, moved := range fronted(h, sv) {
+		note("moved to "+moved.host, moved.from, moved.to)
+	}
+	slices.Sort(s.Causes)
+	s.Causes = slices.Compact(s.Causes)
+	s.Late = s.To.Sub(s.over.Add(recovery(h, woken)))
 }
 
-// blackout wants a cause for every silence longer than twice the failover.
-func blackout(h *history.History, d *docket) {
-	d.judged = len(h.Requests)
-	for _, s := range Silences(h, 2*h.Setup.Failover+h.Setup.Extra) {
-		if len(s.Causes) == 0 {
-			d.find("%s: %s waited from %s for %s, and nothing had happened", s.Service, s.Client, at(s.From), ms(s.Length))
+// absence is a time in which a machine was not up.
+type absence struct {
+	state    history.PowerState
+	from, to time.Time
+}
+
+func absences(h *history.History, host string) []absence {
+	var out []absence
+	var now *absence
+	for _, p := range h.Powers {
+		if p.Host != host {
+			continue
+		}
+		switch {
+		case p.State == history.Up && now != nil:
+			now.to = p.At
+			out = append(out, *now)
+			now = nil
+		case p.State != history.Up && now == nil:
+			now = &absence{state: p.State, from: p.At}
 		}
 	}
-	if d.judged == 0 {
+	if now != nil {
+		now.to = h.Ended
+		out = append(out, *now)
+	}
+	return out
+}
+
+// away is a time in which an operator had given a service to a host that does not run it: nobody serves it then.
+type away struct {
+	host     string
+	from, to time.Time
+}
+
+func fronted(h *history.History, sv history.Service) []away {
+	var out []away
+	records := h.Of(sv.Name)
+	for i, r := range records {
+		if contains(sv.Targets, r.To) || r.Reason != "operator-moved" {
+			continue
+		}
+		a := away{r.To, r.At, h.Ended}
+		if i+1 < len(records) {
+			a.to = records[i+1].At
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// blackout wants a cause for every silence longer than twice the failover, and its end soon after the cause's.
+func blackout(h *history.History, d *docket) {
+	for _, s := range Silences(h, 2*h.Setup.Failover+h.Setup.Extra) {
+		d.judged++
+		switch {
+		case len(s.Causes) == 0:
+			d.find("%s: %s waited from %s for %s, and nothing had happened", s.Service, s.Client, at(s.From), ms(s.Length))
+		case s.Late > 0:
+			d.find("%s: %s waited from %s for %s, %s longer than %v explains", s.Service, s.Client, at(s.From), ms(s.Length), ms(s.Late), s.Causes)
+		}
+	}
+	if len(h.Requests) == 0 {
 		d.blind = "no client asked for anything"
 	}
 }

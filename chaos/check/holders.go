@@ -96,7 +96,7 @@ func failsClosed(h *history.History, d *docket) {
 		if end.IsZero() {
 			end = h.Ended
 		}
-		from, what := f.Took.Add(h.Setup.TTL()), "a lease's length after"
+		from, what := f.Took.Add(h.TTLAt(f.Took)), "a lease's length after"
 		if f.Dark {
 			from, what = f.Took, "after"
 		}

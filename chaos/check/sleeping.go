@@ -10,7 +10,7 @@ import (
 // quorumGuard counts, for every suspend that a daemon began itself, the voters that stayed awake. What fell away so
 // shortly before that the cluster could not know of it still counts as awake.
 func quorumGuard(h *history.History, d *docket) {
-	notice := 3*h.Setup.Failover + 2*time.Second + h.Setup.Extra
+	leaveGuard(h, d)
 	for _, s := range h.Suspends {
 		if len(s.Voters) == 0 {
 			d.blind = "nobody knows who the voters were when " + s.Host + " went to sleep at " + at(s.At)
@@ -25,7 +25,7 @@ func quorumGuard(h *history.History, d *docket) {
 			if v == s.Host {
 				continue
 			}
-			if state, since := h.StateAt(v, s.At); state == history.Up || s.At.Sub(since) < notice {
+			if state, since := h.StateAt(v, s.At); state == history.Up || s.At.Sub(since) < notice(h) {
 				awake++
 			}
 		}
@@ -33,6 +33,34 @@ func quorumGuard(h *history.History, d *docket) {
 			d.find("%s went to sleep at %s and left %d of the voters %v awake; %d are needed", s.Host, at(s.At), awake, s.Voters, need)
 		}
 	}
+}
+
+// leaveGuard counts the voters that stayed awake after an acknowledged leave: the one that left is none any more.
+func leaveGuard(h *history.History, d *docket) {
+	for _, c := range h.Commands {
+		if c.Verb != "leave" || !c.Done {
+			continue
+		}
+		voters := slices.DeleteFunc(slices.Clone(h.VotersAt(c.Began)), func(v string) bool { return v == c.Arg })
+		if len(voters) == 0 {
+			continue
+		}
+		d.judged++
+		awake := 0
+		for _, v := range voters {
+			if state, since := h.StateAt(v, c.Ended); state == history.Up || c.Ended.Sub(since) < notice(h) {
+				awake++
+			}
+		}
+		if need := len(voters)/2 + 1; awake < need {
+			d.find("%s left at %s, which was acknowledged, and of the voters %v only %d were awake; %d are needed", c.Arg, at(c.Ended), voters, awake, need)
+		}
+	}
+}
+
+// notice is how long the cluster may not know that a voter has fallen away.
+func notice(h *history.History) time.Duration {
+	return 3*h.Setup.Failover + 2*time.Second + h.Setup.Extra + h.Setup.Rouse
 }
 
 // handOver looks at what the log gave to a host that went to sleep by itself.

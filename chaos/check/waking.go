@@ -18,24 +18,39 @@ const (
 
 // wakes looks at every connection attempt that reached the owner of a service whose targets all sleep.
 func wakes(h *history.History, d *docket) {
-	for _, k := range h.Demands {
-		sv, ok := h.Setup.Service(k.Service)
-		if !ok || !sleeping(h, sv, k.At) || !owns(h, sv, k) || hampered(h, k.Host, k.At.Add(-2*time.Second), k.At.Add(prompt)) {
-			continue
-		}
+	for _, k := range knocks(h) {
 		d.judged++
+		sv, _ := h.Setup.Service(k.Service)
 		late := k.At.Add(prompt + h.Setup.Extra)
 		if !slices.ContainsFunc(h.Magics, func(m history.Magic) bool {
 			return contains(sv.Targets, m.Target) && m.At.After(k.At.Add(-callEvery-h.Setup.Extra)) && m.At.Before(late)
 		}) {
 			d.find("%s: %s knocked at %s at %s and no magic packet left for any of %v by %s", k.Service, k.Client, k.Host, at(k.At), sv.Targets, at(late))
+		}
+	}
+}
+
+// rouses wants a target up soon after such an attempt, while nothing is wrong.
+func rouses(h *history.History, d *docket) {
+	for _, k := range knocks(h) {
+		sv, _ := h.Setup.Service(k.Service)
+		up := k.At.Add(h.Setup.Resume + h.Setup.Rouse)
+		if !up.Before(h.Ended) || len(h.Disturbed(k.At.Add(-quiet), up)) > 0 {
 			continue
 		}
-		up := k.At.Add(h.Setup.Resume + h.Setup.Rouse)
-		if up.Before(h.Ended) && len(h.Disturbed(k.At.Add(-quiet), up)) == 0 && !wokeBy(h, sv.Targets, k.At, up) {
+		d.judged++
+		if !wokeBy(h, sv.Targets, k.At, up) {
 			d.find("%s: %s knocked at %s at %s, nothing was wrong, and none of %v was up by %s", k.Service, k.Client, k.Host, at(k.At), sv.Targets, at(up))
 		}
 	}
+}
+
+// knocks are the connection attempts that reached the owner of a service whose targets all slept, and that nothing was done to.
+func knocks(h *history.History) []history.Demand {
+	return slices.DeleteFunc(slices.Clone(h.Demands), func(k history.Demand) bool {
+		sv, ok := h.Setup.Service(k.Service)
+		return !ok || !sleeping(h, sv, k.At) || !owns(h, sv, k) || hampered(h, k.Host, k.At.Add(-2*time.Second), k.At.Add(prompt))
+	})
 }
 
 // sleeping says whether all targets of a service were asleep.

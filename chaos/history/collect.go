@@ -93,3 +93,19 @@ func (h *History) Disturbed(from, to time.Time) []Fault {
 	}
 	return out
 }
+
+// VotersAt gives the voters as a leader named them last before a moment; else as anybody did.
+func (h *History) VotersAt(at time.Time) []string {
+	var voters []string
+	led := false
+	for _, s := range h.Samples {
+		if s.At.After(at) || len(s.Voters) == 0 {
+			continue
+		}
+		leads := s.Leader == s.Host
+		if leads || !led {
+			voters, led = s.Voters, leads || led
+		}
+	}
+	return voters
+}

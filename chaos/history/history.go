@@ -57,6 +57,7 @@ type Setup struct {
 	Clients  []string      `json:"clients"`
 	Services []Service     `json:"services"` // all that ever existed, by name
 	Failover time.Duration `json:"failover"` // the largest that was in force
+	Initial  time.Duration `json:"initial"`  // the one in the beginning
 	Resume   time.Duration `json:"resume"`   // from a magic packet to the first instruction
 	Settle   time.Duration `json:"settle"`   // what the cluster has to converge once everything is healed (I7)
 	Rouse    time.Duration `json:"rouse"`    // what a wake may take beside Resume while nothing is wrong
@@ -65,6 +66,29 @@ type Setup struct {
 
 // TTL is the longest lease: two thirds of the failover.
 func (s Setup) TTL() time.Duration { return s.Failover * 2 / 3 }
+
+// TTLAt is the longest lease that may have been given at a moment: by the setting of the beginning or the last one that was
+// acknowledged, and by every later one that somebody asked for and was not refused.
+func (h *History) TTLAt(at time.Time) time.Duration {
+	last, most := h.Setup.Initial, time.Duration(0)
+	var since time.Time
+	for _, c := range h.Commands {
+		if d, err := time.ParseDuration(c.Arg); err == nil && c.Verb == "set" && c.Done && c.Ended.Before(at) && c.Ended.After(since) {
+			last, since = d, c.Ended
+		}
+	}
+	for _, c := range h.Commands {
+		// A host applies a setting a while after it was acknowledged: the one before it may still have counted for a moment.
+		late := since.Add(-h.Setup.Failover)
+		if d, err := time.ParseDuration(c.Arg); err == nil && c.Verb == "set" && !c.Refused && c.Began.Before(at) && (!c.Done || c.Ended.After(late)) {
+			most = max(most, d)
+		}
+	}
+	if at.Sub(since) < h.Setup.Failover || last == 0 {
+		most = max(most, h.Setup.Failover)
+	}
+	return max(most, last) * 2 / 3
+}
 
 // Sleeper says whether a host may sleep.
 func (s Setup) Sleeper(host string) bool {

@@ -196,8 +196,8 @@ func (n *Nemesis) starve(ctx context.Context, d Deed, host string) error {
 	return n.Lab.Starve(undo, host, 0, 0)
 }
 
-// clock lets an agent's clocks jump: the wall clock as far as an hour, CLOCK_BOOTTIME by what a real-time clock of whole
-// seconds may get wrong over a suspend.
+// clock lets an agent's clocks jump: the wall clock by a day and more, further than any run lasts, so that what was stamped on it can
+// be told; CLOCK_BOOTTIME by what a real-time clock of whole seconds may get wrong over a suspend.
 func (n *Nemesis) clock(ctx context.Context, d Deed, host string) error {
 	f := n.begin(d, host)
 	defer f.Over()
@@ -206,7 +206,7 @@ func (n *Nemesis) clock(ctx context.Context, d Deed, host string) error {
 	r := rand.New(rand.NewPCG(d.Seed, 2))
 	jump := lab.ClockShift{Boot: between(r, 100*time.Millisecond, time.Second)}
 	if d.Way == "wall" {
-		jump = lab.ClockShift{Wall: between(r, time.Minute, time.Hour)}
+		jump = lab.ClockShift{Wall: between(r, 25*time.Hour, 49*time.Hour)}
 		if r.IntN(2) == 0 {
 			jump.Wall = -jump.Wall
 		}

@@ -46,7 +46,6 @@ const atOnce = 3
 
 // Run does every deed at its time, and returns when all are over. An error says that the laboratory failed, not the cluster.
 func (n *Nemesis) Run(ctx context.Context, plan []Deed) error {
-	n.busy = map[string]bool{}
 	began := time.Now()
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -100,9 +99,7 @@ func (n *Nemesis) seize(ctx context.Context, d Deed) []string {
 		}
 		free := n.free
 		hosts := n.choose(ctx, d)
-		for _, h := range hosts {
-			n.busy[h] = true
-		}
+		n.seized(hosts...)
 		n.mu.Unlock()
 		if hosts != nil {
 			return hosts
@@ -113,6 +110,27 @@ func (n *Nemesis) seize(ctx context.Context, d Deed) []string {
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// Take keeps the nemesis away from a host until release, and says whether that can be had now: somebody who ends an agent
+// and starts it again must not undo a deed.
+func (n *Nemesis) Take(host string) (release func(), free bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.busy[host] {
+		return nil, false
+	}
+	n.seized(host)
+	return func() { n.release([]string{host}) }, true
+}
+
+func (n *Nemesis) seized(hosts ...string) {
+	if n.busy == nil {
+		n.busy = map[string]bool{}
+	}
+	for _, h := range hosts {
+		n.busy[h] = true
 	}
 }
 

@@ -114,6 +114,9 @@ func (t *trial) judge(ctx context.Context) (*Result, error) {
 		return nil, fmt.Errorf("reading the laboratory's log: %w", err)
 	}
 	h := t.journal.Finish()
+	if step := stepped(t.began); step.Abs() > 5*time.Millisecond {
+		h.Blind = append(h.Blind, fmt.Sprintf("this machine's clock was set by %s during the run, which mixes up frames and faults", step))
+	}
 	if lost != nil {
 		h.Blind = append(h.Blind, lost.Error())
 	}
@@ -125,6 +128,12 @@ func (t *trial) judge(ctx context.Context) (*Result, error) {
 	r := &Result{History: h, Verdicts: check.Judge(h)}
 	r.Idle = check.Idle(r.Verdicts)
 	return r, Save(t.Dir, r)
+}
+
+// stepped is by how much the wall clock went another way than the monotonic one since a moment.
+func stepped(since time.Time) time.Duration {
+	now := time.Now()
+	return now.Round(0).Sub(since.Round(0)) - now.Sub(since)
 }
 
 // Save writes what a run came to into its folder.

@@ -27,7 +27,8 @@ type Options struct {
 	Duration time.Duration // of the faults; building, healing and judging come on top
 	Seed     uint64
 	Failover time.Duration
-	Switch   string // lab.SwitchBridge or lab.SwitchUser
+	Switch   string         // lab.SwitchBridge, lab.SwitchUser or Auto
+	Deeds    []nemesis.Deed // of an earlier run; nil: those that Seed makes
 	Version  string
 	Tell     func(Line)
 }
@@ -39,10 +40,17 @@ type Line struct {
 	Text string        `json:"text"`
 }
 
+// Auto takes the laboratory's own switch where frames must be delayed, doubled or reordered, else the kernel's bridge.
+const Auto = "auto"
+
 // Bounds of a run.
 const (
 	LeastHosts = 3
 	MostHosts  = 12
+	// longest: what a run keeps in memory and on disk grows with it, 15 MB of frames a minute.
+	longest = 2 * time.Hour
+	// thorough is the length from which on every check must have something to judge.
+	thorough = 5 * time.Minute
 	// settle is what the cluster has, once everything is healed, until every request must be answered: hosts start and
 	// meet, a leader is elected, services go back to their targets.
 	settle = 30 * time.Second
@@ -63,12 +71,12 @@ func (o Options) Check() error {
 	switch {
 	case o.Hosts < LeastHosts || o.Hosts > MostHosts:
 		return fmt.Errorf("a run with %d hosts cannot be made; choose %d to %d", o.Hosts, LeastHosts, MostHosts)
-	case o.Duration < 10*time.Second || o.Duration > 24*time.Hour:
-		return fmt.Errorf("a run of %s cannot be made; choose from 10s to 24h", o.Duration)
+	case o.Duration < 10*time.Second || o.Duration > longest:
+		return fmt.Errorf("a run of %s cannot be made; choose from 10s to 2h", o.Duration)
 	case o.Failover < config.FailoverMin || o.Failover > 5*time.Second:
 		return fmt.Errorf("failover %s is out of range for a run; choose from %s to 5s", o.Failover, config.FailoverMin)
-	case o.Switch != lab.SwitchBridge && o.Switch != lab.SwitchUser:
-		return fmt.Errorf("there is no switch %q; write bridge or user", o.Switch)
+	case o.Switch != lab.SwitchBridge && o.Switch != lab.SwitchUser && o.Switch != Auto:
+		return fmt.Errorf("there is no switch %q; write auto, bridge or user", o.Switch)
 	}
 	return nil
 }
@@ -141,6 +149,26 @@ func forAPI(sv history.Service) api.Service {
 
 // Plan gives the deeds of a run without carrying them out.
 func (o Options) Plan() []nemesis.Deed {
+	if o.Deeds != nil {
+		return o.Deeds
+	}
 	f := fieldOf(o.Hosts)
-	return nemesis.Plan(o.Seed, nemesis.Field{Hosts: f.hosts, Services: f.names(), Switch: o.Switch, Failover: o.Failover}, o.Duration)
+	by := o.Switch
+	if by == Auto {
+		by = lab.SwitchUser
+	}
+	return nemesis.Plan(o.Seed, nemesis.Field{Hosts: f.hosts, Services: f.names(), Switch: by, Failover: o.Failover}, o.Duration)
+}
+
+// settleSwitch chooses the switch that the plan needs.
+func (o *Options) settleSwitch() {
+	if o.Switch != Auto {
+		return
+	}
+	o.Switch = lab.SwitchBridge
+	for _, d := range nemesis.Plan(o.Seed, nemesis.Field{Hosts: fieldOf(o.Hosts).hosts, Services: fieldOf(o.Hosts).names(), Switch: lab.SwitchUser, Failover: o.Failover}, o.Duration) {
+		if d.Kind == history.Noise && d.Way != "loss" {
+			o.Switch = lab.SwitchUser
+		}
+	}
 }

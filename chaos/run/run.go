@@ -51,8 +51,10 @@ type Result struct {
 	Idle     []string // checks that had nothing to judge
 }
 
-// OK says whether every promise was kept.
-func (r *Result) OK() bool { return check.OK(r.Verdicts) }
+// OK says whether every promise was kept, and a thorough run came to judging all of them.
+func (r *Result) OK() bool {
+	return check.OK(r.Verdicts) && (len(r.Idle) == 0 || r.History.Ended.Sub(r.History.Began) < thorough)
+}
 
 // trial is a run that goes on.
 type trial struct {
@@ -67,6 +69,7 @@ type trial struct {
 	operator *workload.Operator
 	calm     chan struct{}
 	telling  sync.Mutex
+	leaving  map[string]bool // hosts whose leave nobody answered; under the journal's lock
 	pcap     *os.File
 }
 
@@ -82,7 +85,8 @@ const building = time.Minute
 // Run makes a run. An error says that the laboratory failed or the run was interrupted; what the cluster did wrong is in
 // the result. The folder has whatever there was to write.
 func Run(ctx context.Context, o Options) (*Result, error) {
-	t := &trial{Options: o, field: fieldOf(o.Hosts), began: time.Now(), calm: make(chan struct{})}
+	o.settleSwitch()
+	t := &trial{Options: o, field: fieldOf(o.Hosts), began: time.Now(), calm: make(chan struct{}), leaving: map[string]bool{}}
 	if err := t.writePlan(); err != nil {
 		return nil, err
 	}
@@ -121,7 +125,7 @@ func (t *trial) play(ctx context.Context) (result *Result, err error) {
 	}
 	defer func() { err = errors.Join(err, t.pcap.Close()) }()
 	defer func() { _ = t.observer.Stop() }() // a run that came to its end has asked for the error itself
-	t.sampler = &sampler{lab: t.lab, journal: t.journal, hosts: t.field.hosts, services: t.field.all(), tell: t.say, last: map[string]heard{}}
+	t.sampler = &sampler{lab: t.lab, journal: t.journal, hosts: t.field.hosts, services: t.field.all(), tell: t.say, last: map[string]heard{}, leaving: t.leaving}
 	if err := t.whole(ctx); err != nil {
 		return nil, err
 	}
@@ -131,14 +135,16 @@ func (t *trial) play(ctx context.Context) (result *Result, err error) {
 	}
 	t.journal.Do(func(h *history.History) { h.Controls, h.Began = controls, time.Now() })
 	t.say("run", "the cluster is whole; %d faults follow in %s", len(t.Plan()), t.Duration)
-	if err := t.storm(ctx); err != nil {
-		return nil, err
+	wrong := t.storm(ctx)
+	if wrong != nil { // what was seen until then is judged all the same, and proves nothing more
+		t.journal.Do(func(h *history.History) { h.Blind, h.Ended = append(h.Blind, wrong.Error()), time.Now() })
 	}
-	return t.judge(ctx)
+	result, err = t.judge(context.WithoutCancel(ctx))
+	return result, errors.Join(wrong, err)
 }
 
 func (t *trial) setup() history.Setup {
-	s := history.Setup{Clients: clients, Services: t.field.all(), Failover: 3 * t.Failover / 2, Resume: resumeTime, Settle: settle, Rouse: rouse, Extra: extra}
+	s := history.Setup{Clients: clients, Services: t.field.all(), Failover: 3 * t.Failover / 2, Initial: t.Failover, Resume: resumeTime, Settle: settle, Rouse: rouse, Extra: extra}
 	for _, name := range t.field.hosts {
 		s.Hosts = append(s.Hosts, history.Host{Name: name, Sleeper: slices.Contains(t.field.sleepers, name)})
 	}
@@ -268,17 +274,22 @@ func (t *trial) clientServices() []workload.Service {
 
 // depart lets a host leave the cluster for good, and then join anew.
 func (t *trial) depart(ctx context.Context, host string) error {
+	release, free := t.nemesis.Take(host)
+	if !free {
+		return nil
+	}
+	defer release()
 	h := t.lab.Host(host)
 	st, err := t.lab.Status(ctx)
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(st.Hosts, func(s lab.HostStatus) bool { return s.Name == host && s.Power == lab.PowerUp && s.Agent == "running" }) || t.journal.IsAway(host) {
+	if !slices.ContainsFunc(st.Hosts, func(s lab.HostStatus) bool { return s.Name == host && s.Power == lab.PowerUp && s.Agent == "running" }) {
 		return nil
 	}
 	t.journal.Away(host, true)
 	defer t.journal.Away(host, false)
-	limit, cancel := context.WithTimeout(ctx, 8*time.Second)
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
 	defer cancel()
 	c := history.Command{Verb: "leave", Host: host, Arg: host, Began: time.Now()}
 	err = h.API().Leave(limit)
@@ -288,20 +299,30 @@ func (t *trial) depart(ctx context.Context, host string) error {
 		c.Refused, c.Err = workload.Refusal(err), err.Error()
 	}
 	t.say("operator", "at %s: leave: %v", host, err)
-	t.journal.Do(func(x *history.History) { x.Commands = append(x.Commands, c) })
-	// What became of an unanswered one shows in whether the agent ends.
+	t.journal.Do(func(x *history.History) {
+		x.Commands = append(x.Commands, c)
+		t.leaving[host] = !c.Refused
+	})
+	if c.Refused {
+		return nil
+	}
+	// What became of an unanswered one shows in whether the agent ends; it may do so much later.
 	end, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer stop()
 	if _, err := h.AwaitAgentExit(end); err != nil {
-		return nil // it stays
+		return nil // it stays, for now
 	}
 	start, stopStart := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer stopStart()
 	if err := h.Start(start); err != nil {
-		return nil // the nemesis was here as well, and switched it off
+		t.say("operator", "at %s: start: %v", host, err) // it went to sleep by itself; who wakes it starts it as well
 	}
+	t.journal.Do(func(*history.History) { t.leaving[host] = false })
 	return nil
 }
+
+// leaveLimit is how long a leave may take: the vote is taken away, which waits a lease's length, and another one may be under way.
+const leaveLimit = 12 * time.Second
 
 // soothe heals everything and watches for calm.
 func (t *trial) soothe(ctx context.Context) error {
@@ -384,6 +405,9 @@ func (t *trial) present(ctx context.Context) error {
 func (t *trial) writePlan() error {
 	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
 		return fmt.Errorf("making the run's folder: %w", err)
+	}
+	if there, err := os.ReadDir(t.Dir); err != nil || len(there) > 0 {
+		return errors.Join(err, fmt.Errorf("the folder %s is not empty; give the run another with --dir", t.Dir))
 	}
 	p := Plan{Seed: t.Seed, Hosts: t.Hosts, Duration: t.Duration, Failover: t.Failover, Switch: t.Switch, Version: t.Version, Deeds: t.Plan()}
 	return writeJSON(filepath.Join(t.Dir, PlanFile), p)

@@ -20,6 +20,8 @@ type sampler struct {
 	services []history.Service
 	tell     func(who, f string, args ...any)
 
+	leaving map[string]bool // under the journal's lock
+
 	mu   sync.Mutex
 	last map[string]heard
 	next int // whose history is asked for next
@@ -86,7 +88,9 @@ func (s *sampler) round(ctx context.Context, histories bool) {
 func (s *sampler) ended(ctx context.Context, h lab.HostStatus) {
 	s.tell(h.Name, "its agent ended by itself: %s", h.Agent)
 	s.journal.Do(func(x *history.History) {
-		x.Exits = append(x.Exits, history.Exit{Host: h.Name, At: time.Now(), Why: h.Agent})
+		// A leave that nobody answered goes on: the agent ends when it has come through.
+		x.Exits = append(x.Exits, history.Exit{Host: h.Name, At: time.Now(), Why: h.Agent, Excused: s.leaving[h.Name] && h.Agent == "exited with 0"})
+		s.leaving[h.Name] = false
 	})
 	s.journal.Away(h.Name, true)
 	defer s.journal.Away(h.Name, false)

@@ -60,24 +60,8 @@ func suspends(h *history.History) []history.Suspend {
 			return f.Kind == history.Freeze && f.Host == p.Host && !p.At.Before(f.From) && !p.At.After(f.Took.Add(time.Second))
 		})
 		if !forced {
-			out = append(out, history.Suspend{Host: p.Host, At: p.At, Voters: votersAt(h, p.At)})
+			out = append(out, history.Suspend{Host: p.Host, At: p.At, Voters: h.VotersAt(p.At)})
 		}
 	}
 	return out
-}
-
-// votersAt gives the voters as a leader named them last before a moment; else as anybody did.
-func votersAt(h *history.History, at time.Time) []string {
-	var voters []string
-	led := false
-	for _, s := range h.Samples {
-		if s.At.After(at) || len(s.Voters) == 0 {
-			continue
-		}
-		leads := s.Leader == s.Host
-		if leads || !led {
-			voters, led = s.Voters, leads || led
-		}
-	}
-	return voters
 }

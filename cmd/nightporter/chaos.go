@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"nightporter/chaos/check"
-	"nightporter/chaos/lab"
 	chaosrun "nightporter/chaos/run"
 )
 
@@ -43,9 +43,9 @@ var errPromise = errors.New("not every promise was kept")
 func chaosFlags(cmd *cobra.Command, o *chaosrun.Options) {
 	f := cmd.Flags()
 	f.IntVar(&o.Hosts, "hosts", 5, fmt.Sprintf("how many hosts, %d to %d; two fifths of them may sleep", chaosrun.LeastHosts, chaosrun.MostHosts))
-	f.DurationVar(&o.Duration, "duration", 10*time.Minute, "how long the faults go on, 10s to 24h; building, healing and judging come on top")
+	f.DurationVar(&o.Duration, "duration", 10*time.Minute, "how long the faults go on, 10s to 2h; building, healing and judging come on top")
 	f.DurationVar(&o.Failover, "failover", time.Second, "the cluster's setting in the beginning, 200ms to 5s; operators change it meanwhile")
-	f.StringVar(&o.Switch, "switch", lab.SwitchUser, "user: the lab's own switch, which can delay, double and reorder; bridge: the kernel's")
+	f.StringVar(&o.Switch, "switch", chaosrun.Auto, "bridge: the kernel's; user: the lab's own switch, which can delay, double and reorder; auto: the one that the plan needs")
 }
 
 func chaosRunCommand(sh *shell) *cobra.Command {
@@ -57,8 +57,8 @@ func chaosRunCommand(sh *shell) *cobra.Command {
 it is the cluster's own doing, so the same seed makes the same plan and not the same run.
 
 The run leaves a folder with the plan, the history, the verdicts as JSON, a page to look at (report.html), all frames
-(wire.pcapng) and the agents' logs. Its exit code is 0 when every promise was kept and every check had something to
-judge that could be judged, and 1 otherwise.`,
+(wire.pcapng) and the agents' logs. Its exit code is 0 when every promise was kept, and 1 otherwise. In a run of five
+minutes and more, a check that had nothing to judge counts as a failure as well.`,
 		Example: `  nightporter chaos run
   nightporter chaos run --hosts 5 --duration 10m --seed 7
   nightporter chaos run --duration 1m --switch bridge --dir /tmp/run`,
@@ -93,14 +93,19 @@ func (sh *shell) chaos(ctx context.Context, o chaosrun.Options) error {
 		fmt.Fprintf(sh.out, "%9.3f  %-9s %s\n", l.At.Seconds(), l.Who, l.Text)
 	}
 	o.Tell(chaosrun.Line{Who: "run", Text: fmt.Sprintf("seed %d, folder %s", o.Seed, o.Dir)})
-	result, err := chaosrun.Run(ctx, o)
-	if err != nil {
-		return fmt.Errorf("the run came to no verdict: %w", err)
+	result, wrong := chaosrun.Run(ctx, o)
+	if result == nil {
+		return fmt.Errorf("the run came to no verdict: %w", wrong)
 	}
 	if err := sh.showVerdicts(result.Verdicts, filepath.Join(o.Dir, chaosrun.ReportFile)); err != nil {
 		return err
 	}
-	if !result.OK() {
+	switch {
+	case wrong != nil:
+		return fmt.Errorf("the run did not come to its end: %w", wrong)
+	case check.OK(result.Verdicts) && !result.OK():
+		return fmt.Errorf("the run was long enough for every check, and these had nothing to judge: %s", strings.Join(result.Idle, ", "))
+	case !result.OK():
 		return errPromise
 	}
 	return nil
@@ -148,9 +153,13 @@ history stays as it was.`,
 			if only {
 				return nil
 			}
+			then := check.OK(verdicts)
 			o.Version = version
 			o.Dir = filepath.Join(filepath.Dir(filepath.Clean(args[0])), fmt.Sprintf("%s-seed-%d", time.Now().Format("20060102-150405"), o.Seed))
-			return sh.chaos(cmd.Context(), o)
+			if err := sh.chaos(cmd.Context(), o); err != nil || then {
+				return err
+			}
+			return fmt.Errorf("this time every promise was kept; in the run that is replayed, %w", errPromise)
 		},
 	}
 	cmd.Flags().BoolVar(&only, "judge", false, "only judge the history that is there")

@@ -102,7 +102,7 @@ const servicePort = 80
 
 // setup is what the checks are told.
 func (p Plan) setup() history.Setup {
-	s := history.Setup{Failover: p.LongestFailover(), Resume: resumeMost + linkMost, Settle: p.Settle()}
+	s := history.Setup{Failover: p.LongestFailover(), Initial: p.Failover, Resume: resumeMost + linkMost, Settle: p.Settle()}
 	for _, h := range p.Hosts {
 		s.Hosts = append(s.Hosts, history.Host{Name: h.Name, Sleeper: h.Sleeper})
 	}
