@@ -47,6 +47,9 @@ func (t target) found(all []check.Verdict) []string {
 	var out []string
 	for _, v := range all {
 		kept := strings.Split(v.Keeps, ", ")
+		if v.Check == "clean" && t.mutant != mutant.Uncleaned {
+			continue // an address that is left behind says nothing about who used it
+		}
 		if v.State == check.Failed && slices.ContainsFunc(t.breaks, func(i string) bool { return slices.Contains(kept, i) }) {
 			out = append(out, v.Check)
 		}
