@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -219,6 +220,7 @@ func (t *trial) storm(ctx context.Context) error {
 	c := &workload.Clients{Lab: t.lab, Journal: t.journal, Names: clients, Services: t.clientServices(), Seed: t.Seed, Calm: t.calm}
 	g.Go(func() error { return c.Run(everybody) })
 	g.Go(func() error { t.sampler.run(everybody); return nil })
+	g.Go(func() error { return workload.Ask(everybody, t.lab.Host(clients[0]), t.asked()) })
 	var operating sync.WaitGroup
 	for _, name := range []string{"morning", "evening"} {
 		o := *t.operator
@@ -245,6 +247,15 @@ func (t *trial) storm(ctx context.Context) error {
 		return fmt.Errorf("the run was interrupted: %w", context.Cause(ctx))
 	}
 	return err
+}
+
+// asked are the addresses of all services that there may ever be.
+func (t *trial) asked() []netip.Addr {
+	var out []netip.Addr
+	for _, sv := range t.field.all() {
+		out = append(out, sv.Addrs...)
+	}
+	return out
 }
 
 // cast makes the nemesis and the operator.
