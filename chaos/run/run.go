@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"nightporter/api"
 	"nightporter/chaos/check"
 	"nightporter/chaos/history"

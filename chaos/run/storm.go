@@ -219,4 +219,3 @@ func (t *trial) present(ctx context.Context) error {
 	}
 	return nil
 }
-
