@@ -110,6 +110,22 @@ func TestSoundRunPasses(t *testing.T) {
 	}
 }
 
+// TestAMachineThatStoodStillIsNoFault: what must happen within a time is not asked of a machine that had none.
+func TestAMachineThatStoodStillIsNoFault(t *testing.T) {
+	h := sound()
+	h.Requests = append(h.Requests, history.Request{Client: "c1", Service: "web", Began: sec(90), Ended: sec(94), Err: "no answer"},
+		history.Request{Client: "c1", Service: "web", Began: sec(94.1), Ended: sec(94.2), Server: "h3"})
+	if OK(Judge(h)) {
+		t.Error("a request without an answer passes")
+	}
+	h.Faults = append(h.Faults, history.Fault{Kind: history.Busy, From: sec(89), Took: sec(89.5), To: sec(89.5)})
+	for _, v := range Judge(h) {
+		if v.State != Passed {
+			t.Errorf("%s: %s %q", v.Check, v.State, v.Findings)
+		}
+	}
+}
+
 // TestEveryCheckHasTeeth spoils the sound run in one place, which the check that is named must find.
 func TestEveryCheckHasTeeth(t *testing.T) {
 	for _, c := range []struct {

@@ -149,6 +149,7 @@ const (
 	Damage    Kind = "damage"    // the data directory is corrupted
 	Foreign   Kind = "foreign"   // a host outside the cluster uses an address
 	Garbage   Kind = "garbage"   // bytes from somebody without the key
+	Busy      Kind = "busy"      // no deed: the machine that runs the laboratory had no time for it
 )
 
 // Fault is one thing that was done to the cluster. From is before the first moment at which it could have an effect, To

@@ -27,6 +27,7 @@ func (t *trial) storm(ctx context.Context) error {
 	c := &workload.Clients{Lab: t.lab, Journal: t.journal, Names: clients, Services: t.clientServices(), Seed: t.Seed, Calm: t.calm}
 	g.Go(func() error { return c.Run(everybody) })
 	g.Go(func() error { t.sampler.run(everybody); return nil })
+	g.Go(func() error { t.pulse(everybody); return nil })
 	g.Go(func() error { return workload.Ask(everybody, t.lab.Host(clients[0]), t.asked()) })
 	var operating sync.WaitGroup
 	for _, name := range []string{"morning", "evening"} {
