@@ -115,6 +115,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.sleeper = &sleeper{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, tenants: a.tenants,
 		scene: a.scene, opens: a.post.opens, power: deps.Power, meta: a.meta, rejoin: a.touch.bell.ring,
+		leaving: a.departure.begun.Load,
 		timeout: cfg.SuspendTimeout, log: deps.Log, bell: newBell(),
 	}
 	a.founding = &founding{

@@ -91,7 +91,11 @@ func (b *backend) Leave(ctx context.Context) error {
 	if err := cluster.MayLeave(v, b.machine.View().Servers, b.cfg.Node); err != nil {
 		return api.Refused("cannot "+tried+": "+err.Error(), "")
 	}
-	b.departure.begun.Store(true)
+	b.departure.begun.Store(true) // before the record is read: the sleeper reads it the other way round
+	if n := b.machine.View().State.Nodes[b.cfg.Node]; n.Power == fsm.Asleep || n.Power == fsm.Waking {
+		b.departure.begun.Store(false)
+		return api.Refused("cannot "+tried+": this host is on its way into a sleep", "try again when it is back")
+	}
 	b.departure.bell.ring()
 	b.handOver()
 	if err := b.remove(ctx, tried, b.cfg.Node, fsm.NodeLeft); err != nil {
