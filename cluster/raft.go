@@ -186,7 +186,8 @@ func timeLeft(ctx context.Context) time.Duration {
 // wait waits for a future, or for the end of ctx or of this node; the operation may go on then.
 func (r *Raft) wait(ctx context.Context, f raft.Future) error {
 	done := make(chan error, 1)
-	go func() { done <- f.Error() }() // ends with the future: Raft answers each, at the latest when it stops
+	endsWith(f, r.quit)
+	go func() { done <- f.Error() }()
 	return r.outcome(ctx, done)
 }
 
@@ -297,9 +298,8 @@ func (r *Raft) Transfer(ctx context.Context, to string) error {
 // rpcTimeout is how long Raft waits for an answer.
 func rpcTimeout(t Timing) time.Duration { return max(2*t.RaftHeartbeat, time.Second) }
 
-// endsWith lets a future end with this node: hashicorp/raft answers no transfer of the leadership that it finds queued when it ends,
-// or when its own goroutine waits for the disk, and whoever waits for one would wait for ever. Every future has that channel, and
-// only that of a transfer is left empty.
+// endsWith lets a future end with this node: hashicorp/raft answers nothing that is still queued when it ends, or when its own
+// goroutine waits for the disk, and whoever waits for that would wait for ever. Every future has such a channel, and most leave it empty.
 func endsWith(f raft.Future, quit chan struct{}) {
 	v := reflect.ValueOf(f)
 	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
