@@ -47,11 +47,8 @@ func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if f := deps.Former; f != nil { // what the former life had applied is committed: this one knows it before any leader tells
-		if term, ok := node.Journal().Term(f.Index); ok {
-			node.Committed(cluster.Mark{Index: f.Index, Term: term})
-		}
-	}
+	a.recall(node)
+	a.applied = &applied{machine: a.machine, journal: node.Journal(), disk: deps.Disk, log: deps.Log}
 	mirror, err := deps.Disk.Mirror()
 	if err != nil {
 		return nil, err
