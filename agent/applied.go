@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"nightporter/cluster"
@@ -17,6 +18,7 @@ type applied struct {
 	disk    Disk
 	log     *slog.Logger
 	kept    uint64
+	left    atomic.Bool // the log is put away, and nothing of it may come back
 }
 
 // appliedEvery is the least pause between two writes.
@@ -46,7 +48,7 @@ func (k *applied) run(ctx context.Context) {
 func (k *applied) keep() {
 	mark := cluster.Mark{Index: k.machine.View().Index}
 	term, ok := k.journal.Term(mark.Index)
-	if mark.Term = term; !ok || mark.Index == k.kept {
+	if mark.Term = term; !ok || mark.Index == k.kept || k.left.Load() {
 		return
 	}
 	if err := k.disk.SaveApplied(mark); err != nil {

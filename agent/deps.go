@@ -118,6 +118,8 @@ type Disk interface {
 	SavePromise(string) error
 	LoadApplied() (cluster.Mark, error) // how far an earlier life had applied the log; the zero Mark = nobody knows
 	SaveApplied(cluster.Mark) error
+	LoadPast() (*cluster.Past, error) // what a log that was put away had acknowledged; nil = there was none
+	SavePast(cluster.Past) error
 	Leave(Estate) error // for the next life of this very process; it is read once
 	Forget() error      // puts the Raft state away after this node left
 }

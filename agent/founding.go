@@ -65,6 +65,7 @@ func (f *founding) run(ctx context.Context, bell bell, founded func() bool) erro
 				if err := f.disk.SavePromise(next); err != nil {
 					return err
 				}
+				f.raft.StartAnew() // no cluster is to be seen, so this is to be another one
 				promised, unseen = next, f.clock.Boot()
 				f.promise(next)
 			}

@@ -69,7 +69,15 @@ func (b *backend) putAway() error {
 	if d.over {
 		return nil
 	}
-	if err := b.deps.Disk.Forget(); err != nil {
+	past, err := b.raft.Past(b.machine.View().State.Cluster.ID)
+	if err == nil {
+		err = b.deps.Disk.SavePast(past)
+	}
+	if err == nil {
+		b.applied.left.Store(true)
+		err = b.deps.Disk.Forget()
+	}
+	if err != nil {
 		if d.said != err.Error() {
 			d.said = err.Error()
 			b.deps.Log.Error("this node left, and its old state cannot be put away yet", "err", err)

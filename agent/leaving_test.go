@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nightporter/cluster"
 )
 
 // stuckDisk lets go of the old state only after a while.
@@ -15,6 +17,7 @@ type stuckDisk struct {
 	tries, until int
 }
 
+func (d *stuckDisk) SavePast(cluster.Past) error { return nil }
 func (d *stuckDisk) Forget() error {
 	if d.tries++; d.tries < d.until {
 		return errors.New("no space left on device")
@@ -26,7 +29,8 @@ func (d *stuckDisk) Forget() error {
 func TestAFullDiskDoesNotKeepANodeThatLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := &stuckDisk{until: 4}
-		a := &parts{deps: Deps{Disk: disk, Log: slog.New(slog.DiscardHandler)}, left: newBell()}
+		solo := &soloRaft{machine: foundedMachine(t, slog.New(slog.DiscardHandler)), t: t}
+		a := &parts{raft: solo, machine: solo.machine, applied: &applied{}, deps: Deps{Disk: disk, Log: slog.New(slog.DiscardHandler)}, left: newBell()}
 		a.departure.bell, a.departure.turn = newBell(), make(turn, 1)
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()

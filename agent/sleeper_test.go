@@ -29,11 +29,12 @@ type soloRaft struct {
 	drop  bool // the next proposal
 }
 
-func (r *soloRaft) IsLeader() bool                { return true }
-func (r *soloRaft) Deaf() map[string]bool         { return nil }
-func (r *soloRaft) Leader() string                { return "b" }
-func (r *soloRaft) Barrier(context.Context) error { return nil }
-func (r *soloRaft) Committed(cluster.Mark)        {}
+func (r *soloRaft) IsLeader() bool                    { return true }
+func (r *soloRaft) Deaf() map[string]bool             { return nil }
+func (r *soloRaft) Leader() string                    { return "b" }
+func (r *soloRaft) Barrier(context.Context) error     { return nil }
+func (r *soloRaft) Past(string) (cluster.Past, error) { return cluster.Past{}, nil }
+func (r *soloRaft) Committed(cluster.Mark)            {}
 
 var errLost = errors.New("the answer was lost")
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -23,6 +24,7 @@ type RaftConfig struct {
 	Stores    Stores
 	Stream    raft.StreamLayer // or Transport
 	Transport raft.Transport
+	Past      *Past // of a log that this node has put away; nil = none
 	Log       *slog.Logger
 }
 
@@ -36,6 +38,7 @@ type Raft struct {
 	lease   time.Duration // LeaderLeaseTimeout, which cannot be changed while Raft runs
 	disk    *disk
 	quit    chan struct{}
+	past    atomic.Pointer[Past]
 	running sync.WaitGroup
 	once    sync.Once
 
@@ -67,6 +70,7 @@ func StartRaft(c RaftConfig) (*Raft, error) {
 		return nil, err
 	}
 	r.running.Go(r.followHints)
+	r.running.Go(r.screen)
 	return r, nil
 }
 
@@ -88,6 +92,7 @@ func newRaft(c RaftConfig) (*Raft, error) {
 		return nil, fmt.Errorf("starting Raft: %w", err)
 	}
 	r := &Raft{conf: c, journal: journal, trans: c.Transport, lease: conf.LeaderLeaseTimeout, disk: watch, quit: quit, failed: make(map[string]time.Time)}
+	r.past.Store(c.Past)
 	if r.trans == nil {
 		r.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream: c.Stream, MaxPool: 3, Timeout: rpcTimeout(c.Timing), Logger: logger,

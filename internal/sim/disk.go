@@ -27,6 +27,7 @@ type files struct {
 	peers       []netip.AddrPort
 	promise     string
 	applied     cluster.Mark
+	past        *cluster.Past
 }
 
 func newFiles() *files { return &files{raft: newStore()} }
@@ -170,6 +171,24 @@ func (d *lifeDisk) SaveApplied(m cluster.Mark) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.applied = m
+	return nil
+}
+
+// LoadPast implements agent.Disk.
+func (d *lifeDisk) LoadPast() (*cluster.Past, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.past, nil
+}
+
+// SavePast implements agent.Disk.
+func (d *lifeDisk) SavePast(p cluster.Past) error {
+	if err := d.write(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.past = &p
 	return nil
 }
 

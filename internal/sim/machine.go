@@ -338,7 +338,7 @@ func (m *machine) forget(l *life) {
 		return
 	}
 	kept := newFiles()
-	kept.key, kept.incarnation = m.disk.key, m.disk.incarnation
+	kept.key, kept.incarnation, kept.past = m.disk.key, m.disk.incarnation, m.disk.past
 	m.disk = kept
 }
 
