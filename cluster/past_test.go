@@ -23,8 +23,14 @@ func TestPast(t *testing.T) {
 			term, lastTerm, last uint64
 			refused              bool
 		}{
-			{6, 4, 58, true}, {6, 5, 65, true}, {6, 4, 100, true}, {5, 5, 70, true}, {4, 5, 70, true},
-			{6, 5, 66, false}, {6, 5, 67, false}, {7, 6, 60, false},
+			{6, 4, 58, true},
+			{6, 5, 65, true},
+			{6, 4, 100, true},
+			{5, 5, 70, true},
+			{4, 5, 70, true},
+			{6, 5, 66, false},
+			{6, 5, 67, false},
+			{7, 6, 60, false},
 		} {
 			if got := past.refusal(ask(tt.term, tt.lastTerm, tt.last)); (got != nil) != tt.refused {
 				t.Errorf("%+v: answered with %+v", tt, got)
