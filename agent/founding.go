@@ -112,6 +112,7 @@ func (f *founding) seen() (unfounded []string, founded string) {
 		}
 		if m.Meta.Cluster != "" {
 			founded = m.Name
+			f.raft.Meets(m.Meta.Cluster)
 		} else {
 			unfounded = append(unfounded, m.Name)
 		}

@@ -33,6 +33,7 @@ type raftNode interface {
 	Remove(ctx context.Context, node string, prevIndex uint64) (cluster.Mark, error)
 	Past(cluster string) (cluster.Past, error)
 	StartAnew()
+	Meets(cluster string)
 	Transfer(ctx context.Context, to string) error
 	Retime(cluster.Timing) error
 	DiskTrouble() string

@@ -43,6 +43,13 @@ func (r *Raft) Past(cluster string) (Past, error) {
 // StartAnew says that this node begins with another cluster, whose terms are other ones.
 func (r *Raft) StartAnew() { r.past.Store(nil) }
 
+// Meets says that this node, which has no log, waits to be admitted to a cluster. The terms of another one may be lower.
+func (r *Raft) Meets(cluster string) {
+	if p := r.past.Load(); p != nil && p.Cluster != cluster {
+		r.StartAnew()
+	}
+}
+
 // older says whether a log that ends with this entry misses something.
 func (p *Past) older(term, index uint64) bool {
 	return term < p.LastTerm || term == p.LastTerm && index < p.LastIndex

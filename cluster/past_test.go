@@ -88,7 +88,11 @@ func TestANodeWithAPastVotesForNobodyWhoHasLess(t *testing.T) {
 	if past, err := node.Past(testID); err != nil || past != (Past{Cluster: testID, Term: 6, LastTerm: 5, LastIndex: 66}) {
 		t.Errorf("it leaves again with %+v, %v", past, err)
 	}
-	node.StartAnew()
+	node.Meets(testID)
+	if ask(65) {
+		t.Error("it forgot its past when it met its old cluster")
+	}
+	node.Meets("another")
 	if !ask(1) {
 		t.Error("in another cluster it still judges by the old log")
 	}
