@@ -80,6 +80,7 @@ type Hold interface {
 type Power interface {
 	Arm() error                        // prepares the network card; an error says why the host must not sleep
 	Suspend(ctx context.Context) error // returns after the resume, or with the reason why there was no suspend
+	Resumes() (n uint64, counted bool) // the suspends that this host has come back from; false: its kernel does not tell
 	WakeAddresses() ([]net.HardwareAddr, error)
 }
 
@@ -115,6 +116,10 @@ type Disk interface {
 	SavePeers([]netip.AddrPort) error
 	LoadPromise() (string, error)
 	SavePromise(string) error
+	LoadApplied() (cluster.Mark, error) // how far an earlier life had applied the log; the zero Mark = nobody knows
+	SaveApplied(cluster.Mark) error
+	LoadPast() (*cluster.Past, error) // what a log that was put away had acknowledged; nil = there was none
+	SavePast(cluster.Past) error
 	Leave(Estate) error // for the next life of this very process; it is read once
 	Forget() error      // puts the Raft state away after this node left
 }

@@ -65,6 +65,7 @@ func (f *founding) run(ctx context.Context, bell bell, founded func() bool) erro
 				if err := f.disk.SavePromise(next); err != nil {
 					return err
 				}
+				f.raft.StartAnew() // no cluster is to be seen, so this is to be another one
 				promised, unseen = next, f.clock.Boot()
 				f.promise(next)
 			}
@@ -111,6 +112,7 @@ func (f *founding) seen() (unfounded []string, founded string) {
 		}
 		if m.Meta.Cluster != "" {
 			founded = m.Name
+			f.raft.Meets(m.Meta.Cluster)
 		} else {
 			unfounded = append(unfounded, m.Name)
 		}

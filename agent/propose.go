@@ -31,6 +31,9 @@ type raftNode interface {
 	AddNonvoter(ctx context.Context, node string, prevIndex uint64) (cluster.Mark, error)
 	Demote(ctx context.Context, node string, prevIndex uint64) (cluster.Mark, error)
 	Remove(ctx context.Context, node string, prevIndex uint64) (cluster.Mark, error)
+	Past(cluster string) (cluster.Past, error)
+	StartAnew()
+	Meets(cluster string)
 	Transfer(ctx context.Context, to string) error
 	Retime(cluster.Timing) error
 	DiskTrouble() string

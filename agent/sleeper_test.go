@@ -29,11 +29,12 @@ type soloRaft struct {
 	drop  bool // the next proposal
 }
 
-func (r *soloRaft) IsLeader() bool                { return true }
-func (r *soloRaft) Deaf() map[string]bool         { return nil }
-func (r *soloRaft) Leader() string                { return "b" }
-func (r *soloRaft) Barrier(context.Context) error { return nil }
-func (r *soloRaft) Committed(cluster.Mark)        {}
+func (r *soloRaft) IsLeader() bool                    { return true }
+func (r *soloRaft) Deaf() map[string]bool             { return nil }
+func (r *soloRaft) Leader() string                    { return "b" }
+func (r *soloRaft) Barrier(context.Context) error     { return nil }
+func (r *soloRaft) Past(string) (cluster.Past, error) { return cluster.Past{}, nil }
+func (r *soloRaft) Committed(cluster.Mark)            {}
 
 var errLost = errors.New("the answer was lost")
 
@@ -75,6 +76,10 @@ type stage struct {
 	suspends int
 	during   func()                      // runs while the host is suspended
 	hang     func(context.Context) error // runs instead of a suspend
+	resumed  uint64                      // the kernel's count
+
+	countless bool // it keeps none
+	leaves    bool
 }
 
 func (s *stage) Arm() error { return nil }
@@ -89,6 +94,7 @@ func (s *stage) Suspend(ctx context.Context) error {
 	s.returned() // as the ticks do after a resume
 	return nil
 }
+func (s *stage) Resumes() (uint64, bool)                    { return s.resumed, !s.countless }
 func (s *stage) WakeAddresses() ([]net.HardwareAddr, error) { return nil, nil }
 
 func newStage(t *testing.T) *stage {
@@ -110,7 +116,7 @@ func newStage(t *testing.T) *stage {
 	p.gate = &quorumGuard{scene: sc, machine: machine, barrier: r.Barrier, turn: make(turn, 1)}
 	s.sleeper = &sleeper{
 		self: "b", clock: clock, machine: machine, raft: r, proposer: p, tenants: &tenants{}, scene: sc, opens: &opens{}, power: s,
-		meta: newMetaKeeper(log), rejoin: func() {}, timeout: 10 * time.Second, log: log, bell: newBell(),
+		meta: newMetaKeeper(log), rejoin: func() {}, leaving: func() bool { return s.leaves }, timeout: 10 * time.Second, log: log, bell: newBell(),
 	}
 	r.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "k", Policy: fsm.Sleeps}})
 	return s
@@ -330,4 +336,44 @@ func TestCommandThatGoesOnAfterTheResume(t *testing.T) {
 		s.stopLast()
 		s.running.Wait()
 	})
+}
+
+// TestASleepOfAMoment: the clocks are as they were before it, and the kernel has counted it; without a count the host waits for a
+// while, and then says that it did not sleep.
+func TestASleepOfAMoment(t *testing.T) {
+	for _, countless := range []bool{false, true} {
+		onStage(t, func(t *testing.T, s *stage) {
+			s.countless = countless
+			s.hang = func(context.Context) error {
+				time.Sleep(30 * time.Millisecond)
+				s.resumed++
+				return nil
+			}
+			s.order()
+			began := time.Now()
+			s.steps(3)
+			took, complained := time.Since(began), s.problem.Load() != nil
+			if me := s.record(); me.Power != fsm.Awake || complained != countless || (took > time.Second) != countless {
+				t.Errorf("countless %v: after %v %+v, complained %v", countless, took, me, complained)
+			}
+		})
+	}
+}
+
+// TestNoSleepOnTheWayOut: a host that is leaving the cluster stays awake: without its record nobody could call it.
+func TestNoSleepOnTheWayOut(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		onStage(t, func(t *testing.T, s *stage) {
+			s.order()
+			if late {
+				s.raft.lose = true
+				s.steps(1)
+			}
+			s.leaves = true
+			s.steps(3)
+			if me := s.record(); s.suspends != 0 || me.Power != fsm.Awake || me.PowerReason != fsm.SleepCancelled {
+				t.Errorf("late %v: %d suspends, %+v", late, s.suspends, me)
+			}
+		})
+	}
 }

@@ -21,7 +21,8 @@ type paced struct {
 	every time.Duration
 	began time.Time // the common instants are counted from here
 	quit  <-chan struct{}
-	mute  *atomic.Bool // no heartbeat may leave: Raft waits for the disk
+	mute  *atomic.Bool  // no heartbeat may leave: Raft waits for the disk
+	calls chan raft.RPC // from the others, as far as Raft is to judge them
 
 	mu   sync.Mutex
 	gone map[raft.ServerID]*absence  // peers that did not answer the last heartbeat
@@ -36,10 +37,13 @@ type absence struct {
 
 func newPaced(t raft.Transport, every time.Duration, quit <-chan struct{}, mute *atomic.Bool) *paced {
 	return &paced{
-		Transport: t, every: every, began: time.Now(), quit: quit, mute: mute,
+		Transport: t, every: every, began: time.Now(), quit: quit, mute: mute, calls: make(chan raft.RPC),
 		gone: make(map[raft.ServerID]*absence), sent: make(map[raft.ServerID]time.Time),
 	}
 }
+
+// Consumer implements raft.Transport.
+func (p *paced) Consumer() <-chan raft.RPC { return p.calls }
 
 // transport gives what Raft uses: it looks for the method of pre-votes.
 func (p *paced) transport() raft.Transport {
