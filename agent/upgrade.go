@@ -73,14 +73,16 @@ func adopt(deps Deps) []adopted {
 	return out
 }
 
-// inherit makes the tenants of what was adopted. They begin with the loops.
+// inherit makes the tenants of what was adopted. They begin with the loops; gossip's messages may come already.
 func (a *parts) inherit(list []adopted) {
+	a.tenants.mu.Lock()
+	defer a.tenants.mu.Unlock()
 	for _, one := range list {
 		t := a.tenants.make(one.Wish.Service.Name)
 		t.takeOver(one)
 		a.tenants.all[t.service] = t
 		a.tenants.since = a.deps.Former.Index
-		a.deps.Log.Info("going on with what the former program held", "service", t.service, "epoch", t.epoch,
+		a.deps.Log.Info("going on with what the former program held", "service", t.service, "epoch", t.epoch, "version", a.deps.Version,
 			"left", t.deadline.Sub(a.deps.Clock.Boot()).Round(time.Millisecond).String())
 	}
 }

@@ -198,6 +198,9 @@ func adoptExactFence(h *Host, l Heirloom, name string) (Fence, error) {
 	if err == nil && !h.inherited {
 		err = errors.New("its count of suspends was not left to this life, or nftables' fence is asked for now")
 	}
+	if err == nil {
+		err = h.refusal // what this life may not hold it may not go on with either
+	}
 	if err != nil {
 		f.gate.shut()
 		return nil, errors.Join(err, f.let())

@@ -99,6 +99,7 @@ func TestAdoptFailsClosed(t *testing.T) {
 		"the wrong gate":  func(_ *lan, _ *Hold, h *Heirloom, l *Legacy) Form { h.Gate = l.Count; return Exact },
 		"no count":        func(_ *lan, _ *Hold, _ *Heirloom, l *Legacy) Form { l.Count = 0; return Exact },
 		"nftables is set": func(_ *lan, _ *Hold, _ *Heirloom, _ *Legacy) Form { return NFTables },
+		"a limit, and the exact fence is required": func(_ *lan, _ *Hold, _ *Heirloom, l *Legacy) Form { l.Pin = ""; return Exact },
 		"another table":   func(_ *lan, _ *Hold, h *Heirloom, _ *Legacy) Form { h.Table = 5; return Exact },
 		"another service": func(_ *lan, _ *Hold, h *Heirloom, _ *Legacy) Form { h.Spec.Service = "x"; return Exact },
 		"fence removed": func(l *lan, p *Hold, _ *Heirloom, _ *Legacy) Form {
