@@ -24,6 +24,28 @@ import (
 // ErrReplaced is the cause of the end of Run's context that asks for that, and then what Run returns.
 var ErrReplaced = errors.New("the program of this process is replaced")
 
+// ReplacedUnless is ErrReplaced, but where stop is closed before the fences are left open the agent ends as it otherwise would, and
+// Run returns nil.
+func ReplacedUnless(stop <-chan struct{}) error { return replacedUnless{stop} }
+
+type replacedUnless struct{ stop <-chan struct{} }
+
+func (replacedUnless) Error() string { return ErrReplaced.Error() }
+func (replacedUnless) Unwrap() error { return ErrReplaced }
+
+// makesWay says whether ctx ended for a new program, and nobody has asked since that this agent stops.
+func makesWay(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	if unless, ok := errors.AsType[replacedUnless](cause); ok {
+		select {
+		case <-unless.stop:
+			return false
+		default:
+		}
+	}
+	return errors.Is(cause, ErrReplaced)
+}
+
 // Estate is what one life of the process leaves to the next.
 type Estate struct {
 	Boot    string          `json:"boot"` // boot id
@@ -107,8 +129,9 @@ func (ts *tenants) resume(ctx context.Context) {
 }
 
 // bequeath ends this life in the order that costs the leases least: first all that can be slow, then a last renewal, and only then
-// the tenants. What is not open is closed and given back, as at every end.
-func (a *parts) bequeath(stop func(), ended func() error) error {
+// the tenants. What is not open is closed and given back, as at every end. Whoever asks for the end of this agent meanwhile gets it:
+// it is too late to hand over, but everything is closed and released.
+func (a *parts) bequeath(ctx context.Context, stop, evict func(), ended func() error) error {
 	began := a.deps.Clock.Boot()
 	if a.raft.IsLeader() {
 		a.sleeper.yieldLead(context.Background())
@@ -119,10 +142,18 @@ func (a *parts) bequeath(stop func(), ended func() error) error {
 	}
 	e := Estate{Index: a.machine.View().Index}
 	var err error
-	if e.Legacy, err = a.deps.Kernel.Bequeath(); err == nil {
-		e.Tenures = a.tenants.bequeath()
+	goes := makesWay(ctx)
+	if goes {
+		if e.Legacy, err = a.deps.Kernel.Bequeath(); err == nil {
+			e.Tenures = a.tenants.bequeath()
+		}
 	}
+	evict()
 	a.tenants.wait()
+	if !goes {
+		a.deps.Ready("STOPPING=1")
+		return nil
+	}
 	if err == nil {
 		err = a.deps.Disk.Leave(e)
 	}
