@@ -72,14 +72,31 @@ func (p *paced) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *raft
 		p.mu.Lock()
 		p.sent[id] = time.Now()
 		p.mu.Unlock()
-		err := p.Transport.AppendEntries(id, to, req, resp)
+		err := p.send(id, to, req, resp)
 		p.heard(id, err == nil)
 		return err
 	}
 	if err := p.await(id); err != nil {
 		return err
 	}
-	return p.Transport.AppendEntries(id, to, req, resp)
+	return p.send(id, to, req, resp)
+}
+
+// send waits for the answer, but not past the end of this node: Raft's own end waits for what is under way, and to a host that sleeps
+// that takes a whole timeout, which is longer than a lease. What it leaves behind ends with the timeout, or with the connections.
+func (p *paced) send(id raft.ServerID, to raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	var got raft.AppendEntriesResponse // nobody reads resp after an end
+	done := make(chan error, 1)
+	go func() { done <- p.Transport.AppendEntries(id, to, req, &got) }()
+	select {
+	case err := <-done:
+		if resp != nil {
+			*resp = got
+		}
+		return err
+	case <-p.quit:
+		return raft.ErrTransportShutdown
+	}
 }
 
 // errMute is what becomes of the heartbeats of a leader whose disk takes nothing.

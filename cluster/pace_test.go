@@ -210,3 +210,38 @@ func TestAPendingHeartbeatIsNoAnswer(t *testing.T) {
 		}
 	})
 }
+
+// sleepingTransport answers nothing before its time is over.
+type sleepingTransport struct {
+	raft.Transport
+	timeout time.Duration
+}
+
+func (s *sleepingTransport) AppendEntries(raft.ServerID, raft.ServerAddress, *raft.AppendEntriesRequest, *raft.AppendEntriesResponse) error {
+	<-time.After(s.timeout)
+	return errors.New("no answer")
+}
+
+// TestTheEndWaitsForNobodyThatSleeps: neither for a heartbeat that is under way nor for entries.
+func TestTheEndWaitsForNobodyThatSleeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		quit := make(chan struct{})
+		p := newPaced(&sleepingTransport{timeout: 2 * time.Second}, 250*time.Millisecond, quit, new(atomic.Bool))
+		ended := make(chan error, 2)
+		for _, req := range []*raft.AppendEntriesRequest{{Term: 3}, {Term: 3, PrevLogEntry: 7, PrevLogTerm: 2}} {
+			go func() { ended <- p.AppendEntries("b", "b", req, &raft.AppendEntriesResponse{}) }()
+		}
+		<-time.After(time.Second)
+		close(quit)
+		synctest.Wait()
+		if len(ended) != 2 {
+			t.Fatalf("%d of 2 ended", len(ended))
+		}
+		for range 2 {
+			if err := <-ended; !errors.Is(err, raft.ErrTransportShutdown) {
+				t.Error(err)
+			}
+		}
+		<-time.After(2 * time.Second) // what was left behind ends by itself
+	})
+}
