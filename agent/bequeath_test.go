@@ -101,3 +101,44 @@ func TestAProbeDoesNotHoldTheEndUp(t *testing.T) {
 		h.kernel.mu.Unlock()
 	})
 }
+
+// TestASuspendBetweenTwoLives: what a tenure was granted before it opens nothing, so it does not go on; without one it does.
+func TestASuspendBetweenTwoLives(t *testing.T) {
+	for _, slept := range []bool{false, true} {
+		story(t, func(t *testing.T, w *world) {
+			w.give("a", 1, "")
+			w.pass(5 * time.Second)
+			left, _ := w.replace("a", 0)
+			if slept {
+				w.clock.slept.Add(int64(200 * time.Millisecond)) // less than what is left of the lease
+			}
+			k := w.hosts["a"].kernel
+			list := adopt(Deps{Clock: w.clock, Kernel: k, Log: slog.New(slog.DiscardHandler), Former: &Estate{Tenures: []tenure{left}}})
+			if (len(list) == 0) != slept {
+				t.Errorf("slept: %v; %d tenures go on", slept, len(list))
+			}
+		})
+	}
+}
+
+// TestInheritWhileGossipRuns: messages come before the loops begin; the race detector judges.
+func TestInheritWhileGossipRuns(t *testing.T) {
+	a := &parts{
+		deps:    Deps{Clock: &fakeClock{began: time.Now()}, Log: slog.New(slog.DiscardHandler), Former: &Estate{Index: 7}},
+		tenants: &tenants{clock: &fakeClock{began: time.Now()}, all: make(map[string]*tenant)},
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for range 1000 {
+			a.tenants.with("web", func(*tenant) {})
+		}
+	}()
+	for range 100 {
+		a.inherit([]adopted{{tenure: tenure{Wish: wish{Service: testService}, Epoch: 9}}})
+	}
+	<-ended
+	if a.tenants.since != 7 || a.tenants.all["web"].epoch != 9 {
+		t.Errorf("%+v", a.tenants.all)
+	}
+}

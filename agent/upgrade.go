@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -48,12 +47,26 @@ func makesWay(ctx context.Context) bool {
 
 // Estate is what one life of the process leaves to the next.
 type Estate struct {
-	Boot    string          `json:"boot"` // boot id
-	Process int             `json:"process"`
+	For     life            `json:"for"`
 	Index   uint64          `json:"index"` // what the tenures' wishes are based on
 	Legacy  identity.Legacy `json:"legacy"`
 	Tenures []tenure        `json:"tenures"`
 }
+
+// life is for whom such a note is: this process, for the same cluster in the same place.
+type life struct {
+	Format    int       `json:"format"` // of the note
+	Boot      string    `json:"boot"`   // boot id
+	Process   int       `json:"process"`
+	Started   string    `json:"started"` // in ticks since the boot; a replacement changes it no more than the number
+	Cluster   string    `json:"cluster"`
+	Node      string    `json:"node"`
+	Interface string    `json:"interface"`
+	Data      [2]uint64 `json:"data"` // device and inode of the data directory
+}
+
+// estateFormat changes with the meaning of the note.
+const estateFormat = 1
 
 // tenure is one that goes on.
 type tenure struct {
@@ -61,6 +74,7 @@ type tenure struct {
 	Epoch      uint64            `json:"epoch"`
 	Generation uint64            `json:"generation"`
 	Deadline   lease.Boot        `json:"deadline"`
+	Offset     time.Duration     `json:"offset"` // CLOCK_BOOTTIME minus CLOCK_MONOTONIC at the last round
 	Heirloom   identity.Heirloom `json:"heirloom"`
 }
 
@@ -78,6 +92,9 @@ type adopted struct {
 	hold Hold
 }
 
+// errSlept is why a tenure does not go on: nothing that was granted before a suspend opens anything after it (I3).
+var errSlept = errors.New("there was a suspend meanwhile")
+
 // adopt takes over what a former life left open, before the rest is swept away. What cannot be taken over is closed.
 func adopt(deps Deps) []adopted {
 	if deps.Former == nil {
@@ -85,7 +102,11 @@ func adopt(deps Deps) []adopted {
 	}
 	var out []adopted
 	for _, t := range deps.Former.Tenures {
-		hold, err := deps.Kernel.Adopt(t.Heirloom)
+		var hold Hold
+		err := errSlept
+		if (offset(deps.Clock) - t.Offset).Abs() <= wakeJitter {
+			hold, err = deps.Kernel.Adopt(t.Heirloom)
+		}
 		if err != nil {
 			deps.Log.Warn("an identity that the former program left open is closed", "service", t.Wish.Service.Name, "epoch", t.Epoch, "err", err)
 			continue
@@ -115,6 +136,7 @@ func (t *tenant) takeOver(one adopted) {
 	t.wish, t.hold, t.built, t.guarded = one.Wish, one.hold, one.Wish.Service, one.Heirloom.Guarded
 	t.epoch, t.probed, t.opened, t.generation = one.Epoch, one.Epoch, true, one.Generation
 	t.deadline, t.granted, t.majority = one.Deadline, one.Deadline, t.clock.Boot()
+	t.offset = one.Offset
 	t.announced = 1 // the LAN knows; the next ones come as they would have
 	t.nextCheck = t.clock.Boot().Add(checkEvery)
 }
@@ -188,7 +210,7 @@ func (ts *tenants) bequeath() []tenure {
 // or there is none that goes on.
 func (t *tenant) bequeathed() bool {
 	now := t.clock.Boot()
-	if !t.opened || !t.wish.Mine || t.wish.Own.Epoch != t.epoch || now >= t.deadline {
+	if !t.opened || !t.wish.Mine || t.wish.Own.Epoch != t.epoch || now >= t.deadline || t.jumped() {
 		t.close()
 		return true
 	}
@@ -203,17 +225,6 @@ func (t *tenant) bequeathed() bool {
 		return true
 	}
 	t.deafen()
-	t.will <- tenure{Wish: t.wish, Epoch: t.epoch, Generation: t.generation, Deadline: t.deadline, Heirloom: left}
+	t.will <- tenure{Wish: t.wish, Epoch: t.epoch, Generation: t.generation, Deadline: t.deadline, Offset: t.offset, Heirloom: left}
 	return true
-}
-
-// check is what a program must be able to do before it may replace this one; it is the caller's.
-func (e *Estate) check(boot string, process int) error {
-	switch {
-	case e.Boot != boot:
-		return errors.New("it is of another boot")
-	case e.Process != process:
-		return fmt.Errorf("it is for process %d", e.Process)
-	}
-	return nil
 }

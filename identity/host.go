@@ -92,10 +92,10 @@ func NewHost(lower string, form Form, former *Legacy, log *slog.Logger) (*Host, 
 		nl.Close()
 		return nil, err
 	}
-	h.chooseFence(former)
 	if err := h.settle(); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
+	h.chooseFence(former) // last: it pins a counter, which the next sweep ends
 	return h, nil
 }
 
