@@ -52,8 +52,8 @@ var _ Fence = (*nftFence)(nil)
 
 // newFence builds the best fence that this host can have, closed. The link must exist and be down.
 func (h *Host) newFence(s Spec, link string, priority uint16) (Fence, error) {
-	if h.refusal != nil {
-		return nil, h.refusal
+	if err := h.refused(); err != nil {
+		return nil, err
 	}
 	if h.suspends != nil {
 		f, err := newExactFence(h, s, link, priority)

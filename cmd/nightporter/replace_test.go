@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -36,5 +37,24 @@ func TestStoppedWhileReplaced(t *testing.T) {
 	})
 	if err != nil {
 		t.Errorf("the next program was started: %v", err)
+	}
+}
+
+// TestTheNextProgramIsWhereThisOneWasStarted: behind a symbolic link it may be another file by then.
+func TestTheNextProgramIsWhereThisOneWasStarted(t *testing.T) {
+	own, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	link := filepath.Join(dir, "nightporter")
+	if err := os.Symlink(own, link); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	for called, want := range map[string]string{link: link, "nightporter": link, own: own, "/bin/true": own, "nobody-has-this-name": own} {
+		if got, err := programFile(called); got != want || err != nil {
+			t.Errorf("started as %s the next one is %s, want %s (%v)", called, got, want, err)
+		}
 	}
 }
