@@ -31,7 +31,11 @@ import (
 //	run directory    lock            one daemon per host
 //	                 leases          the voter's table
 //	                 estate.json     what this process left open while it replaces its program; read once
-type systemDisk struct{ data, run string }
+type systemDisk struct {
+	data, run string
+	self      life      // what the configuration says of it
+	lock      io.Closer // taken already
+}
 
 func newSystemDisk(data, run string) systemDisk { return systemDisk{data: data, run: run} }
 
@@ -39,6 +43,9 @@ func (d systemDisk) inData(name string) string { return filepath.Join(d.data, na
 
 // Lock keeps a second daemon away: two on one host would be two holders that know nothing of each other.
 func (d systemDisk) Lock() (io.Closer, error) {
+	if d.lock != nil {
+		return d.lock, nil
+	}
 	for dir, mode := range map[string]fs.FileMode{d.data: 0o700, d.run: 0o755} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return nil, fmt.Errorf("making the directory %s: %w", dir, err)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/google/renameio/v2"
@@ -19,13 +21,37 @@ const estateMost = 4 << 20
 
 func (d systemDisk) estate() string { return filepath.Join(d.run, "estate.json") }
 
+// life is that of this process.
+func (d systemDisk) life() (life, error) {
+	l := d.self
+	l.Format, l.Process = estateFormat, os.Getpid()
+	var err error
+	if l.Boot, err = bootID(); err != nil {
+		return l, err
+	}
+	stat, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		return l, err
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // the name before it may have anything in it
+	if len(fields) < 20 {
+		return l, errors.New("/proc/self/stat makes no sense")
+	}
+	l.Started = fields[19] // starttime, the 22nd of all (proc_pid_stat(5))
+	var data syscall.Stat_t
+	if err := syscall.Stat(d.data, &data); err != nil {
+		return l, fmt.Errorf("looking at the data directory: %w", err)
+	}
+	l.Data = [2]uint64{uint64(data.Dev), data.Ino}
+	return l, nil
+}
+
 // Leave writes the note for the next life of this process.
 func (d systemDisk) Leave(e Estate) error {
 	var err error
-	if e.Boot, err = bootID(); err != nil {
+	if e.For, err = d.life(); err != nil {
 		return err
 	}
-	e.Process = os.Getpid()
 	raw, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("encoding what is left to the next program: %w", err)
@@ -70,7 +96,7 @@ func (d systemDisk) readEstate() (*Estate, error) {
 	if err != nil {
 		return nil, err
 	}
-	boot, err := bootID()
+	own, err := d.life()
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +104,8 @@ func (d systemDisk) readEstate() (*Estate, error) {
 	if err := json.Unmarshal(raw, e); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", d.estate(), err)
 	}
-	if err := e.check(boot, os.Getpid()); err != nil {
-		return nil, fmt.Errorf("%s does not count: %w", d.estate(), err)
+	if e.For != own {
+		return nil, fmt.Errorf("%s does not count: it is for %+v, and this is %+v", d.estate(), e.For, own)
 	}
 	return e, nil
 }

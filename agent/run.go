@@ -132,8 +132,8 @@ func (a *parts) live(ctx context.Context) error {
 
 	select {
 	case <-ctx.Done():
-		if errors.Is(context.Cause(ctx), ErrReplaced) {
-			return a.bequeath(stop, g.Wait)
+		if makesWay(ctx) {
+			return a.bequeath(ctx, stop, evict, g.Wait)
 		}
 		a.deps.Ready("STOPPING=1")
 		a.handOver()

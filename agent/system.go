@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,18 +28,23 @@ func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) 
 	if err != nil {
 		return Deps{}, err
 	}
+	caller, err := wake.NewCaller(cfg.Interface)
+	if err != nil {
+		return Deps{}, err
+	}
 	disk := newSystemDisk(cfg.DataDir, cfg.RunDir)
+	// Before anything of another agent on this host, or of this process's former life, is touched. Run gives it back.
+	if disk.lock, err = disk.Lock(); err != nil {
+		return Deps{}, errors.Join(err, caller.Close())
+	}
+	disk.self = life{Cluster: cfg.Cluster, Node: cfg.Node, Interface: cfg.Interface}
 	if err := disk.keepFormer(); err != nil { // the disk has its own sentences when the agent needs it
 		log.Debug("the former settings of this host are not kept: `nightporter purge` cannot put them back", "err", err)
 	}
 	former := disk.inherit(log)
 	host, err := identity.NewHost(cfg.Interface, fenceForm(cfg.Fence), former.kernel(), log)
 	if err != nil {
-		return Deps{}, err
-	}
-	caller, err := wake.NewCaller(cfg.Interface)
-	if err != nil {
-		return Deps{}, err
+		return Deps{}, errors.Join(err, caller.Close(), disk.lock.Close())
 	}
 	deps := Deps{
 		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Net: systemNet{},

@@ -136,11 +136,14 @@ const checkEvery = 30 * time.Second
 
 // run is the tenant's goroutine. It ends with the context, with the fence closed and the lease given back.
 func (t *tenant) run(ctx context.Context) {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
 		t.step(ctx)
 		if t.will != nil && t.bequeathed() {
+			end() // nobody reads the inbox any more, which a probe may be writing to
 			t.probes.Wait()
 			return
 		}

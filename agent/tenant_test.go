@@ -321,8 +321,15 @@ func TestDeletedServiceClosesAtOnce(t *testing.T) {
 	})
 }
 
-// TestGrantsEndWithASuspend: what was granted before a suspend opens nothing after it.
+// TestGrantsEndWithASuspend: what was granted before a suspend opens nothing after it, whether the tenant was told of it or a probe
+// ends first.
 func TestGrantsEndWithASuspend(t *testing.T) {
+	for _, told := range []bool{true, false} {
+		grantsEnd(t, told)
+	}
+}
+
+func grantsEnd(t *testing.T, told bool) {
 	story(t, func(t *testing.T, w *world) {
 		w.give("a", 1, "")
 		w.pass(10 * time.Millisecond) // granted; the probe takes 25 ms
@@ -331,8 +338,10 @@ func TestGrantsEndWithASuspend(t *testing.T) {
 		w.lose = func(string, string, cluster.Message) bool { return true }
 		w.mu.Unlock()
 		w.clock.slept.Add(int64(200 * time.Millisecond))
-		a.tenant.away.Store(true)
-		a.tenant.do(func() {})
+		if told {
+			a.tenant.away.Store(true)
+			a.tenant.do(func() {})
+		}
 		w.pass(100 * time.Millisecond)
 		if slices.Contains(a.kernel.log(), "open") {
 			t.Errorf("opened by grants from before the suspend: %v", a.kernel.log())

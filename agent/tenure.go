@@ -16,6 +16,9 @@ func (t *tenant) ask(now lease.Boot) {
 	if mutant.On(mutant.NoMargin) { // breaks I1 where clocks drift
 		timing.Margin = 0
 	}
+	if t.granted != 0 && t.jumped() {
+		t.resumed()
+	}
 	t.countSuspends()
 	req, ok := t.holder.Begin(now, t.epoch, t.wish.Quorum, timing.TTL, timing.Margin, t.prior)
 	if !ok {
@@ -82,9 +85,12 @@ func (t *tenant) sayOpen(now lease.Boot) {
 	}
 }
 
+// jumped says whether there was a suspend since the running round began, as far as the clocks can tell.
+func (t *tenant) jumped() bool { return (offset(t.clock) - t.offset).Abs() > wakeJitter }
+
 // answer takes one voter's answer; the one that completes a majority opens the fence or moves its deadline.
 func (t *tenant) answer(a lease.Answer) {
-	if (offset(t.clock) - t.offset).Abs() > wakeJitter {
+	if t.jumped() {
 		t.resumed() // the round began before a suspend: its deadline is on a clock that no longer counts
 		return
 	}
@@ -317,5 +323,9 @@ func (t *tenant) probeEnded(epoch uint64, found []foreign, err error) {
 		}
 	}
 	t.sayReady()
+	if t.granted != 0 && t.jumped() {
+		t.resumed() // before the ticks found it: what was granted opens nothing
+		return
+	}
 	t.open()
 }

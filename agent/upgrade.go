@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -24,14 +23,50 @@ import (
 // ErrReplaced is the cause of the end of Run's context that asks for that, and then what Run returns.
 var ErrReplaced = errors.New("the program of this process is replaced")
 
+// ReplacedUnless is ErrReplaced, but where stop is closed before the fences are left open the agent ends as it otherwise would, and
+// Run returns nil.
+func ReplacedUnless(stop <-chan struct{}) error { return replacedUnless{stop} }
+
+type replacedUnless struct{ stop <-chan struct{} }
+
+func (replacedUnless) Error() string { return ErrReplaced.Error() }
+func (replacedUnless) Unwrap() error { return ErrReplaced }
+
+// makesWay says whether ctx ended for a new program, and nobody has asked since that this agent stops.
+func makesWay(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	if unless, ok := errors.AsType[replacedUnless](cause); ok {
+		select {
+		case <-unless.stop:
+			return false
+		default:
+		}
+	}
+	return errors.Is(cause, ErrReplaced)
+}
+
 // Estate is what one life of the process leaves to the next.
 type Estate struct {
-	Boot    string          `json:"boot"` // boot id
-	Process int             `json:"process"`
+	For     life            `json:"for"`
 	Index   uint64          `json:"index"` // what the tenures' wishes are based on
 	Legacy  identity.Legacy `json:"legacy"`
 	Tenures []tenure        `json:"tenures"`
 }
+
+// life is for whom such a note is: this process, for the same cluster in the same place.
+type life struct {
+	Format    int       `json:"format"` // of the note
+	Boot      string    `json:"boot"`   // boot id
+	Process   int       `json:"process"`
+	Started   string    `json:"started"` // in ticks since the boot; a replacement changes it no more than the number
+	Cluster   string    `json:"cluster"`
+	Node      string    `json:"node"`
+	Interface string    `json:"interface"`
+	Data      [2]uint64 `json:"data"` // device and inode of the data directory
+}
+
+// estateFormat changes with the meaning of the note.
+const estateFormat = 1
 
 // tenure is one that goes on.
 type tenure struct {
@@ -39,6 +74,7 @@ type tenure struct {
 	Epoch      uint64            `json:"epoch"`
 	Generation uint64            `json:"generation"`
 	Deadline   lease.Boot        `json:"deadline"`
+	Offset     time.Duration     `json:"offset"` // CLOCK_BOOTTIME minus CLOCK_MONOTONIC at the last round
 	Heirloom   identity.Heirloom `json:"heirloom"`
 }
 
@@ -56,6 +92,9 @@ type adopted struct {
 	hold Hold
 }
 
+// errSlept is why a tenure does not go on: nothing that was granted before a suspend opens anything after it (I3).
+var errSlept = errors.New("there was a suspend meanwhile")
+
 // adopt takes over what a former life left open, before the rest is swept away. What cannot be taken over is closed.
 func adopt(deps Deps) []adopted {
 	if deps.Former == nil {
@@ -63,7 +102,11 @@ func adopt(deps Deps) []adopted {
 	}
 	var out []adopted
 	for _, t := range deps.Former.Tenures {
-		hold, err := deps.Kernel.Adopt(t.Heirloom)
+		var hold Hold
+		err := errSlept
+		if (offset(deps.Clock) - t.Offset).Abs() <= wakeJitter {
+			hold, err = deps.Kernel.Adopt(t.Heirloom)
+		}
 		if err != nil {
 			deps.Log.Warn("an identity that the former program left open is closed", "service", t.Wish.Service.Name, "epoch", t.Epoch, "err", err)
 			continue
@@ -73,14 +116,16 @@ func adopt(deps Deps) []adopted {
 	return out
 }
 
-// inherit makes the tenants of what was adopted. They begin with the loops.
+// inherit makes the tenants of what was adopted. They begin with the loops; gossip's messages may come already.
 func (a *parts) inherit(list []adopted) {
+	a.tenants.mu.Lock()
+	defer a.tenants.mu.Unlock()
 	for _, one := range list {
 		t := a.tenants.make(one.Wish.Service.Name)
 		t.takeOver(one)
 		a.tenants.all[t.service] = t
 		a.tenants.since = a.deps.Former.Index
-		a.deps.Log.Info("going on with what the former program held", "service", t.service, "epoch", t.epoch,
+		a.deps.Log.Info("going on with what the former program held", "service", t.service, "epoch", t.epoch, "version", a.deps.Version,
 			"left", t.deadline.Sub(a.deps.Clock.Boot()).Round(time.Millisecond).String())
 	}
 }
@@ -91,6 +136,7 @@ func (t *tenant) takeOver(one adopted) {
 	t.wish, t.hold, t.built, t.guarded = one.Wish, one.hold, one.Wish.Service, one.Heirloom.Guarded
 	t.epoch, t.probed, t.opened, t.generation = one.Epoch, one.Epoch, true, one.Generation
 	t.deadline, t.granted, t.majority = one.Deadline, one.Deadline, t.clock.Boot()
+	t.offset = one.Offset
 	t.announced = 1 // the LAN knows; the next ones come as they would have
 	t.nextCheck = t.clock.Boot().Add(checkEvery)
 }
@@ -105,8 +151,9 @@ func (ts *tenants) resume(ctx context.Context) {
 }
 
 // bequeath ends this life in the order that costs the leases least: first all that can be slow, then a last renewal, and only then
-// the tenants. What is not open is closed and given back, as at every end.
-func (a *parts) bequeath(stop func(), ended func() error) error {
+// the tenants. What is not open is closed and given back, as at every end. Whoever asks for the end of this agent meanwhile gets it:
+// it is too late to hand over, but everything is closed and released.
+func (a *parts) bequeath(ctx context.Context, stop, evict func(), ended func() error) error {
 	began := a.deps.Clock.Boot()
 	if a.raft.IsLeader() {
 		a.sleeper.yieldLead(context.Background())
@@ -117,10 +164,18 @@ func (a *parts) bequeath(stop func(), ended func() error) error {
 	}
 	e := Estate{Index: a.machine.View().Index}
 	var err error
-	if e.Legacy, err = a.deps.Kernel.Bequeath(); err == nil {
-		e.Tenures = a.tenants.bequeath()
+	goes := makesWay(ctx)
+	if goes {
+		if e.Legacy, err = a.deps.Kernel.Bequeath(); err == nil {
+			e.Tenures = a.tenants.bequeath()
+		}
 	}
+	evict()
 	a.tenants.wait()
+	if !goes {
+		a.deps.Ready("STOPPING=1")
+		return nil
+	}
 	if err == nil {
 		err = a.deps.Disk.Leave(e)
 	}
@@ -155,7 +210,7 @@ func (ts *tenants) bequeath() []tenure {
 // or there is none that goes on.
 func (t *tenant) bequeathed() bool {
 	now := t.clock.Boot()
-	if !t.opened || !t.wish.Mine || t.wish.Own.Epoch != t.epoch || now >= t.deadline {
+	if !t.opened || !t.wish.Mine || t.wish.Own.Epoch != t.epoch || now >= t.deadline || t.jumped() {
 		t.close()
 		return true
 	}
@@ -170,17 +225,6 @@ func (t *tenant) bequeathed() bool {
 		return true
 	}
 	t.deafen()
-	t.will <- tenure{Wish: t.wish, Epoch: t.epoch, Generation: t.generation, Deadline: t.deadline, Heirloom: left}
+	t.will <- tenure{Wish: t.wish, Epoch: t.epoch, Generation: t.generation, Deadline: t.deadline, Offset: t.offset, Heirloom: left}
 	return true
-}
-
-// check is what a program must be able to do before it may replace this one; it is the caller's.
-func (e *Estate) check(boot string, process int) error {
-	switch {
-	case e.Boot != boot:
-		return errors.New("it is of another boot")
-	case e.Process != process:
-		return fmt.Errorf("it is for process %d", e.Process)
-	}
-	return nil
 }

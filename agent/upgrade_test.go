@@ -158,6 +158,12 @@ func TestEstateNote(t *testing.T) {
 		"readable by others":    {func(t *testing.T, d systemDisk) { must(t, os.Chmod(d.estate(), 0o644)) }, false},
 		"of another boot":       {func(t *testing.T, d systemDisk) { edit(t, d, `"boot":"`, `"boot":"0`) }, false},
 		"for another process":   {func(t *testing.T, d systemDisk) { edit(t, d, `"process":`, `"process":9`) }, false},
+		"an earlier one":        {func(t *testing.T, d systemDisk) { edit(t, d, `"started":"`, `"started":"1`) }, false},
+		"of another cluster":    {func(t *testing.T, d systemDisk) { edit(t, d, `"cluster":"`, `"cluster":"x`) }, false},
+		"of another node":       {func(t *testing.T, d systemDisk) { edit(t, d, `"node":"`, `"node":"x`) }, false},
+		"on another interface":  {func(t *testing.T, d systemDisk) { edit(t, d, `"interface":"`, `"interface":"x`) }, false},
+		"of another directory":  {func(t *testing.T, d systemDisk) { edit(t, d, `"data":[`, `"data":[9`) }, false},
+		"in another form":       {func(t *testing.T, d systemDisk) { edit(t, d, `"format":`, `"format":9`) }, false},
 		"cut off":               {func(t *testing.T, d systemDisk) { must(t, os.Truncate(d.estate(), 50)) }, false},
 		"read by somebody else": {func(_ *testing.T, d systemDisk) { d.inherit(log) }, false},
 		"a link to another file": {func(t *testing.T, d systemDisk) {

@@ -194,7 +194,7 @@ func (p *Hold) Repair() error {
 		return err
 	}
 	if opened {
-		return p.Extend(deadline)
+		return p.fence.Restore(deadline)
 	}
 	return nil
 }

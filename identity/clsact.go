@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -57,6 +58,34 @@ func (h *Host) hasClsact(on netlink.Link) error {
 		}
 	}
 	return nil
+}
+
+// blocked says what is in the fence's place on the LAN interface. One that is gone is not.
+func (h *Host) blocked() error {
+	lower, err := h.lowerLink()
+	if err != nil {
+		return nil //nolint:nilerr // that has its own sentence
+	}
+	return h.hasClsact(lower)
+}
+
+// trial attaches a program that lets everything pass to the LAN interface, and removes it: a kernel without the classifier, or a user who
+// may not, is found out before this host is given anything.
+func (h *Host) trial() error {
+	lower, err := h.lowerLink()
+	if err != nil {
+		return err
+	}
+	p, err := classifier("np_trial", asm.Instructions{asm.Mov.Imm(asm.R0, actPass), asm.Return()})
+	if err != nil {
+		return fmt.Errorf("loading a program: %w", err)
+	}
+	defer p.Close()
+	const name = filterName + "trial"
+	if err := h.attach(lower, netlink.HANDLE_MIN_EGRESS, lowerPriority+tablesMost, name, p); err != nil {
+		return err
+	}
+	return errors.Join(h.dropKeyed(func(b *netlink.BpfFilter) bool { return b.Name == name }), h.dropEmptyClsact())
 }
 
 // filters lists our filters on one direction of a link.

@@ -347,3 +347,56 @@ func TestFormOfTheFence(t *testing.T) {
 		t.Errorf("with a qdisc in the way: %s, %v", kind, err)
 	}
 }
+
+// TestRequiredAndBlocked: a qdisc in the fence's place makes the host unfit where the exact fence is required, for as long as it is there.
+func TestRequiredAndBlocked(t *testing.T) {
+	if os.Getenv(root) == "" {
+		t.Skip("BPF needs root in the first user namespace")
+	}
+	l := newLAN(t, "a")
+	a := l.host["a"]
+	block := func(f func(*netlink.Handle, netlink.Qdisc) error) func() error {
+		return func() error {
+			nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+			if err != nil {
+				return err
+			}
+			defer nl.Close()
+			on, err := nl.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			return f(nl, &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: on.Attrs().Index, Parent: netlink.HANDLE_INGRESS, Handle: netlink.MakeHandle(0xffff, 0)}})
+		}
+	}
+	a.do(block((*netlink.Handle).QdiscAdd))
+	h := l.nextLife("a", Exact, Legacy{})
+	refused := func() (why string) {
+		a.do(func() error { why = h.Refusal(); return nil })
+		return why
+	}
+	if why := refused(); !strings.Contains(why, "ingress") {
+		t.Errorf("with a qdisc in its place: %q", why)
+	}
+	a.do(block((*netlink.Handle).QdiscDel))
+	if why := refused(); why != "" {
+		t.Errorf("without it: %s", why)
+	}
+	h = l.nextLife("a", Exact, Legacy{})
+	if why := refused(); why != "" {
+		t.Errorf("after a trial: %s", why)
+	}
+	a.do(func() error {
+		lower, err := h.lowerLink()
+		if err != nil {
+			return err
+		}
+		qdiscs, err := h.nl.QdiscList(lower)
+		for _, q := range qdiscs {
+			if q.Type() == "clsact" {
+				t.Error("the trial left its qdisc")
+			}
+		}
+		return err
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/nftables"
@@ -24,6 +25,9 @@ type Fence interface {
 	Close() error                        // nothing passes from here on
 	Present() (bool, error)              // false: somebody removed it
 	Rebuild() error                      // puts back what was removed; it may be closed then
+	// Restore gives an open one that was built again the deadline that it had. It is no renewal: where the clocks say that there was a
+	// suspend since the last one, it opens nothing (I3).
+	Restore(deadline time.Duration) error
 	Remove() error
 	Kind() string
 	Limits() []string // what this kind does not cover, a sentence each
@@ -41,14 +45,15 @@ type nftFence struct {
 	spec  Spec
 	link  string
 	lower string
+	apart atomic.Int64 // CLOCK_BOOTTIME minus CLOCK_MONOTONIC at the last renewal
 }
 
 var _ Fence = (*nftFence)(nil)
 
 // newFence builds the best fence that this host can have, closed. The link must exist and be down.
 func (h *Host) newFence(s Spec, link string, priority uint16) (Fence, error) {
-	if h.refusal != nil {
-		return nil, h.refusal
+	if err := h.refused(); err != nil {
+		return nil, err
 	}
 	if h.suspends != nil {
 		f, err := newExactFence(h, s, link, priority)
@@ -128,6 +133,24 @@ func (f *nftFence) Open(deadline time.Duration, _ uint64) error { return f.Exten
 
 // Extend implements Fence. The deadline is carried over to the wall clock as that stands now.
 func (f *nftFence) Extend(deadline time.Duration) error {
+	boot, mono, err := clocks()
+	if err != nil {
+		return err
+	}
+	f.apart.Store(int64(boot - mono))
+	return f.move(deadline)
+}
+
+// Restore implements Fence.
+func (f *nftFence) Restore(deadline time.Duration) error {
+	boot, mono, err := clocks()
+	if err != nil || (boot-mono-time.Duration(f.apart.Load())).Abs() > offsetSlack {
+		return err
+	}
+	return f.move(deadline)
+}
+
+func (f *nftFence) move(deadline time.Duration) error {
 	wall, err := wallOf(deadline)
 	if err != nil {
 		return err

@@ -92,10 +92,10 @@ func NewHost(lower string, form Form, former *Legacy, log *slog.Logger) (*Host, 
 		nl.Close()
 		return nil, err
 	}
-	h.chooseFence(former)
 	if err := h.settle(); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
+	h.chooseFence(former) // last: it pins a counter, which the next sweep ends
 	return h, nil
 }
 
@@ -113,6 +113,9 @@ func (h *Host) chooseFence(former *Legacy) {
 	if h.inherited = h.suspends != nil; !h.inherited {
 		h.suspends, err = openSuspends(pinRoot)
 	}
+	if err == nil && h.form == Exact && h.blocked() == nil {
+		err = h.trial()
+	}
 	if err == nil && len(h.suspends.limits) > 0 {
 		err = errors.New(strings.Join(h.suspends.limits, "; "))
 	}
@@ -129,10 +132,21 @@ func (h *Host) chooseFence(former *Legacy) {
 
 // Refusal says why this host may hold nothing; "" if it may.
 func (h *Host) Refusal() string {
-	if h.refusal == nil {
-		return ""
+	if err := h.refused(); err != nil {
+		return err.Error()
 	}
-	return h.refusal.Error()
+	return ""
+}
+
+// refused is what NewHost found, or what somebody has put in the fence's place since.
+func (h *Host) refused() error {
+	if h.refusal != nil || h.form != Exact {
+		return h.refusal
+	}
+	if err := h.blocked(); err != nil {
+		return fmt.Errorf("the exact fence is required (fence: required), and cannot be attached to %s: %w", h.lower, err)
+	}
+	return nil
 }
 
 // settle finds what earlier lives sealed, and sets the ARP behaviour.

@@ -3,6 +3,7 @@ package identity
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type Heirloom struct {
 	Kind     string        `json:"kind"` // of the fence
 	Guarded  bool          `json:"guarded"`
 	Deadline time.Duration `json:"deadline"` // CLOCK_BOOTTIME
+	Apart    time.Duration `json:"apart"`    // for nftables: CLOCK_BOOTTIME minus CLOCK_MONOTONIC at the last renewal
 	Gate     int           `json:"gate"`
 	Alive    int           `json:"alive"`
 }
@@ -69,6 +71,9 @@ func (p *Hold) Bequeath() (Heirloom, error) {
 	if !p.opened {
 		return l, fmt.Errorf("the identity of %s is not open", p.spec.Service)
 	}
+	if f, ok := p.fence.(*nftFence); ok {
+		l.Apart = time.Duration(f.apart.Load())
+	}
 	f, exact := p.fence.(*exactFence)
 	if !exact {
 		return l, nil
@@ -85,10 +90,22 @@ func (p *Hold) Bequeath() (Heirloom, error) {
 	return l, err
 }
 
+// isOf says whether a descriptor is of a kind of BPF object. One that is not is somebody else's, and is left alone.
+func isOf(fd int, kind string) error {
+	have, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if err == nil && have != "anon_inode:"+kind {
+		err = fmt.Errorf("the descriptor %d is of %s", fd, have)
+	}
+	return err
+}
+
 // inheritedMap takes a descriptor over, if it is of a map with a name.
 func inheritedMap(fd int, name string) (*ebpf.Map, error) {
 	if fd < 3 {
 		return nil, fmt.Errorf("no descriptor of the map %s was left", name)
+	}
+	if err := isOf(fd, "bpf-map"); err != nil {
+		return nil, fmt.Errorf("taking over the map %s: %w", name, err)
 	}
 	unix.CloseOnExec(fd)
 	m, err := ebpf.NewMapFromFD(fd)
@@ -116,6 +133,9 @@ func inheritSuspends(l Legacy) (*suspends, error) {
 		s.limits = []string{"a suspend is noticed by the clocks and the deadline only"}
 		return s, nil
 	}
+	if err := isOf(l.Counter, "bpf_link"); err != nil {
+		return nil, errors.Join(fmt.Errorf("taking over the counter of suspends: %w", err), count.Close())
+	}
 	unix.CloseOnExec(l.Counter)
 	if s.link, err = link.NewFromFD(l.Counter); err != nil {
 		return nil, errors.Join(fmt.Errorf("taking over the counter of suspends: %w", err), count.Close())
@@ -137,7 +157,7 @@ func (h *Host) Adopt(l Heirloom) (_ *Hold, err error) {
 		guard: &nftables.Table{Family: nftables.TableFamilyINet, Name: tablePrefix + name[len(linkPrefix):]},
 	}
 	if l.Kind == "nftables" {
-		p.fence, err = adoptNFTFence(h, l.Spec, name)
+		p.fence, err = adoptNFTFence(h, l, name)
 	} else {
 		p.fence, err = adoptExactFence(h, l, name)
 	}
@@ -161,9 +181,7 @@ func (h *Host) Adopt(l Heirloom) (_ *Hold, err error) {
 		return nil, fmt.Errorf("finding the macvlan %s: %w", name, err)
 	}
 	p.index = made.Attrs().Index
-	if err := h.seal.lift(l.Spec); err != nil {
-		return nil, err
-	}
+	h.seal.adopt(l.Spec)
 	p.unsealed = true
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -171,11 +189,12 @@ func (h *Host) Adopt(l Heirloom) (_ *Hold, err error) {
 	return p, nil
 }
 
-func adoptNFTFence(h *Host, s Spec, name string) (Fence, error) {
+func adoptNFTFence(h *Host, l Heirloom, name string) (Fence, error) {
 	if h.form == Exact {
 		return nil, errors.New("the fence is nftables', and the exact one is required now")
 	}
-	f := &nftFence{nft: h.nft, table: fenceTableOf(name), spec: s, link: name, lower: h.lower}
+	f := &nftFence{nft: h.nft, table: fenceTableOf(name), spec: l.Spec, link: name, lower: h.lower}
+	f.apart.Store(int64(l.Apart))
 	var err error
 	if f.late, err = newLate(h.nft, &nftables.Chain{Name: lateChain, Table: f.table}); err != nil {
 		return nil, err
@@ -197,6 +216,9 @@ func adoptExactFence(h *Host, l Heirloom, name string) (Fence, error) {
 	}
 	if err == nil && !h.inherited {
 		err = errors.New("its count of suspends was not left to this life, or nftables' fence is asked for now")
+	}
+	if err == nil {
+		err = h.refusal // what this life may not hold it may not go on with either
 	}
 	if err != nil {
 		f.gate.shut()

@@ -99,6 +99,7 @@ func TestAdoptFailsClosed(t *testing.T) {
 		"the wrong gate":  func(_ *lan, _ *Hold, h *Heirloom, l *Legacy) Form { h.Gate = l.Count; return Exact },
 		"no count":        func(_ *lan, _ *Hold, _ *Heirloom, l *Legacy) Form { l.Count = 0; return Exact },
 		"nftables is set": func(_ *lan, _ *Hold, _ *Heirloom, _ *Legacy) Form { return NFTables },
+		"a limit, and the exact fence is required": func(_ *lan, _ *Hold, _ *Heirloom, l *Legacy) Form { l.Pin = ""; return Exact },
 		"another table":   func(_ *lan, _ *Hold, h *Heirloom, _ *Legacy) Form { h.Table = 5; return Exact },
 		"another service": func(_ *lan, _ *Hold, h *Heirloom, _ *Legacy) Form { h.Spec.Service = "x"; return Exact },
 		"fence removed": func(l *lan, p *Hold, _ *Heirloom, _ *Legacy) Form {
@@ -129,5 +130,57 @@ func TestAdoptFailsClosed(t *testing.T) {
 			a.do(next.Sweep)
 			l.silent(talkers, "swept")
 		})
+	}
+}
+
+// TestAdoptTwo: what the first one writes does not silence the second.
+func TestAdoptTwo(t *testing.T) {
+	l := newLAN(t, "a", "c")
+	a := l.host["a"]
+	a.knows(l.host["c"])
+	first := l.nextLife("a", Best, Legacy{})
+	other := spec
+	other.Service, other.MAC, other.Addrs = "other", net.HardwareAddr{2, 0, 0, 0, 0, 0x65}, dual.Addrs[1:]
+	var left []Heirloom
+	for _, s := range []Spec{spec, other} {
+		p := l.prepare("a", first, s)
+		a.do(func() error { return p.openFor(time.Hour) })
+		a.do(func() error {
+			one, err := p.Bequeath()
+			left = append(left, one)
+			return err
+		})
+	}
+	var legacy Legacy
+	a.do(func() (err error) { legacy, err = first.Bequeath(); return err })
+	next := l.nextLife("a", Best, legacy)
+	for i, one := range left {
+		a.do(func() error { _, err := next.Adopt(one); return err })
+		a.do(func() error {
+			for _, set := range sealSets(next.seal.table()) {
+				if keys, err := next.nft.elements(set); err == nil && len(keys) > 0 {
+					t.Errorf("with %d of 2 adopted the kernel seals %x", i+1, keys)
+				}
+			}
+			return nil
+		})
+	}
+	a.do(next.Sweep)
+	a.do(next.seal.mend)
+	l.bothSay([]*net.UDPConn{a.talker(ip0), a.talker(ip06)}, "adopted and swept")
+}
+
+// TestForeignDescriptors: a number that belongs to something else now is left alone.
+func TestForeignDescriptors(t *testing.T) {
+	f, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := inheritedMap(int(f.Fd()), gateName); err == nil {
+		t.Error("it was taken for a map")
+	}
+	if _, err := f.Stat(); err != nil {
+		t.Errorf("it was closed: %v", err)
 	}
 }

@@ -95,6 +95,18 @@ func (s *seal) lift(spec Spec) error {
 	})
 }
 
+// adopt is lift for an identity that the former life of this process had lifted: the kernel has it so already. Writing what is wanted
+// would seal those that are adopted next, so that is left to the watch.
+func (s *seal) adopt(spec Spec) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range spec.keys() {
+		s.known[k] = true
+		s.held[k]++
+	}
+	s.stale = true
+}
+
 // put takes an identity over from its fence, which must stand until this has returned.
 func (s *seal) put(spec Spec, wasLifted bool) error {
 	return s.change(func() {

@@ -218,7 +218,7 @@ func (w *watcher) networkConcerns(m syscall.NetlinkMessage) bool {
 		return w.routeConcerns(m)
 	case unix.RTM_DELRULE:
 		return true
-	case unix.RTM_DELQDISC, unix.RTM_DELTFILTER, unix.RTM_NEWTFILTER: // the exact fence's
+	case unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_DELTFILTER, unix.RTM_NEWTFILTER: // the exact fence's
 		return len(m.Data) >= sizeofTcMsg && w.links[int32(binary.NativeEndian.Uint32(m.Data[4:]))] != ""
 	}
 	return false

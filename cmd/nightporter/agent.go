@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/exec"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -16,12 +18,34 @@ import (
 
 // runAgent is the daemon itself.
 func runAgent(ctx context.Context, cfg *config.Config, path string, log *slog.Logger) error {
-	program, err := os.Executable()
+	program, err := programFile(os.Args[0])
 	if err != nil {
-		return fmt.Errorf("finding this program's own file: %w", err)
+		return err
 	}
 	r := &replacement{program: program, check: []string{"config", "check", "--node", cfg.Node, path}, log: log}
 	return r.run(ctx, func(ctx context.Context) error { return live(ctx, cfg, log) })
+}
+
+// programFile is the path by which this program was started: the next one is found by it, also where it is a symbolic link that leads
+// elsewhere by then. Where that path is not this program it is where the kernel says.
+func programFile(called string) (string, error) {
+	own, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("finding this program's own file: %w", err)
+	}
+	path, err := exec.LookPath(called)
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		return own, nil //nolint:nilerr // the name was made up by whoever started it
+	}
+	at, err := os.Stat(path)
+	running, rerr := os.Stat("/proc/self/exe")
+	if err != nil || rerr != nil || !os.SameFile(at, running) {
+		return own, nil //nolint:nilerr // another program has this name
+	}
+	return path, nil
 }
 
 func live(ctx context.Context, cfg *config.Config, log *slog.Logger) error {

@@ -27,9 +27,9 @@ type replacement struct {
 // checkTime bounds the new program's proof.
 const checkTime = 20 * time.Second
 
-// watch asks for the replacement whenever the signal comes and the new program is good; it ends with ctx. The first life of a
-// process must have it before anybody can send the signal, whose default is to kill.
-func (r *replacement) watch(ctx context.Context, replace context.CancelCauseFunc) {
+// watch asks for the replacement whenever the signal comes and the new program is good, unless stop is closed before the end; it ends
+// with ctx. The first life of a process must have it before anybody can send the signal, whose default is to kill.
+func (r *replacement) watch(ctx context.Context, stop <-chan struct{}, replace context.CancelCauseFunc) {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGUSR2)
 	defer signal.Stop(asked)
@@ -43,7 +43,8 @@ func (r *replacement) watch(ctx context.Context, replace context.CancelCauseFunc
 			r.log.Error("the program is not replaced: the new one does not run, or refuses the configuration", "program", r.program, "err", err)
 			continue
 		}
-		replace(agent.ErrReplaced)
+		signal.Ignore(syscall.SIGUSR2) // until the new program watches
+		replace(agent.ReplacedUnless(stop))
 		return
 	}
 }
@@ -63,24 +64,28 @@ func (r *replacement) proof(ctx context.Context) error {
 
 // exec gives the process to the new program. It returns only with an error: then the kernel closes what is open, as after a crash.
 func (r *replacement) exec() error {
-	signal.Ignore(syscall.SIGUSR2) // until the new program watches
 	err := syscall.Exec(r.program, os.Args, os.Environ())
 	return fmt.Errorf("starting %s in the place of this program: %w", r.program, err)
 }
 
 // run is runAgent with the replacement around it.
-func (r *replacement) run(ctx context.Context, life func(context.Context) error) error {
-	ctx, replace := context.WithCancelCause(ctx)
+func (r *replacement) run(parent context.Context, life func(context.Context) error) error {
+	ctx, replace := context.WithCancelCause(parent)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		r.watch(ctx, replace)
+		r.watch(ctx, parent.Done(), replace)
 	}()
 	err := life(ctx)
 	replace(nil)
 	<-ended
-	if errors.Is(err, agent.ErrReplaced) {
-		return r.exec()
+	if !errors.Is(err, agent.ErrReplaced) {
+		return err
 	}
-	return err
+	signal.Reset(syscall.SIGINT, syscall.SIGTERM) // nobody listens from here on: they end this process, or the next program's start
+	if parent.Err() != nil {
+		r.log.Warn("asked to stop when all was left to the next program: it is not started, and the kernel closes what is open")
+		return nil
+	}
+	return r.exec()
 }

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"nightporter/agent"
+)
+
+// TestStoppedWhileReplaced: who asks for the end of the agent while it makes way for another program gets it, and who asks twice for
+// the other program kills nothing.
+func TestStoppedWhileReplaced(t *testing.T) {
+	parent, stop := context.WithCancel(t.Context())
+	defer stop()
+	r := &replacement{program: "/bin/true", log: slog.New(slog.DiscardHandler)}
+	err := r.run(parent, func(ctx context.Context) error {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for asked := 0; ctx.Err() == nil || asked < 2; asked++ { // again and again: nobody may listen yet
+			if err := syscall.Kill(os.Getpid(), syscall.SIGUSR2); err != nil {
+				return err
+			}
+			<-tick.C
+		}
+		if err := context.Cause(ctx); !errors.Is(err, agent.ErrReplaced) {
+			t.Errorf("the cause is %v", err)
+		}
+		r.program = "/nonexistent" // what is started all the same gives an error
+		stop()
+		return agent.ErrReplaced
+	})
+	if err != nil {
+		t.Errorf("the next program was started: %v", err)
+	}
+}
+
+// TestTheNextProgramIsWhereThisOneWasStarted: behind a symbolic link it may be another file by then.
+func TestTheNextProgramIsWhereThisOneWasStarted(t *testing.T) {
+	own, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	link := filepath.Join(dir, "nightporter")
+	if err := os.Symlink(own, link); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	for called, want := range map[string]string{link: link, "nightporter": link, own: own, "/bin/true": own, "nobody-has-this-name": own} {
+		if got, err := programFile(called); got != want || err != nil {
+			t.Errorf("started as %s the next one is %s, want %s (%v)", called, got, want, err)
+		}
+	}
+}
