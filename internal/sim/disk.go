@@ -21,7 +21,9 @@ import (
 
 // files are the data directory as far as it is synced.
 type files struct {
-	raft        *store
+	raft *store
+
+	mu          sync.Mutex
 	key         ed25519.PrivateKey
 	incarnation uint64
 	peers       []netip.AddrPort
@@ -32,10 +34,19 @@ type files struct {
 
 func newFiles() *files { return &files{raft: newStore()} }
 
+// clone is what a crash leaves.
 func (f *files) clone() *files {
-	c := *f
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.rest()
 	c.raft = f.raft.clone()
-	return &c
+	c.peers, c.promise, c.applied = f.peers, f.promise, f.applied
+	return c
+}
+
+// rest is what a node that left its cluster keeps. The caller holds mu.
+func (f *files) rest() *files {
+	return &files{raft: newStore(), key: f.key, incarnation: f.incarnation, past: f.past}
 }
 
 // disease is what a disk suffers from.
@@ -65,7 +76,6 @@ var errNoSpace = fmt.Errorf("writing: %w", syscall.ENOSPC)
 // lifeDisk is the disk as one life of the daemon has it: a killed life goes on writing into what nobody will read.
 type lifeDisk struct {
 	life *life
-	mu   sync.Mutex
 	*files
 }
 

@@ -337,8 +337,9 @@ func (m *machine) forget(l *life) {
 	if l.dead() || m.life != l {
 		return
 	}
-	kept := newFiles()
-	kept.key, kept.incarnation, kept.past = m.disk.key, m.disk.incarnation, m.disk.past
+	m.disk.mu.Lock()
+	kept := m.disk.rest()
+	m.disk.mu.Unlock()
 	m.disk = kept
 }
 

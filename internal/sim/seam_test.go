@@ -94,7 +94,7 @@ func TestTheAgentIsStartedAsTheCommandStartsIt(t *testing.T) {
 func TestOnlyTheOutsideIsReplaced(t *testing.T) {
 	for pkg, may := range map[string][]string{
 		"lease":    {"Boot", "Table"},
-		"cluster":  {"Dial", "Directory", "Gossip", "GossipConfig", "Identity", "Keys", "NewIdentity", "NewTransport", "RaftConfig", "StartGossip", "Stores"},
+		"cluster":  {"Dial", "Directory", "Gossip", "GossipConfig", "Identity", "Keys", "Mark", "NewIdentity", "NewTransport", "Past", "RaftConfig", "StartGossip", "Stores"},
 		"fsm":      {"OperatorMoved"},
 		"identity": {"Drift", "Fence", "Foreign", "Heirloom", "LAN", "Legacy", "Spec"},
 		"wake":     {"Demand", "Guard"},
