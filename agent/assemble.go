@@ -111,6 +111,9 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	w := a.waking
 	w.self, w.clock, w.machine, w.scene, w.raft, w.proposer = cfg.Node, deps.Clock, a.machine, a.scene, a.raft, a.proposer
 	w.out, w.tenants, w.caller, w.log = a.post, a.tenants, deps.Caller, deps.Log
+	if f := deps.Former; f != nil {
+		w.former, w.since = f.Wakes, f.Index
+	}
 	a.meta = newMetaKeeper(deps.Log)
 	a.touch = &touch{self: cfg.Node, gossip: a.gossip, machine: a.machine, disk: deps.Disk, seeds: cfg.Join, log: deps.Log, bell: newBell()}
 	a.sleeper = &sleeper{

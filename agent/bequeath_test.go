@@ -49,7 +49,7 @@ func TestAnEndThatLeavesNothing(t *testing.T) {
 				h, log, note := w.hosts["a"], slog.New(slog.DiscardHandler), &noted{}
 				a := &parts{
 					deps:    Deps{Clock: w.clock, Kernel: h.kernel, Log: log, Disk: note, Ready: func(string) {}},
-					machine: foundedMachine(t, log), raft: follower{}, tenants: &tenants{all: map[string]*tenant{"web": h.tenant}},
+					machine: foundedMachine(t, log), raft: follower{}, waking: newWaking(time.Second), tenants: &tenants{all: map[string]*tenant{"web": h.tenant}},
 				}
 				a.tenants.running.Go(func() { <-h.ended })
 				asked, stop := context.WithCancel(context.Background())

@@ -128,7 +128,7 @@ func (a *parts) live(ctx context.Context) error {
 	g.Go(func() error { a.depart(loops); return nil })
 	g.Go(func() error { return a.serve(loops, local) })
 	a.ticks.fitness()
-	a.deps.Ready("READY=1")
+	a.deps.Ready("READY=1\nSTATUS=")
 
 	select {
 	case <-ctx.Done():

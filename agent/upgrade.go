@@ -9,6 +9,7 @@ import (
 
 	"nightporter/identity"
 	"nightporter/lease"
+	"nightporter/wake"
 )
 
 // A planned upgrade replaces the program of the running process (exec) without a hand-over: the kernel goes on with what is open
@@ -51,6 +52,7 @@ type Estate struct {
 	Index   uint64          `json:"index"` // what the tenures' wishes are based on
 	Legacy  identity.Legacy `json:"legacy"`
 	Tenures []tenure        `json:"tenures"`
+	Wakes   []wake.Wake     `json:"wakes"` // that this host began, and whose nodes are not back
 }
 
 // life is for whom such a note is: this process, for the same cluster in the same place.
@@ -162,7 +164,7 @@ func (a *parts) bequeath(ctx context.Context, stop, evict func(), ended func() e
 	if err := ended(); err != nil && !errors.Is(err, context.Canceled) {
 		a.deps.Log.Warn("a part of this agent ended badly", "err", err)
 	}
-	e := Estate{Index: a.machine.View().Index}
+	e := Estate{Index: a.machine.View().Index, Wakes: a.waking.own()}
 	var err error
 	goes := makesWay(ctx)
 	if goes {

@@ -38,6 +38,9 @@ type waking struct {
 	board   *wake.Board
 	gaveUp  map[string]string // by node: the sentence for status, until it is back
 	entries chan fsm.Command  // for the log, in order; the packets never wait for it
+
+	former []wake.Wake // campaigns of a former life of this process
+	since  uint64      // the index from which on the state knows whom they are for
 }
 
 func newWaking(timeout time.Duration) *waking {
@@ -171,9 +174,35 @@ func (w *waking) run(ctx context.Context) {
 		case <-w.bell:
 		case <-timer.C:
 		}
+		w.goOn()
 		leaderless = w.quorum(leaderless)
 		w.settle()
 		timer.Reset(min(w.due(), quorumLook))
+	}
+}
+
+// own gives the campaigns of this host that are not over.
+func (w *waking) own() []wake.Wake {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []wake.Wake
+	for _, p := range w.board.Running() {
+		if p.Own {
+			out = append(out, p.Wake)
+		}
+	}
+	return out
+}
+
+// goOn begins the former life's campaigns again, once the state is as that one knew it (I4). The log has them already, or gets them now.
+func (w *waking) goOn() {
+	if len(w.former) == 0 || w.machine.View().Index < w.since {
+		return
+	}
+	former := w.former
+	w.former = nil
+	for _, one := range former {
+		w.begin(one)
 	}
 }
 

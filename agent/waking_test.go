@@ -111,3 +111,36 @@ func TestATargetThatCountsAsAwakeIsNudged(t *testing.T) {
 		}
 	})
 }
+
+// TestCampaignsGoOnInTheNextLife: as soon as the state knows whom they are for, and not before: then they would end at once.
+func TestCampaignsGoOnInTheNextLife(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	clock := &fakeClock{began: time.Now()}
+	solo := &soloRaft{t: t, machine: foundedMachine(t, log), index: 10}
+	calls := &countedCalls{calls: make(map[string]int)}
+	make1 := func() *waking {
+		w := newWaking(10 * time.Second)
+		w.self, w.clock, w.machine, w.caller, w.log = "a", clock, solo.machine, calls, log
+		w.out = &post{gossip: &lateGossip{}, machine: w.machine, log: log}
+		return w
+	}
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
+	first := make1()
+	first.operator("b", 1)
+	left := first.own()
+	if len(left) != 1 || left[0].Node != "b" {
+		t.Fatalf("%+v is left", left)
+	}
+	next := make1()
+	next.former, next.since = left, 12
+	next.goOn()
+	if n := len(next.own()); n != 0 {
+		t.Errorf("%d campaigns before the state knows the node", n)
+	}
+	solo.index = 11
+	solo.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "k", Policy: fsm.Sleeps, Wake: []fsm.MAC{fsm.MAC(mac)}}})
+	next.goOn()
+	if got := next.own(); len(got) != 1 || got[0] != left[0] || calls.calls[mac.String()] != 1 {
+		t.Errorf("%+v goes on, with the calls %v", got, calls.calls)
+	}
+}

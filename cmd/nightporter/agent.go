@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"nightporter/agent"
@@ -22,7 +23,7 @@ func runAgent(ctx context.Context, cfg *config.Config, path string, log *slog.Lo
 	if err != nil {
 		return err
 	}
-	r := &replacement{program: program, check: []string{"config", "check", "--node", cfg.Node, path}, log: log}
+	r := &replacement{program: program, check: []string{"config", "check", "--node", cfg.Node, path}, log: log, tell: func(state string) { _, _ = daemon.SdNotify(false, state) }} // without a service manager nobody is told
 	return r.run(ctx, func(ctx context.Context) error { return live(ctx, cfg, log) })
 }
 

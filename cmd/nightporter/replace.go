@@ -22,6 +22,13 @@ type replacement struct {
 	program string   // where this program came from
 	check   []string // the arguments with which the new one shows that it runs and understands the configuration
 	log     *slog.Logger
+	tell    func(state string) // tells the service manager: the reload itself has succeeded long before
+}
+
+// firstLine is all that a status has room for.
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return strings.TrimRight(line, ": ")
 }
 
 // checkTime bounds the new program's proof.
@@ -41,6 +48,7 @@ func (r *replacement) watch(ctx context.Context, stop <-chan struct{}, replace c
 		}
 		if err := r.proof(ctx); err != nil {
 			r.log.Error("the program is not replaced: the new one does not run, or refuses the configuration", "program", r.program, "err", err)
+			r.tell("STATUS=The program was not replaced: " + firstLine(err.Error()))
 			continue
 		}
 		signal.Ignore(syscall.SIGUSR2) // until the new program watches

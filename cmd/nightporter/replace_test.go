@@ -40,6 +40,32 @@ func TestStoppedWhileReplaced(t *testing.T) {
 	}
 }
 
+// TestARefusalIsTold: to the service manager, whose reload has succeeded already.
+func TestARefusalIsTold(t *testing.T) {
+	told := make(chan string, 100)
+	r := &replacement{program: "/bin/false", log: slog.New(slog.DiscardHandler), tell: func(s string) { told <- s }}
+	err := r.run(t.Context(), func(context.Context) error {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case s := <-told:
+				if s != "STATUS=The program was not replaced: exit status 1" {
+					t.Errorf("told: %q", s)
+				}
+				return nil
+			case <-tick.C:
+				if err := syscall.Kill(os.Getpid(), syscall.SIGUSR2); err != nil {
+					return err
+				}
+			}
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // TestTheNextProgramIsWhereThisOneWasStarted: behind a symbolic link it may be another file by then.
 func TestTheNextProgramIsWhereThisOneWasStarted(t *testing.T) {
 	own, err := os.Executable()
