@@ -80,6 +80,7 @@ type Hold interface {
 type Power interface {
 	Arm() error                        // prepares the network card; an error says why the host must not sleep
 	Suspend(ctx context.Context) error // returns after the resume, or with the reason why there was no suspend
+	Resumes() (n uint64, counted bool) // the suspends that this host has come back from; false: its kernel does not tell
 	WakeAddresses() ([]net.HardwareAddr, error)
 }
 

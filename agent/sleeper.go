@@ -49,6 +49,8 @@ type sleeper struct {
 	running  sync.WaitGroup // the suspend command
 	stopLast func()         // stops it
 	away     atomic.Bool
+	resumes  uint64 // the kernel's count of them when the suspend command was run
+	counted  bool   // it keeps one
 	problem  atomic.Pointer[string]
 }
 
@@ -187,6 +189,7 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 		return
 	}
 	s.log.Info("suspending", "reason", me.PowerReason)
+	s.resumes, s.counted = s.power.Resumes()
 	s.away.Store(false)
 	switch err := s.command(ctx, me); {
 	case errors.Is(err, errCalled):

@@ -75,6 +75,9 @@ type stage struct {
 	suspends int
 	during   func()                      // runs while the host is suspended
 	hang     func(context.Context) error // runs instead of a suspend
+	resumed  uint64                      // the kernel's count
+
+	countless bool // it keeps none
 }
 
 func (s *stage) Arm() error { return nil }
@@ -89,6 +92,7 @@ func (s *stage) Suspend(ctx context.Context) error {
 	s.returned() // as the ticks do after a resume
 	return nil
 }
+func (s *stage) Resumes() (uint64, bool)                    { return s.resumed, !s.countless }
 func (s *stage) WakeAddresses() ([]net.HardwareAddr, error) { return nil, nil }
 
 func newStage(t *testing.T) *stage {
@@ -330,4 +334,26 @@ func TestCommandThatGoesOnAfterTheResume(t *testing.T) {
 		s.stopLast()
 		s.running.Wait()
 	})
+}
+
+// TestASleepOfAMoment: the clocks are as they were before it, and the kernel has counted it; without a count the host waits for a
+// while, and then says that it did not sleep.
+func TestASleepOfAMoment(t *testing.T) {
+	for _, countless := range []bool{false, true} {
+		onStage(t, func(t *testing.T, s *stage) {
+			s.countless = countless
+			s.hang = func(context.Context) error {
+				time.Sleep(30 * time.Millisecond)
+				s.resumed++
+				return nil
+			}
+			s.order()
+			began := time.Now()
+			s.steps(3)
+			took, complained := time.Since(began), s.problem.Load() != nil
+			if me := s.record(); me.Power != fsm.Awake || complained != countless || (took > time.Second) != countless {
+				t.Errorf("countless %v: after %v %+v, complained %v", countless, took, me, complained)
+			}
+		})
+	}
 }

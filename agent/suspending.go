@@ -25,6 +25,16 @@ var (
 	errCalled = errors.New("called back")
 )
 
+// wasAway says whether this host was away since the suspend command was run: the ticks saw it by the clocks, or the kernel has
+// counted it. A sleep of a moment leaves the clocks as they were.
+func (s *sleeper) wasAway() bool {
+	if s.away.Load() {
+		return true
+	}
+	n, counted := s.power.Resumes()
+	return counted && s.counted && n != s.resumes
+}
+
 // command runs the suspend command. It returns when the command has ended, or was stopped; or as soon as the host was away,
 // though the command may have more to do: what runs after the resume is nobody's business here.
 func (s *sleeper) command(ctx context.Context, me fsm.Node) error {
@@ -51,8 +61,10 @@ func (s *sleeper) awaitAway(me fsm.Node, ended <-chan error) error {
 	defer cancel()
 	limit := time.NewTimer(wakeGrace)
 	defer limit.Stop()
+	look := time.NewTicker(tickEvery)
+	defer look.Stop()
 	verdict, last := errStayed, false
-	for !s.away.Load() {
+	for !s.wasAway() {
 		if now := s.record(); verdict == errStayed && (now.Power != fsm.Asleep || now.Sleeps != me.Sleeps) {
 			verdict = errCalled
 			limit.Reset(calledGrace)
@@ -62,6 +74,7 @@ func (s *sleeper) awaitAway(me fsm.Node, ended <-chan error) error {
 			return err
 		case <-changed:
 		case <-s.bell:
+		case <-look.C:
 		case <-limit.C:
 			if last {
 				return verdict
@@ -73,16 +86,18 @@ func (s *sleeper) awaitAway(me fsm.Node, ended <-chan error) error {
 	return nil
 }
 
-// awaitReturn waits, after the suspend command, until the host was away (a tick saw it) or somebody called.
+// awaitReturn waits, after the suspend command, until the host was away or somebody called.
 func (s *sleeper) awaitReturn(ctx context.Context, me fsm.Node) {
 	changed, cancel := s.machine.Watch()
 	defer cancel()
 	limit := time.NewTimer(wakeGrace)
 	defer limit.Stop()
+	look := time.NewTicker(tickEvery)
+	defer look.Stop()
 	last := false
 	for {
 		now := s.record()
-		if s.away.Load() || now.Power != fsm.Asleep || now.Sleeps != me.Sleeps {
+		if s.wasAway() || now.Power != fsm.Asleep || now.Sleeps != me.Sleeps {
 			return
 		}
 		select {
@@ -90,6 +105,7 @@ func (s *sleeper) awaitReturn(ctx context.Context, me fsm.Node) {
 			return
 		case <-changed:
 		case <-s.bell:
+		case <-look.C:
 		case <-limit.C:
 			if last {
 				s.complain("the suspend command ended without an error, but this host did not sleep")

@@ -120,6 +120,9 @@ func (p systemPower) Arm() error {
 
 func (p systemPower) Suspend(ctx context.Context) error { return p.suspender.Suspend(ctx) }
 
+// Resumes reads the kernel's own count.
+func (p systemPower) Resumes() (uint64, bool) { return wake.Resumes() }
+
 func (p systemPower) WakeAddresses() ([]net.HardwareAddr, error) {
 	return wake.Addresses(p.cfg.Interface)
 }

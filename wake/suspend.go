@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -75,6 +76,22 @@ func (s Suspender) Suspend(ctx context.Context) error {
 	default:
 		return fmt.Errorf("the suspend command %q was interrupted: %w", name, err)
 	}
+}
+
+// resumesFile is where Linux (from 5.4 on) counts the suspends that this machine has come back from. One that failed does not count.
+const resumesFile = "/sys/power/suspend_stats/success"
+
+// Resumes reads that count; false: this kernel does not keep it. The clocks tell nothing of a sleep of a moment: CLOCK_BOOTTIME is
+// put right after it from a clock that may be off by as much.
+func Resumes() (n uint64, counted bool) { return readCount(resumesFile) }
+
+func readCount(path string) (uint64, bool) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(raw)), 10, 64)
+	return n, err == nil
 }
 
 // runQuoted runs cmd to its end and gives the last lines that it printed. The pipe is read here and not by exec, whose

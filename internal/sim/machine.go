@@ -44,6 +44,7 @@ type machine struct {
 	life    *life
 	locked  *life
 	lives   int
+	resumes uint64        // suspends that it came back from, in all boots
 	wakeup  chan string   // magic packets and the power button, while asleep
 	rest    time.Duration // pause before a daemon that ended is started again
 	leaving bool          // somebody told the daemon to leave the cluster
@@ -383,6 +384,13 @@ func (m *machine) runs() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.power == history.Up && m.life != nil
+}
+
+// ends says whether a daemon that was asked to end still runs.
+func (m *machine) ends() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.life != nil && m.life.asked
 }
 
 // state is what the machine is doing.

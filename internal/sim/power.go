@@ -21,6 +21,18 @@ func (p lifePower) WakeAddresses() ([]net.HardwareAddr, error) {
 	return []net.HardwareAddr{p.life.machine.mac}, nil
 }
 
+// Resumes implements agent.Power. Who asks in the middle of a suspend is answered after it.
+func (p lifePower) Resumes() (n uint64, counted bool) {
+	err := p.life.syscall(func() error {
+		m := p.life.machine
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		n = m.resumes
+		return nil
+	})
+	return n, err == nil
+}
+
 var errBusy = errors.New("the suspend command ended with status 1: a device is busy")
 
 // Suspend implements agent.Power: it returns after the resume.
@@ -93,6 +105,7 @@ func (m *machine) slumber(called <-chan string) {
 		return
 	}
 	m.clock.wake(wrong)
+	m.resumes++
 	m.become(history.Up)
 	m.silent = link > 0
 	m.plug()

@@ -63,19 +63,25 @@ func (w *world) take(s Step) {
 	}
 	undo := begin()
 	f.Took = time.Now()
-	i := 0
-	w.rec.note(func(h *history.History) { i = len(h.Faults); h.Faults = append(h.Faults, f) })
+	ended := w.befall(f)
 	select {
 	case <-time.After(s.For):
 	case <-over:
 	case <-w.calm:
 	}
 	if mute || dark {
-		w.rec.note(func(h *history.History) { h.Faults[i].To = time.Now() })
+		ended()
 	}
 	w.rec.tell("%s %s%s ends", s.Verb, s.Host, s.Service)
 	undo()
-	w.rec.note(func(h *history.History) { h.Faults[i].To = time.Now() })
+	ended()
+}
+
+// befall notes a fault; what it gives notes its end.
+func (w *world) befall(f history.Fault) (ended func()) {
+	i := 0
+	w.rec.note(func(h *history.History) { i = len(h.Faults); h.Faults = append(h.Faults, f) })
+	return func() { w.rec.note(func(h *history.History) { h.Faults[i].To = time.Now() }) }
 }
 
 // Kinds of faults that must not meet on one machine: the second one's end would end the first.
@@ -307,11 +313,16 @@ func (w *world) restart(m *machine, after time.Duration) {
 	}
 	defer m.unclaim("stop")
 	w.rec.tell("stop the daemon of %s in good order, for %s", m.name, after)
+	over := w.befall(history.Fault{Kind: history.Restart, From: time.Now(), Host: m.name, Detail: after.String()})
 	m.end()
 	w.pass(after)
 	m.start()
+	if m.ends() { // it takes longer than that
+		w.pass(time.Second)
+		m.start()
+	}
+	over()
 	w.pass(time.Second)
-	m.start() // it may have taken that long to end
 }
 
 func (w *world) carryOut(ctx context.Context, a *api.Client, s Step, c *history.Command) error {
