@@ -30,8 +30,10 @@ func TestEveryMutantIsATarget(t *testing.T) {
 func TestFound(t *testing.T) {
 	x := target{mutant: mutant.GARP, breaks: []string{"I1"}}
 	all := []check.Verdict{
-		{Check: "clean", Keeps: "I1", State: check.Passed}, {Check: "controls", Keeps: "-", State: check.Failed},
-		{Check: "guard", Keeps: "I10, I8", State: check.Failed}, {Check: "blind", Keeps: "I1", State: check.Blind},
+		{Check: "clean", Keeps: "I1", State: check.Passed},
+		{Check: "controls", Keeps: "-", State: check.Failed},
+		{Check: "guard", Keeps: "I10, I8", State: check.Failed},
+		{Check: "blind", Keeps: "I1", State: check.Blind},
 	}
 	if got := x.found(all); len(got) != 0 {
 		t.Errorf("found by %q", got)
