@@ -1,13 +1,15 @@
-# `make help` lists the targets. Settings: DESTDIR, PREFIX, PURGE=1 (uninstall), FUZZTIME, TESTFLAGS, SEEDS, SEED and DIR (sim).
+# `make help` lists the targets. Settings: DESTDIR, PREFIX, PURGE=1 (uninstall), FUZZTIME, TESTFLAGS, SEEDS, SEED and DIR (sim), RUNS and DURATION (chaos).
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PREFIX ?= /usr/local
 FUZZTIME ?= 30s
 SEED ?= 1
+RUNS ?= 20
+DURATION ?= 1m
 SEEDS ?= 1000
 RUN = env DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PURGE='$(PURGE)' bash
 TOOL = go tool -modfile=tools/go.mod
 
-.PHONY: help build test mutants sim sim-replay chaos-leader demo bench lint fuzz vm-test install uninstall clean
+.PHONY: help build test mutants sim sim-replay chaos chaos-leader demo bench lint fuzz vm-test install uninstall clean
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 build: ## the static binary, bin/nightporter
@@ -16,6 +18,9 @@ test: ## vet, and all tests with -race; lists what could not run
 	go vet ./... && go run ./internal/testall $(TESTFLAGS)
 sim: ## SEEDS random schedules of the whole cluster in virtual time, from seed SEED on; failures are kept in bin/sim
 	go run ./internal/sim/campaign -seed $(SEED) -seeds $(SEEDS)
+chaos: build ## RUNS chaos runs of DURATION with five hosts, from seed SEED on; their folders are in bin/chaos
+	@mkdir -p bin/chaos; for s in $$(seq $(SEED) $$(($(SEED) + $(RUNS) - 1))); do \
+	bin/nightporter chaos run --hosts 5 --duration $(DURATION) --seed $$s --dir bin/chaos/seed-$$s; done; bin/nightporter chaos list bin/chaos
 sim-replay: ## judges the failure in DIR again and runs its schedule again
 	go run ./internal/sim/campaign -replay '$(DIR)'
 chaos-leader: ## 200 leaders stopped under a probe of 200 Hz, about 6 minutes

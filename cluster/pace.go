@@ -79,6 +79,9 @@ func (p *paced) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *raft
 	if err := p.await(id); err != nil {
 		return err
 	}
+	if p.mute.Load() {
+		return errMute // the empty ones that only carry the commit index would keep the followers content as well
+	}
 	return p.Transport.AppendEntries(id, to, req, resp)
 }
 

@@ -62,6 +62,10 @@ func TestHeartbeatsLeaveTogether(t *testing.T) {
 		if err := p.AppendEntries("b", "b", beat, nil); !errors.Is(err, errMute) || len(under.sent) != 0 {
 			t.Errorf("a heartbeat of a leader whose disk takes nothing: %v, %d sent", err, len(under.sent))
 		}
+		entries := &raft.AppendEntriesRequest{Term: 3, PrevLogEntry: 7, PrevLogTerm: 2} // what carries the commit index now and then
+		if err := p.AppendEntries("b", "b", entries, nil); !errors.Is(err, errMute) || len(under.sent) != 0 {
+			t.Errorf("other requests of a leader whose disk takes nothing: %v, %d sent", err, len(under.sent))
+		}
 		close(quit)
 		if err := p.AppendEntries("b", "b", beat, nil); !errors.Is(err, raft.ErrTransportShutdown) {
 			t.Errorf("a heartbeat after the end: %v", err)

@@ -1,7 +1,9 @@
 package report
 
 import (
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"nightporter/chaos/check"
@@ -24,28 +26,33 @@ func distribution(name string, d []time.Duration) row {
 	return r
 }
 
-// waits are how long clients waited, in all and by the kind of fault that was on.
+// waits are how long clients waited: for every answer, and where they had to wait for longer than half the failover, by the kind of
+// fault or change that was on.
 func waits(h *history.History) []row {
-	var all []time.Duration
-	by := map[history.Kind][]time.Duration{}
-	for _, s := range check.Silences(h, 0) {
-		all = append(all, s.Length)
-		seen := map[history.Kind]bool{}
-		for _, f := range h.Disturbed(s.From, s.To) {
-			if !seen[f.Kind] {
-				seen[f.Kind] = true
-				by[f.Kind] = append(by[f.Kind], s.Length)
+	var all, blackouts []time.Duration
+	for _, r := range h.Requests {
+		if r.OK() {
+			all = append(all, r.Ended.Sub(r.Began))
+		}
+	}
+	by := map[string][]time.Duration{}
+	for _, s := range check.Silences(h, h.Setup.Failover/2) {
+		blackouts = append(blackouts, s.Length)
+		seen := map[string]bool{}
+		for _, c := range s.Causes {
+			kind, _, _ := strings.Cut(c, " ")
+			if strings.HasPrefix(kind, "h") && len(kind) <= 3 { // a target that slept
+				kind = "a target that was away"
+			}
+			if !seen[kind] {
+				seen[kind] = true
+				by[kind] = append(by[kind], s.Length)
 			}
 		}
 	}
-	out := []row{distribution("all requests that were answered", all)}
-	kinds := make([]history.Kind, 0, len(by))
-	for k := range by {
-		kinds = append(kinds, k)
-	}
-	slices.Sort(kinds)
-	for _, k := range kinds {
-		out = append(out, distribution("during "+string(k), by[k]))
+	out := []row{distribution("requests that were answered", all), distribution("blackouts: longer than half the failover", blackouts)}
+	for _, k := range slices.Sorted(maps.Keys(by)) {
+		out = append(out, distribution("blackouts during "+k, by[k]))
 	}
 	return out
 }

@@ -107,7 +107,7 @@ func fieldOf(hosts int) field {
 	for i := range f.services {
 		f.services[i].Founded = true
 	}
-	f.extra = []history.Service{service(10, "x1", f.hosts[0]), service(11, "x2", f.hosts[1], f.hosts[2])}
+	f.extra = []history.Service{service(10, "x1", f.hosts[0], f.hosts[1]), service(11, "x2", f.hosts[1], f.hosts[2])}
 	return f
 }
 

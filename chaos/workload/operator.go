@@ -74,7 +74,12 @@ func (o *Operator) once(ctx context.Context, r *rand.Rand) {
 	case n < 14 && len(o.Sleepers) > 0:
 		o.wake(ctx, ask, pick(r, o.Sleepers))
 	case n < 17:
-		o.define(ctx, ask, pick(r, o.Extra))
+		sv := pick(r, o.Extra)
+		if r.IntN(2) == 0 { // another order of preference: a definition that changes
+			sv.Targets = slices.Clone(sv.Targets)
+			slices.Reverse(sv.Targets)
+		}
+		o.define(ctx, ask, sv)
 	case n < 18:
 		o.delete(ctx, ask, pick(r, o.Extra).Name)
 	case n < 19:
