@@ -36,17 +36,16 @@ func (b *backend) Apply(ctx context.Context, list []api.Service) (api.Applied, e
 	}
 	for _, sv := range wanted {
 		old, known := state.Services[sv.Name]
-		if known && sameService(old, sv) {
-			done.Unchanged = append(done.Unchanged, sv.Name)
-			continue
-		}
-		if err := b.put(ctx, tried, old, sv, known); err != nil {
+		effect, err := b.put(ctx, tried, old, sv, known)
+		switch {
+		case err != nil:
 			return done, err
-		}
-		if known {
-			done.Changed = append(done.Changed, sv.Name)
-		} else {
+		case effect == fsm.Created:
 			done.Created = append(done.Created, sv.Name)
+		case effect == fsm.Changed:
+			done.Changed = append(done.Changed, sv.Name)
+		default:
+			done.Unchanged = append(done.Unchanged, sv.Name)
 		}
 	}
 	b.leader.bell.ring()
@@ -55,24 +54,25 @@ func (b *backend) Apply(ctx context.Context, list []api.Service) (api.Applied, e
 
 // put commits one definition. Another identity is taken away from its owner first; and an address or MAC that another
 // tenure may still be using, because its service was deleted or redefined a moment ago, waits until that lease has run
-// out everywhere (I1 is kept per service: two services with one address would be two holders).
-func (b *backend) put(ctx context.Context, tried string, old, sv fsm.Service, known bool) error {
+// out everywhere (I1 is kept per service: two services with one address would be two holders). A definition that is here already is
+// committed all the same: only the log knows whether that is the newest one.
+func (b *backend) put(ctx context.Context, tried string, old, sv fsm.Service, known bool) (fsm.Effect, error) {
 	if known && !sameIdentity(old, sv) {
 		defer b.leader.frozen.freeze(sv.Name)()
 		if err := b.disown(ctx, tried, sv.Name, fsm.ServiceChanged); err != nil {
-			return err
+			return "", err
 		}
 	}
 	if !known || !sameIdentity(old, sv) {
 		if err := b.untilFree(ctx, tried); err != nil {
-			return err
+			return "", err
 		}
 	}
 	res, err := b.proposer.commit(ctx, fsm.PutService{Service: sv, At: b.deps.Clock.Wall(), By: b.cfg.Node})
 	if errors.Is(err, raft.ErrLeadershipLost) { // patient must not try that again: it would call unchanged what this attempt created
-		return api.Unavailable(tried, "the lead was lost before "+sv.Name+" was known to be committed; it may be")
+		return "", api.Unavailable(tried, "the lead was lost before "+sv.Name+" was known to be committed; it may be")
 	}
-	return outcome(tried, res, err)
+	return res.Effect, outcome(tried, res, err)
 }
 
 // disown takes a frozen service from its owner. What the plan had under way when it was frozen may come first.

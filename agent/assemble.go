@@ -47,11 +47,8 @@ func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if f := deps.Former; f != nil { // what the former life had applied is committed: this one knows it before any leader tells
-		if term, ok := node.Journal().Term(f.Index); ok {
-			node.Committed(cluster.Mark{Index: f.Index, Term: term})
-		}
-	}
+	a.recall(node)
+	a.applied = &applied{machine: a.machine, journal: node.Journal(), disk: deps.Disk, log: deps.Log}
 	mirror, err := deps.Disk.Mirror()
 	if err != nil {
 		return nil, err
@@ -115,6 +112,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.sleeper = &sleeper{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, tenants: a.tenants,
 		scene: a.scene, opens: a.post.opens, power: deps.Power, meta: a.meta, rejoin: a.touch.bell.ring,
+		leaving: a.departure.begun.Load,
 		timeout: cfg.SuspendTimeout, log: deps.Log, bell: newBell(),
 	}
 	a.founding = &founding{

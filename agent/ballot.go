@@ -72,8 +72,7 @@ func (b *ballot) facts(service string) lease.Facts {
 		MaxTTL:    cluster.Derive(timing.Failover).TTL,
 		StartWait: cluster.Derive(longest).TTL,
 		Config:    b.journal.NewestConfig(),
-		// What was compacted away, and what names no epoch (a deletion), is in the applied state.
-		Epoch: max(b.journal.Epoch(service), view.State.Ownerships[service].Epoch),
+		Epoch:     max(b.journal.Epoch(service, view.Index), view.State.Ownerships[service].Epoch),
 	}
 }
 

@@ -116,6 +116,8 @@ type Disk interface {
 	SavePeers([]netip.AddrPort) error
 	LoadPromise() (string, error)
 	SavePromise(string) error
+	LoadApplied() (cluster.Mark, error) // how far an earlier life had applied the log; the zero Mark = nobody knows
+	SaveApplied(cluster.Mark) error
 	Leave(Estate) error // for the next life of this very process; it is read once
 	Forget() error      // puts the Raft state away after this node left
 }

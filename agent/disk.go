@@ -25,6 +25,7 @@ import (
 //	                 node.key        this host's own key
 //	                 incarnation     of the daemon, raised at each start
 //	                 peers.json      where the others were last reached
+//	                 applied         how far the log is applied
 //	                 promise         to whom this host promised to found a cluster
 //	run directory    lock            one daemon per host
 //	                 leases          the voter's table
@@ -155,9 +156,27 @@ func (d systemDisk) LoadPromise() (string, error) {
 
 func (d systemDisk) SavePromise(to string) error { return d.write("promise", []byte(to+"\n")) }
 
+func (d systemDisk) LoadApplied() (m cluster.Mark, err error) {
+	raw, err := os.ReadFile(d.inData("applied"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil
+	}
+	if err == nil {
+		_, err = fmt.Sscanf(string(raw), "%d %d\n", &m.Index, &m.Term)
+	}
+	if err != nil {
+		return cluster.Mark{}, fmt.Errorf("reading how far the log was applied: %w", err)
+	}
+	return m, nil
+}
+
+func (d systemDisk) SaveApplied(m cluster.Mark) error {
+	return d.write("applied", fmt.Appendf(nil, "%d %d\n", m.Index, m.Term))
+}
+
 // Forget puts the Raft state of the cluster that this node left out of the way; the next start joins anew.
 func (d systemDisk) Forget() error {
-	for _, name := range []string{"raft", "promise", "peers.json"} {
+	for _, name := range []string{"raft", "promise", "peers.json", "applied"} {
 		old := d.inData(name)
 		gone := d.inData("left-" + name)
 		if err := os.RemoveAll(gone); err != nil {

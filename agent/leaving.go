@@ -15,15 +15,17 @@ import (
 type departure struct {
 	bell  bell        // rung when somebody asks for it
 	begun atomic.Bool // somebody asked, and was not refused
+	gone  atomic.Bool // record and vote are taken away
 	turn  turn        // held while the old state is put away
-	over  bool
-	err   error // of that
+	over  bool        // it is
+	said  string      // why it could not be, as it was logged
 }
 
 // departEvery is how often a departure that nobody waits for is looked at.
 const departEvery = time.Second
 
-// depart ends a departure whose operator did not wait for its end.
+// depart ends a departure whose operator did not wait for its end, or whose old state the disk did not let go of at once. A node that
+// left must not go on with it: it would hear of nothing, its own end included, for as long as it ran.
 func (a *parts) depart(ctx context.Context) {
 	select {
 	case <-ctx.Done():
@@ -39,6 +41,12 @@ func (a *parts) depart(ctx context.Context) {
 			return
 		case <-look.C:
 		}
+		if a.departure.gone.Load() {
+			if b.putAway() == nil {
+				return
+			}
+			continue
+		}
 		state := a.machine.View().State
 		if _, member := state.Nodes[a.cfg.Node]; member || state.Cluster.ID == "" || !a.departure.begun.Load() {
 			continue
@@ -46,26 +54,31 @@ func (a *parts) depart(ctx context.Context) {
 		if b.remove(ctx, "leave the cluster", a.cfg.Node, fsm.NodeLeft) != nil {
 			continue // only its end is waited for
 		}
-		if err := b.gone(); err != nil {
-			a.deps.Log.Error("this node left, but its old state could not be put away", "err", err)
+		a.departure.gone.Store(true)
+		if b.putAway() == nil {
+			return
 		}
-		return
 	}
 }
 
-// gone puts the state of a node away that has left, and ends its agent.
-func (b *backend) gone() error {
+// putAway puts the state of a node away that has left, and ends its agent. It is tried until it succeeds.
+func (b *backend) putAway() error {
 	d := &b.departure
 	d.turn.Lock()
 	defer d.turn.Unlock()
 	if d.over {
-		return d.err
+		return nil
+	}
+	if err := b.deps.Disk.Forget(); err != nil {
+		if d.said != err.Error() {
+			d.said = err.Error()
+			b.deps.Log.Error("this node left, and its old state cannot be put away yet", "err", err)
+		}
+		return err
 	}
 	d.over = true
-	if d.err = b.deps.Disk.Forget(); d.err == nil {
-		b.left.ring()
-	}
-	return d.err
+	b.left.ring()
+	return nil
 }
 
 // Leave takes this node out of the cluster for good and ends the agent.
@@ -78,7 +91,11 @@ func (b *backend) Leave(ctx context.Context) error {
 	if err := cluster.MayLeave(v, b.machine.View().Servers, b.cfg.Node); err != nil {
 		return api.Refused("cannot "+tried+": "+err.Error(), "")
 	}
-	b.departure.begun.Store(true)
+	b.departure.begun.Store(true) // before the record is read: the sleeper reads it the other way round
+	if n := b.machine.View().State.Nodes[b.cfg.Node]; n.Power == fsm.Asleep || n.Power == fsm.Waking {
+		b.departure.begun.Store(false)
+		return api.Refused("cannot "+tried+": this host is on its way into a sleep", "try again when it is back")
+	}
 	b.departure.bell.ring()
 	b.handOver()
 	if err := b.remove(ctx, tried, b.cfg.Node, fsm.NodeLeft); err != nil {
@@ -87,8 +104,9 @@ func (b *backend) Leave(ctx context.Context) error {
 		b.ticks.fitness()
 		return err
 	}
-	if err := b.gone(); err != nil {
-		return api.Refused("this node left, but its old state could not be put away: "+err.Error(), "remove the data directory by hand before it joins again")
+	b.departure.gone.Store(true)
+	if err := b.putAway(); err != nil {
+		return api.Refused("this node left, but its old state cannot be put away yet: "+err.Error(), "free the disk; the agent tries again until it can, and then ends")
 	}
 	return nil
 }

@@ -79,6 +79,7 @@ type parts struct {
 	unseal   *unseal
 	meta     *metaKeeper
 	proposer *proposer
+	applied  *applied
 	stays    bool        // gossip says no goodbye: the next life of this process goes on
 	closers  []io.Closer // in order of opening
 	left     bell        // rung when this node has left
@@ -121,6 +122,7 @@ func (a *parts) live(ctx context.Context) error {
 	g.Go(func() error { a.touch.run(loops); return nil })
 	g.Go(func() error { a.ticks.run(loops); return nil })
 	g.Go(func() error { a.unseal.run(loops); return nil })
+	g.Go(func() error { a.applied.run(loops); return nil })
 	g.Go(func() error { a.reconcile(loops, tenancies, changed); return nil })
 	g.Go(func() error { return a.found(loops) })
 	g.Go(func() error { a.depart(loops); return nil })

@@ -37,6 +37,7 @@ type sleeper struct {
 	power    Power
 	meta     *metaKeeper
 	rejoin   func()
+	leaving  func() bool   // this host is on its way out of the cluster: nobody could call it in its sleep
 	timeout  time.Duration // for the hand-over
 	log      *slog.Logger
 	bell     bell // rung after a resume
@@ -101,6 +102,10 @@ func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 	if s.beganFor != me.Sleeps {
 		s.began, s.beganFor, s.stamp = s.clock.Boot(), me.Sleeps, time.Time{}
 		s.problem.Store(nil) // of an earlier sleep
+	}
+	if s.leaving() {
+		s.set(ctx, me, fsm.Awake, fsm.SleepCancelled)
+		return
 	}
 	if s.raft.IsLeader() {
 		s.yieldLead(ctx)
@@ -178,6 +183,10 @@ func (s *sleeper) yieldLead(ctx context.Context) {
 // suspend arms the card and suspends. It returns after the resume, or when there was no suspend.
 func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 	s.slept = me.Sleeps
+	if s.leaving() {
+		s.set(ctx, me, fsm.Awake, fsm.SleepCancelled)
+		return
+	}
 	if err := s.power.Arm(); err != nil {
 		s.complain("the host stays awake: " + err.Error())
 		s.set(ctx, me, fsm.Awake, fsm.SuspendFailed)

@@ -78,6 +78,7 @@ type stage struct {
 	resumed  uint64                      // the kernel's count
 
 	countless bool // it keeps none
+	leaves    bool
 }
 
 func (s *stage) Arm() error { return nil }
@@ -114,7 +115,7 @@ func newStage(t *testing.T) *stage {
 	p.gate = &quorumGuard{scene: sc, machine: machine, barrier: r.Barrier, turn: make(turn, 1)}
 	s.sleeper = &sleeper{
 		self: "b", clock: clock, machine: machine, raft: r, proposer: p, tenants: &tenants{}, scene: sc, opens: &opens{}, power: s,
-		meta: newMetaKeeper(log), rejoin: func() {}, timeout: 10 * time.Second, log: log, bell: newBell(),
+		meta: newMetaKeeper(log), rejoin: func() {}, leaving: func() bool { return s.leaves }, timeout: 10 * time.Second, log: log, bell: newBell(),
 	}
 	r.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "k", Policy: fsm.Sleeps}})
 	return s
@@ -353,6 +354,24 @@ func TestASleepOfAMoment(t *testing.T) {
 			took, complained := time.Since(began), s.problem.Load() != nil
 			if me := s.record(); me.Power != fsm.Awake || complained != countless || (took > time.Second) != countless {
 				t.Errorf("countless %v: after %v %+v, complained %v", countless, took, me, complained)
+			}
+		})
+	}
+}
+
+// TestNoSleepOnTheWayOut: a host that is leaving the cluster stays awake: without its record nobody could call it.
+func TestNoSleepOnTheWayOut(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		onStage(t, func(t *testing.T, s *stage) {
+			s.order()
+			if late {
+				s.raft.lose = true
+				s.steps(1)
+			}
+			s.leaves = true
+			s.steps(3)
+			if me := s.record(); s.suspends != 0 || me.Power != fsm.Awake || me.PowerReason != fsm.SleepCancelled {
+				t.Errorf("late %v: %d suspends, %+v", late, s.suspends, me)
 			}
 		})
 	}

@@ -76,6 +76,7 @@ type tenant struct {
 	epoch      uint64 // the tenure that is asked for or held; 0 = none
 	released   uint64 // the last tenure that ended in this life of the agent
 	opened     bool
+	openedAt   lease.Boot
 	deadline   lease.Boot // until when the fence may be open
 	generation uint64     // of the fence when the running round began
 	granted    lease.Boot // until when a majority's grants run that were not made void by a suspend

@@ -135,6 +135,36 @@ func TestHandOverSurvivesLostMessages(t *testing.T) {
 	}
 }
 
+// TestAFormerOwnerHearsThatTheHeirIsOpen: though he was cut off when the heir said so. He may wait for that before he sleeps.
+func TestAFormerOwnerHearsThatTheHeirIsOpen(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.give("a", 1, "")
+		w.pass(300 * time.Millisecond)
+		w.give("b", 2, "a")
+		w.mu.Lock()
+		w.lose = func(_, to string, m cluster.Message) bool { return to == "a" && len(m.Open) > 0 }
+		w.mu.Unlock()
+		w.pass(3 * time.Second)
+		w.mu.Lock()
+		w.lose = nil
+		w.mu.Unlock()
+		w.pass(time.Second)
+		if !w.toldOpen("a", 2) {
+			t.Error("it was not told again")
+		}
+		w.pass(openFor)
+		w.mu.Lock()
+		told := len(w.hosts["a"].opens)
+		w.mu.Unlock()
+		w.pass(5 * time.Second)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if now := len(w.hosts["a"].opens); now != told {
+			t.Errorf("it is told for ever: %d and then %d times", told, now)
+		}
+	})
+}
+
 // TestCrash: the holder falls silent; its fence stays open until its deadline, and the heir opens after it.
 func TestCrash(t *testing.T) {
 	story(t, func(t *testing.T, w *world) {

@@ -23,6 +23,7 @@ func (t *tenant) ask(now lease.Boot) {
 		return
 	}
 	t.sayReady()
+	t.sayOpen(now)
 	t.asked, t.nextAsk, t.offset = now, now.Add(timing.Renew), offset(t.clock)
 	if t.opened {
 		// Until a majority has answered: messages get lost, and a failover that was just raised is refused by voters that
@@ -67,6 +68,17 @@ func (t *tenant) sayReady() {
 	prev := t.wish.Prev
 	if prev != "" && prev != t.self && !t.opened && t.probed == t.epoch {
 		t.out.send(prev, cluster.Message{Prepared: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})
+	}
+}
+
+// openFor is how long the former owner is told with each round that the fence is open here: he may wait for that before he sleeps or
+// stops, and a message gets lost. It is as long as a host waits that is to sleep.
+const openFor = 10 * time.Second
+
+func (t *tenant) sayOpen(now lease.Boot) {
+	prev := t.wish.Prev
+	if prev != "" && prev != t.self && t.opened && now.Sub(t.openedAt) < openFor {
+		t.out.send(prev, cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})
 	}
 }
 
@@ -157,7 +169,7 @@ func (t *tenant) open() {
 	}
 	at := t.clock.Boot()
 	t.well(doOpen, doExtend)
-	t.opened, t.announced = true, 0
+	t.opened, t.openedAt, t.announced = true, now, 0
 	t.announce(now)
 	t.nextCheck = now.Add(checkEvery)
 	t.out.all(cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,11 +28,14 @@ type Journal struct {
 
 // digest is what a log says, in short.
 type digest struct {
-	last    uint64            // index of the last entry
-	epochs  map[string]uint64 // by service: the highest epoch that an Assign in the log gives
-	config  uint64            // index of the newest configuration in the log
-	longest time.Duration     // largest failover setting in the log
+	last    uint64                  // index of the last entry
+	assigns map[string][]assignment // by service, in the order of the log
+	config  uint64                  // index of the newest configuration in the log
+	longest time.Duration           // largest failover setting in the log
 }
+
+// assignment is an Assign in the log: it gives this epoch, if the state machine does not refuse it.
+type assignment struct{ index, epoch uint64 }
 
 var _ raft.MonotonicLogStore = (*Journal)(nil)
 
@@ -47,7 +51,7 @@ func NewJournal(inner raft.LogStore) (*Journal, error) {
 // scan reads the log anew. When it cannot be read, what was known stays: the rules may be too strict, never too lax. The
 // caller holds mu, or is the only one yet.
 func (j *Journal) scan() error {
-	d := digest{epochs: make(map[string]uint64)}
+	d := digest{assigns: make(map[string][]assignment)}
 	first, err := j.inner.FirstIndex()
 	if err != nil {
 		return fmt.Errorf("reading the log's first index: %w", err)
@@ -74,7 +78,7 @@ func (j *Journal) scan() error {
 // older than the snapshot and was never cut, and its uncommitted end may be false.
 func (d *digest) see(l *raft.Log) {
 	if d.last != 0 && l.Index > d.last+1 {
-		*d = digest{epochs: make(map[string]uint64)}
+		*d = digest{assigns: make(map[string][]assignment)}
 	}
 	d.last = l.Index
 	switch l.Type {
@@ -87,7 +91,7 @@ func (d *digest) see(l *raft.Log) {
 		}
 		switch c := c.(type) {
 		case fsm.Assign:
-			d.epochs[c.Service] = max(d.epochs[c.Service], c.Planned+1)
+			d.assigns[c.Service] = append(d.assigns[c.Service], assignment{l.Index, c.Planned + 1})
 		case fsm.SetFailover:
 			d.longest = max(d.longest, c.Failover)
 		case fsm.Found:
@@ -110,12 +114,20 @@ func (j *Journal) NoteSnapshot(configIndex uint64) {
 	j.snapshot = max(j.snapshot, configIndex)
 }
 
-// Epoch is the highest epoch of a service in the log, committed or not (rule 3). What was compacted away is in the applied
-// state. A deletion names no epoch; the state has it once it is committed.
-func (j *Journal) Epoch(service string) uint64 {
+// Epoch is the highest epoch of a service in the log behind the entry that is applied, committed or not (rule 3). What is applied is
+// in the state, a deletion too, which names no epoch; an Assign that the state machine refused (its owner has left, say) gave none,
+// and must not stand against the owner that remains.
+func (j *Journal) Epoch(service string, applied uint64) uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.known.epochs[service]
+	highest := uint64(0)
+	for _, a := range slices.Backward(j.known.assigns[service]) {
+		if a.index <= applied {
+			break
+		}
+		highest = max(highest, a.epoch)
+	}
+	return highest
 }
 
 // LargestFailover is the largest failover setting in the log: what may have been granted before a restart (rule 1).

@@ -114,11 +114,30 @@ func TestJournalDigest(t *testing.T) {
 			}
 			again.NoteSnapshot(j.snapshot)
 			for when, j := range map[string]*Journal{"running": j, "restarted": again} {
-				if c, e, l := j.NewestConfig(), j.Epoch("web"), j.LargestFailover(); c != tt.config || e != tt.epoch || l != tt.longest {
+				if c, e, l := j.NewestConfig(), j.Epoch("web", 0), j.LargestFailover(); c != tt.config || e != tt.epoch || l != tt.longest {
 					t.Errorf("%s: config %d, epoch %d, failover %s; want %d, %d, %s", when, c, e, l, tt.config, tt.epoch, tt.longest)
 				}
 			}
 		})
+	}
+}
+
+// TestAppliedAssignsCountNoLonger: the state has them, but for those that were refused.
+func TestAppliedAssignsCountNoLonger(t *testing.T) {
+	j, err := NewJournal(raft.NewInmemStore())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.StoreLogs(sampleLog(t)); err != nil {
+		t.Fatal(err)
+	}
+	for applied, want := range map[uint64]uint64{0: 7, 3: 7, 4: 7, 5: 0, 7: 0} {
+		if got := j.Epoch("web", applied); got != want {
+			t.Errorf("%d entries applied: epoch %d, want %d", applied, got, want)
+		}
+	}
+	if got := j.Epoch("db", 0); got != 0 {
+		t.Errorf("a service that is in no entry has epoch %d", got)
 	}
 }
 
@@ -140,8 +159,8 @@ func TestJournalStaysStrict(t *testing.T) {
 	if err := j.StoreLogs(next); !errors.Is(err, full) {
 		t.Fatalf("error is %v", err)
 	}
-	if j.NewestConfig() != 7 || j.Epoch("web") != 7 || len(j.Stored()) != 0 {
-		t.Fatalf("entries that were not written count: config %d, epoch %d", j.NewestConfig(), j.Epoch("web"))
+	if j.NewestConfig() != 7 || j.Epoch("web", 0) != 7 || len(j.Stored()) != 0 {
+		t.Fatalf("entries that were not written count: config %d, epoch %d", j.NewestConfig(), j.Epoch("web", 0))
 	}
 	disk.read = full
 	if err := j.StoreLogs(next); !errors.Is(err, full) {
@@ -150,8 +169,8 @@ func TestJournalStaysStrict(t *testing.T) {
 	if err := j.DeleteRange(5, 7); !errors.Is(err, full) {
 		t.Fatalf("error is %v", err)
 	}
-	if j.NewestConfig() < 7 || j.Epoch("web") < 7 {
-		t.Fatalf("with an unreadable log: config %d, epoch %d", j.NewestConfig(), j.Epoch("web"))
+	if j.NewestConfig() < 7 || j.Epoch("web", 0) < 7 {
+		t.Fatalf("with an unreadable log: config %d, epoch %d", j.NewestConfig(), j.Epoch("web", 0))
 	}
 	if _, err := NewJournal(disk); !errors.Is(err, full) {
 		t.Fatalf("an unreadable log was accepted: %v", err)
@@ -201,7 +220,7 @@ func TestCompactionOnDisk(t *testing.T) {
 	}
 	first, _ := j.FirstIndex()
 	last, _ := j.LastIndex()
-	if got, err := j.Entries(first, last); err != nil || first != 1501 || last != 1899 || len(got) != 399 || j.Epoch("web") != 1900 {
-		t.Fatalf("%d to %d, %d entries, epoch %d: %v", first, last, len(got), j.Epoch("web"), err)
+	if got, err := j.Entries(first, last); err != nil || first != 1501 || last != 1899 || len(got) != 399 || j.Epoch("web", 0) != 1900 {
+		t.Fatalf("%d to %d, %d entries, epoch %d: %v", first, last, len(got), j.Epoch("web", 0), err)
 	}
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"sync"
 	"time"
@@ -46,14 +47,41 @@ func (q *queue) Addr() net.Addr { return q.addr }
 // raftLayer is the queue of Raft connections with a way to dial. Its address is the node's name.
 type raftLayer struct {
 	*queue
-	t *Transport
+	t   *Transport
+	ctx context.Context // ends when this node hangs up
+	end context.CancelFunc
 }
+
+func newRaftLayer(t *Transport) raftLayer {
+	ctx, end := context.WithCancel(t.ctx)
+	return raftLayer{t.raft, t, ctx, end}
+}
+
+// HangUp ends every connection that was dialled, and every attempt to.
+func (l raftLayer) HangUp() { l.end() }
 
 // Dial implements raft.StreamLayer.
 func (l raftLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(l.t.ctx, min(timeout, handshakeLimit))
+	ctx, cancel := context.WithTimeout(l.ctx, min(timeout, handshakeLimit))
 	defer cancel()
-	return l.t.dial(ctx, string(address), protoRaft)
+	conn, err := l.t.dial(ctx, string(address), protoRaft)
+	if err != nil {
+		return nil, err
+	}
+	raw := conn.(*tls.Conn).NetConn() // a TLS connection says goodbye, and would wait for that
+	return &dialled{conn, context.AfterFunc(l.ctx, func() { raw.Close() })}, nil
+}
+
+// dialled ends when its node hangs up.
+type dialled struct {
+	net.Conn
+	forget func() bool
+}
+
+// Close implements net.Conn.
+func (d *dialled) Close() error {
+	d.forget()
+	return d.Conn.Close()
 }
 
 // Addr implements net.Listener.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 	"sync"
 	"time"
 
@@ -189,7 +190,8 @@ func timeLeft(ctx context.Context) time.Duration {
 // wait waits for a future, or for the end of ctx or of this node; the operation may go on then.
 func (r *Raft) wait(ctx context.Context, f raft.Future) error {
 	done := make(chan error, 1)
-	go func() { done <- f.Error() }() // ends with the future: Raft answers each, at the latest when it stops
+	endsWith(f, r.quit)
+	go func() { done <- f.Error() }()
 	return r.outcome(ctx, done)
 }
 
@@ -283,6 +285,7 @@ func (r *Raft) Transfer(ctx context.Context, to string) error {
 	}
 	done := make(chan error, 1)
 	f := r.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to))
+	endsWith(f, r.quit)
 	r.transfers.Go(func() {
 		err := f.Error()
 		if err != nil {
@@ -299,21 +302,24 @@ func (r *Raft) Transfer(ctx context.Context, to string) error {
 // rpcTimeout is how long Raft waits for an answer.
 func rpcTimeout(t Timing) time.Duration { return max(2*t.RaftHeartbeat, time.Second) }
 
-// transferMost bounds the wait for a transfer that is under way when Raft is to end: while Raft runs it gives each of them
-// up after its election timeout.
-const transferMost = 2 * time.Second
+// endsWith lets a future end with this node: hashicorp/raft answers nothing that is still queued when it ends, or when its own
+// goroutine waits for the disk, and whoever waits for that would wait for ever. Every future has such a channel, and most leave it empty.
+func endsWith(f raft.Future, quit chan struct{}) {
+	v := reflect.ValueOf(f)
+	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+		return // the answer is there already
+	}
+	if c := v.Elem().FieldByName("ShutdownCh"); c.CanSet() && c.IsNil() && c.Type() == reflect.TypeOf(quit) {
+		c.Set(reflect.ValueOf(quit))
+	}
+}
 
-// endTransfers waits for transfers that are under way: hashicorp/raft answers none that it finds queued when it ends.
+// endTransfers takes no transfer any more, and ends those that wait.
 func (r *Raft) endTransfers() {
 	r.mu.Lock()
 	r.ending = true
 	r.mu.Unlock()
-	idle := make(chan struct{})
-	go func() { r.transfers.Wait(); close(idle) }()
-	select {
-	case <-idle:
-	case <-time.After(transferMost):
-	}
+	r.transfers.Wait()
 }
 
 // Retime changes the election timing while Raft runs. The leader's lease and the commit timeout cannot be changed then, so
@@ -337,7 +343,11 @@ func (r *Raft) Shutdown() error {
 	r.once.Do(func() {
 		close(r.quit)
 		r.endTransfers()
-		err = r.raft.Shutdown().Error()
+		ended := r.raft.Shutdown()
+		if s, ok := r.conf.Stream.(interface{ HangUp() }); ok {
+			s.HangUp() // Raft waits for each answer that is on its way, and a host that sleeps gives none
+		}
+		err = ended.Error()
 		r.running.Wait()
 		err = errors.Join(err, closeTransport(r.trans))
 		if r.conf.Stores.Close != nil {

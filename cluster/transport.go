@@ -232,7 +232,7 @@ func (t *Transport) DialAPI(ctx context.Context, node string) (net.Conn, error) 
 func (t *Transport) APIListener() net.Listener { return t.api }
 
 // RaftLayer is what Raft's network transport runs over. A raft.ServerAddress is a node's name.
-func (t *Transport) RaftLayer() raft.StreamLayer { return raftLayer{t.raft, t} }
+func (t *Transport) RaftLayer() raft.StreamLayer { return newRaftLayer(t) }
 
 // PeerName is the name in the peer's certificate, "" for another kind of connection.
 func PeerName(c net.Conn) string {

@@ -27,12 +27,15 @@ func putService(s *State, c PutService) (*State, Result) {
 		return refuse(s, StillOwned, "service %s is owned by %s under its old address or MAC: assign it to nobody first", sv.Name, own.Owner)
 	}
 	if known && sameDefinition(old, sv) {
-		return s, Result{Epoch: own.Epoch}
+		return s, Result{Epoch: own.Epoch, Effect: Unchanged}
 	}
 	next := *s
 	next.Services = maps.Clone(s.Services)
 	next.Services[sv.Name] = cloneService(sv)
-	return &next, Result{Epoch: own.Epoch}
+	if known {
+		return &next, Result{Epoch: own.Epoch, Effect: Changed}
+	}
+	return &next, Result{Epoch: own.Epoch, Effect: Created}
 }
 
 // deleteService leaves the ownership behind with a higher epoch: a later service of the same name goes on from it

@@ -278,3 +278,19 @@ func TestTheProposersSlicesAreNotKept(t *testing.T) {
 		t.Fatal("the state changed with the proposer's slices")
 	}
 }
+
+// TestEffect: of two definitions that are proposed at once, one creates.
+func TestEffect(t *testing.T) {
+	s := world(t)
+	other := testService("new", 202)
+	other.Targets = []string{"b"}
+	for i, step := range []struct {
+		sv   Service
+		want Effect
+	}{{testService("new", 202), Created}, {testService("new", 202), Unchanged}, {other, Changed}} {
+		var res Result
+		if s, res = Apply(s, uint64(50+i), PutService{Service: step.sv}); res.Effect != step.want || res.Err() != nil {
+			t.Errorf("step %d: %+v, want %s", i, res, step.want)
+		}
+	}
+}

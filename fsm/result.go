@@ -8,7 +8,18 @@ type Result struct {
 	Refused Refusal `json:"refused,omitempty"` // "" = done; a refused command changed nothing
 	Message string  `json:"message,omitempty"` // why it was refused, a sentence for people
 	Epoch   uint64  `json:"epoch,omitempty"`   // of the named service after the command, where it names one
+	Effect  Effect  `json:"effect,omitempty"`  // of a PutService that was done
 }
+
+// Effect is what a definition did. Only the state machine knows: two that are proposed at once both find nothing before.
+type Effect string
+
+// The effects.
+const (
+	Created   Effect = "created"
+	Changed   Effect = "changed"
+	Unchanged Effect = "unchanged"
+)
 
 // Err gives nil for a command that was done, else an error that reads as the Message and matches the Refusal with
 // errors.Is.

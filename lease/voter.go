@@ -11,7 +11,7 @@ type Facts struct {
 	MaxTTL    time.Duration // a request above it is refused: the ttl this host has applied
 	StartWait time.Duration // rule 1: the largest ttl that may have been granted before the restart
 	Config    uint64        // rule 2: index of the newest configuration in this voter's log, committed or not
-	Epoch     uint64        // rule 3: highest epoch of the asked service in this voter's log, committed or not
+	Epoch     uint64        // rule 3: highest epoch of the asked service that this voter has applied, or has in its log behind that, committed or not
 }
 
 // Entry is one service's lease as this voter granted it. Expires and LastSeen are on the voter's CLOCK_BOOTTIME.

@@ -26,6 +26,7 @@ type files struct {
 	incarnation uint64
 	peers       []netip.AddrPort
 	promise     string
+	applied     cluster.Mark
 }
 
 func newFiles() *files { return &files{raft: newStore()} }
@@ -151,6 +152,24 @@ func (d *lifeDisk) SavePromise(to string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.promise = to
+	return nil
+}
+
+// LoadApplied implements agent.Disk.
+func (d *lifeDisk) LoadApplied() (cluster.Mark, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.applied, nil
+}
+
+// SaveApplied implements agent.Disk.
+func (d *lifeDisk) SaveApplied(m cluster.Mark) error {
+	if err := d.write(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.applied = m
 	return nil
 }
 
