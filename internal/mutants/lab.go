@@ -25,6 +25,10 @@ func (s *search) lab(ctx context.Context, setting string, first, count uint64, s
 func (s *search) once(ctx context.Context, setting string, seed uint64) run {
 	r := run{seed: seed}
 	dir := filepath.Join(s.dir, fmt.Sprintf("chaos-%s-%d", setting, seed))
+	if err := os.RemoveAll(dir); err != nil { // a verdict of an earlier campaign says nothing
+		r.lost = err.Error()
+		return r
+	}
 	cmd := exec.CommandContext(ctx, s.program, "chaos", "run", "--seed", fmt.Sprint(seed), "--hosts", fmt.Sprint(s.hosts), "--duration", s.duration.String(), "--dir", dir)
 	cmd.Env = append(os.Environ(), setting)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it takes its laboratory down

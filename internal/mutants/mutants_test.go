@@ -5,8 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"nightporter/chaos/check"
+	chaosrun "nightporter/chaos/run"
 	"nightporter/internal/mutant"
 )
 
@@ -30,8 +32,10 @@ func TestEveryMutantIsATarget(t *testing.T) {
 func TestFound(t *testing.T) {
 	x := target{mutant: mutant.GARP, breaks: []string{"I1"}}
 	all := []check.Verdict{
-		{Check: "clean", Keeps: "I1", State: check.Passed}, {Check: "controls", Keeps: "-", State: check.Failed},
-		{Check: "guard", Keeps: "I10, I8", State: check.Failed}, {Check: "blind", Keeps: "I1", State: check.Blind},
+		{Check: "clean", Keeps: "I1", State: check.Passed},
+		{Check: "controls", Keeps: "-", State: check.Failed},
+		{Check: "guard", Keeps: "I10, I8", State: check.Failed},
+		{Check: "blind", Keeps: "I1", State: check.Blind},
 	}
 	if got := x.found(all); len(got) != 0 {
 		t.Errorf("found by %q", got)
@@ -66,5 +70,20 @@ func TestWatched(t *testing.T) {
 	}
 	if !w.enough {
 		t.Error("it goes on after the last one that was wanted")
+	}
+}
+
+// A laboratory that does not even start has no verdict, whatever an earlier campaign left in its folder.
+func TestAnOldVerdictIsNone(t *testing.T) {
+	s := search{dir: t.TempDir(), program: "true", hosts: 3, duration: time.Second}
+	old := filepath.Join(s.dir, "chaos-x-1")
+	if err := os.MkdirAll(old, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(old, chaosrun.VerdictFile), []byte(`{"ok":true}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.once(t.Context(), "x", 1); r.lost == "" {
+		t.Errorf("a program that does nothing came to a verdict: %+v", r)
 	}
 }

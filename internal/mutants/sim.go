@@ -12,23 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"nightporter/chaos/check"
 )
 
-const (
-	simName = "sim"
-	labName = "chaos"
-	// stuck is how long one schedule may take; most take less than a second.
-	stuck = time.Minute
-)
-
-// run is what one seed came to.
-type run struct {
-	seed     uint64
-	verdicts []check.Verdict // of a failure; nil: it passed
-	lost     string          // why there is no verdict
-}
+// stuck is how long one schedule may take; most take less than a second.
+const stuck = 3 * time.Minute
 
 // simulate carries out schedules until see returns false. setting chooses the mistake.
 func (s *search) simulate(ctx context.Context, setting string, first, count uint64, see func(run) bool) error {
