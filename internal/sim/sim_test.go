@@ -66,6 +66,7 @@ func judged(t *testing.T, p Plan) {
 				t.Error(err)
 			}
 		}
+		tell("passed %d", p.Seed)
 		return
 	}
 	if err := res.Keep(dir, verdicts); err != nil {

@@ -133,7 +133,7 @@ func (c *crew) process(from, count uint64) (next uint64) {
 		return from + count
 	}
 	watch := time.AfterFunc(silence, func() { _ = cmd.Process.Signal(syscall.SIGQUIT) }) // it may have ended by now
-	running := from
+	running, judged := from, uint64(0)
 	for lines := bufio.NewReader(said); ; {
 		line, err := lines.ReadString('\n')
 		if n, ok := strings.CutPrefix(line, "seed "); ok {
@@ -141,8 +141,8 @@ func (c *crew) process(from, count uint64) (next uint64) {
 			if s, err := strconv.ParseUint(strings.TrimSpace(n), 10, 64); err == nil {
 				running = s
 			}
-		} else {
-			c.hear(line, running)
+		} else if c.hear(line, running) {
+			judged++
 		}
 		if err != nil {
 			break
@@ -158,14 +158,20 @@ func (c *crew) process(from, count uint64) (next uint64) {
 		c.crashed(running, words.Bytes())
 		return running + 1
 	}
-	return from + count
+	if judged < running-from+1 { // a schedule that came to no verdict has not passed
+		c.fail(running, "the process ended without a verdict on every schedule: "+strings.TrimSpace(words.String()))
+		return running + 1
+	}
+	return running + 1
 }
 
-// hear prints what a failed run says of itself.
-func (c *crew) hear(line string, seed uint64) {
+// hear takes what a run says of itself: its verdict, or something else.
+func (c *crew) hear(line string, seed uint64) (verdict bool) {
 	if text, ok := strings.CutPrefix(line, "failed "); ok {
 		c.fail(seed, strings.TrimSpace(text))
+		return true
 	}
+	return strings.HasPrefix(line, "passed ")
 }
 
 func (c *crew) fail(seed uint64, why string) {
