@@ -29,7 +29,7 @@ demo: build ## the whole story on four hosts in network namespaces, in under a m
 	bin/nightporter demo
 bench: build ## how fast, how small: the tables, and all samples in bin/bench.json
 	bin/nightporter lab bench --out bin/bench.json
-mutants: ## every mistake of internal/mutant must be found by random runs, about a quarter of an hour
+mutants: ## every mistake of internal/mutant must be found by random runs, a quarter of an hour
 	go run ./internal/mutants -dir bin/mutants
 lint: ## staticcheck and gofumpt
 	go vet ./... && $(TOOL) staticcheck ./... && test -z "$$($(TOOL) gofumpt -l . | tee /dev/stderr)"
