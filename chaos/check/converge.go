@@ -180,6 +180,9 @@ func causes(h *history.History, s *Silence) {
 			note(c.Verb+" "+c.Arg, c.Began, c.Ended)
 		}
 	}
+	for _, gone := range undefined(h, sv) {
+		note("not defined", gone.from, gone.to)
+	}
 	for _, moved := range fronted(h, sv) {
 		note("moved to "+moved.host, moved.from, moved.to)
 	}
@@ -213,6 +216,30 @@ func absences(h *history.History, host string) []absence {
 	if now != nil {
 		now.to = h.Ended
 		out = append(out, *now)
+	}
+	return out
+}
+
+// undefined gives the times in which the log has no such service: before somebody defines it, and after it is deleted until the next
+// record.
+func undefined(h *history.History, sv history.Service) []absence {
+	records := h.Of(sv.Name)
+	until := func(from time.Time) time.Time {
+		for _, r := range records {
+			if r.At.After(from) {
+				return r.At
+			}
+		}
+		return h.Ended
+	}
+	var out []absence
+	if !sv.Founded {
+		out = append(out, absence{from: h.Began, to: until(h.Began)})
+	}
+	for _, c := range h.Commands {
+		if c.Verb == "delete" && c.Service == sv.Name && !c.Refused {
+			out = append(out, absence{from: c.Began, to: until(c.Began)})
+		}
 	}
 	return out
 }
