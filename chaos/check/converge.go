@@ -183,6 +183,9 @@ func causes(h *history.History, s *Silence) {
 	for _, gone := range undefined(h, sv) {
 		note("not defined", gone.from, gone.to)
 	}
+	for _, rest := range damped(h, sv) {
+		note("passed over "+rest.host, rest.from, rest.to)
+	}
 	for _, moved := range fronted(h, sv) {
 		note("moved to "+moved.host, moved.from, moved.to)
 	}
@@ -244,7 +247,28 @@ func undefined(h *history.History, sv history.Service) []absence {
 	return out
 }
 
-// away is a time in which an operator had given a service to a host that does not run it: nobody serves it then.
+// damped are the times in which a target is passed over because it lost the service by failure: after n losses within five minutes
+// for 2^n times the failover, at most a minute, as docs/design.md says. Meanwhile a front holds, and clients wait.
+func damped(h *history.History, sv history.Service) []away {
+	var out []away
+	records := h.Of(sv.Name)
+	for i, r := range records {
+		if !contains(sv.Targets, r.From) || r.Reason != "owner-failed" && r.Reason != "owner-unfit" {
+			continue
+		}
+		n := 0
+		for _, p := range records[:i+1] {
+			if p.From == r.From && (p.Reason == "owner-failed" || p.Reason == "owner-unfit") && r.At.Sub(p.At) < 5*time.Minute {
+				n++
+			}
+		}
+		out = append(out, away{r.From, r.At, r.At.Add(min(h.Setup.Failover<<min(n, 10), time.Minute))})
+	}
+	return out
+}
+
+// away is a time in which nobody serves: an operator had given the service to a host that does not run it, or its target is passed
+// over.
 type away struct {
 	host     string
 	from, to time.Time

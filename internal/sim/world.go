@@ -100,9 +100,12 @@ func (p Plan) file(secret string) string {
 // servicePort is what every service guards.
 const servicePort = 80
 
+// rouseMost is what a wake may take beside the machine's own time, while nothing is wrong: an election, and the word of its return.
+const rouseMost = 6 * time.Second
+
 // setup is what the checks are told.
 func (p Plan) setup() history.Setup {
-	s := history.Setup{Failover: p.LongestFailover(), Initial: p.Failover, Resume: resumeMost + linkMost, Settle: p.Settle()}
+	s := history.Setup{Failover: p.LongestFailover(), Initial: p.Failover, Resume: resumeMost + linkMost, Rouse: rouseMost, Settle: p.Settle()}
 	for _, h := range p.Hosts {
 		s.Hosts = append(s.Hosts, history.Host{Name: h.Name, Sleeper: h.Sleeper})
 	}
