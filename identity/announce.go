@@ -16,16 +16,17 @@ import (
 )
 
 // AnnounceSchedule is the pause before the next announcement of a tenure that has announced n times: at once, after 100
-// ms (the first may have been lost), after 1 s (a switch port may still have been learning), and then often enough that no
+// ms (the first may have been lost), after 1 s (a switch port may still have been learning), after 2, 4, 8 and 16 s more (where
+// frames were lost for longer, a switch still leads to the former holder, and nobody else tells it), and then often enough that no
 // switch forgets the MAC (the usual ageing time is 300 s, IEEE 802.1Q; some devices age in 60 s).
 func AnnounceSchedule(n int) time.Duration {
-	switch n {
-	case 0:
+	switch {
+	case n == 0:
 		return 0
-	case 1:
+	case n == 1:
 		return 100 * time.Millisecond
-	case 2:
-		return time.Second
+	case n <= 6:
+		return time.Second << (n - 2)
 	}
 	return 45 * time.Second
 }

@@ -139,9 +139,9 @@ func Silences(h *history.History, least time.Duration) []Silence {
 }
 
 // recovery is what the cluster may need, once a cause is over, until a client is answered again: an election, the end of a lease, an
-// assignment; and where a target had to be woken, that.
+// assignment, and the pause that a client's kernel makes between two SYNs by then; and where a target had to be woken, that.
 func recovery(h *history.History, woken bool) time.Duration {
-	d := 4*h.Setup.Failover + 2*time.Second + h.Setup.Extra
+	d := 4*h.Setup.Failover + 5*time.Second + h.Setup.Extra
 	if woken {
 		d += h.Setup.Resume + h.Setup.Rouse
 	}
