@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,7 +77,7 @@ type stage struct {
 	suspends int
 	during   func()                      // runs while the host is suspended
 	hang     func(context.Context) error // runs instead of a suspend
-	resumed  uint64                      // the kernel's count
+	resumed  atomic.Uint64               // the kernel's count
 
 	countless bool // it keeps none
 	leaves    bool
@@ -94,7 +95,7 @@ func (s *stage) Suspend(ctx context.Context) error {
 	s.returned() // as the ticks do after a resume
 	return nil
 }
-func (s *stage) Resumes() (uint64, bool)                    { return s.resumed, !s.countless }
+func (s *stage) Resumes() (uint64, bool)                    { return s.resumed.Load(), !s.countless }
 func (s *stage) WakeAddresses() ([]net.HardwareAddr, error) { return nil, nil }
 
 func newStage(t *testing.T) *stage {
@@ -346,7 +347,7 @@ func TestASleepOfAMoment(t *testing.T) {
 			s.countless = countless
 			s.hang = func(context.Context) error {
 				time.Sleep(30 * time.Millisecond)
-				s.resumed++
+				s.resumed.Add(1)
 				return nil
 			}
 			s.order()

@@ -152,7 +152,7 @@ func TestAFormerOwnerHearsThatTheHeirIsOpen(t *testing.T) {
 		if !w.toldOpen("a", 2) {
 			t.Error("it was not told again")
 		}
-		w.pass(openFor)
+		w.pass(35 * time.Second) // and of what comes with the announcements, the next of which is 45 s away
 		w.mu.Lock()
 		told := len(w.hosts["a"].opens)
 		w.mu.Unlock()
