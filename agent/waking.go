@@ -61,10 +61,13 @@ func (w *waking) demand(d wake.Demand) {
 		}
 		return
 	}
-	w.begin(wake.Wake{
+	_, verdict := w.begin(wake.Wake{
 		ID: newID(), Node: node, Sleeps: state.Nodes[node].Sleeps, Service: d.Service, Cause: string(fsm.Demand),
 		Client: d.Client.String(), Port: portName(d),
 	})
+	if verdict != wake.Started {
+		w.nudge(node) // a campaign rests up to five seconds between two calls, and the node may have gone to sleep since the last one
+	}
 }
 
 func portName(d wake.Demand) string {
