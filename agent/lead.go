@@ -105,6 +105,7 @@ func (l *leader) lead(ctx context.Context) bool {
 		case <-ctx.Done():
 			return false
 		case is := <-l.raft.Leadership():
+			l.trouble.Store(nil) // the next leader says what it sees
 			l.log.Info("the term of this leader is over", "again", is)
 			return is
 		case <-changed:
