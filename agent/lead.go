@@ -96,6 +96,7 @@ func (l *leader) lead(ctx context.Context) bool {
 	l.silent, l.left, l.known = make(map[string]lease.Boot), make(map[string]uint64), nil
 	l.sulking, l.due, l.blind = make(map[string]lease.Boot), l.first.Add(time.Hour), 0
 	l.log.Info("this node leads the cluster now")
+	defer l.trouble.Store(nil) // the next leader says what it sees
 	changed, cancel := l.machine.Watch()
 	defer cancel()
 	timer := time.NewTimer(0)
@@ -105,7 +106,6 @@ func (l *leader) lead(ctx context.Context) bool {
 		case <-ctx.Done():
 			return false
 		case is := <-l.raft.Leadership():
-			l.trouble.Store(nil) // the next leader says what it sees
 			l.log.Info("the term of this leader is over", "again", is)
 			return is
 		case <-changed:
