@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -84,9 +85,23 @@ func (t *tally) note(e event, out io.Writer) {
 		t.failed = append(t.failed, strings.TrimSpace(key))
 		fmt.Fprintf(out, "FAIL  %s\n%s", key, strings.Join(t.output[key], ""))
 		delete(t.output, key)
+		if e.Test == "" {
+			t.rest(e.Package, out)
+		}
 	case "skip":
 		if e.Test != "" {
 			t.skipped = append(t.skipped, key+": "+reason(t.output[key]))
+			delete(t.output, key)
+		}
+	}
+}
+
+// rest prints what the tests of a package had said that never came to an end: where a process dies in the middle, its last words
+// are among that.
+func (t *tally) rest(pkg string, out io.Writer) {
+	for _, key := range slices.Sorted(maps.Keys(t.output)) {
+		if strings.HasPrefix(key, pkg+" ") {
+			fmt.Fprintf(out, "unfinished  %s\n%s", key, strings.Join(t.output[key], ""))
 			delete(t.output, key)
 		}
 	}
