@@ -248,7 +248,8 @@ func undefined(h *history.History, sv history.Service) []absence {
 }
 
 // damped are the times in which a target is passed over because it lost the service by failure: after n losses within five minutes
-// for 2^n times the failover, at most a minute, as docs/design.md says. Meanwhile a front holds, and clients wait.
+// for 2^n times the failover, at most a minute, as docs/design.md says; a leader that takes over meanwhile counts from its own beginning,
+// since it cannot know how far the stamps are off. Meanwhile a front holds, and clients wait.
 func damped(h *history.History, sv history.Service) []away {
 	var out []away
 	records := h.Of(sv.Name)
@@ -262,7 +263,7 @@ func damped(h *history.History, sv history.Service) []away {
 				n++
 			}
 		}
-		out = append(out, away{r.From, r.At, r.At.Add(min(h.Setup.Failover<<min(n, 10), time.Minute))})
+		out = append(out, away{r.From, r.At, r.At.Add(2 * min(h.Setup.Failover<<min(n, 10), time.Minute))})
 	}
 	return out
 }
