@@ -95,6 +95,7 @@ func (s *stage) Suspend(ctx context.Context) error {
 	s.returned() // as the ticks do after a resume
 	return nil
 }
+
 func (s *stage) Resumes() (uint64, bool)                    { return s.resumed.Load(), !s.countless }
 func (s *stage) WakeAddresses() ([]net.HardwareAddr, error) { return nil, nil }
 
