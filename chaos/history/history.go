@@ -67,27 +67,30 @@ type Setup struct {
 // TTL is the longest lease: two thirds of the failover.
 func (s Setup) TTL() time.Duration { return s.Failover * 2 / 3 }
 
-// TTLAt is the longest lease that may have been given at a moment: by the setting of the beginning or the last one that was
-// acknowledged, and by every later one that somebody asked for and was not refused.
+// slowest is how long a setting may count after another one was acknowledged: a majority of voters that had been cut off, or were just
+// started, may not have applied it yet, and grant by the one before.
+const slowest = 30 * time.Second
+
+// TTLAt is the longest lease that may have been given at a moment: by any setting that was in force not long before, and by every one
+// that somebody had asked for then and was not refused.
 func (h *History) TTLAt(at time.Time) time.Duration {
 	last, most := h.Setup.Initial, time.Duration(0)
-	var since time.Time
 	for _, c := range h.Commands {
-		if d, err := time.ParseDuration(c.Arg); err == nil && c.Verb == "set" && c.Done && c.Ended.Before(at) && c.Ended.After(since) {
-			last, since = d, c.Ended
+		d, err := time.ParseDuration(c.Arg)
+		if c.Verb != "set" || c.Refused || err != nil || c.Began.After(at) {
+			continue
+		}
+		if !c.Done || c.Ended.After(at.Add(-slowest)) {
+			most = max(most, last, d)
+		}
+		if c.Done {
+			last = d
 		}
 	}
-	for _, c := range h.Commands {
-		// A host applies a setting a while after it was acknowledged: the one before it may still have counted for a moment.
-		late := since.Add(-h.Setup.Failover)
-		if d, err := time.ParseDuration(c.Arg); err == nil && c.Verb == "set" && !c.Refused && c.Began.Before(at) && (!c.Done || c.Ended.After(late)) {
-			most = max(most, d)
-		}
+	if most = max(most, last); most == 0 {
+		most = h.Setup.Failover
 	}
-	if at.Sub(since) < h.Setup.Failover || last == 0 {
-		most = max(most, h.Setup.Failover)
-	}
-	return max(most, last) * 2 / 3
+	return most * 2 / 3
 }
 
 // Sleeper says whether a host may sleep.
