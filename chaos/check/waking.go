@@ -117,6 +117,8 @@ func called(h *history.History, d *docket) {
 				state, since := h.StateAt(c.Arg, c.Ended)
 				d.find("%s was called at %s, which was acknowledged at %s, and it was %s since %s", c.Arg, at(c.Began), at(c.Ended), state, at(since))
 			}
+		case !c.Ended.IsZero() && c.Ended.Before(by):
+			// Whoever asked gave up before the time was over.
 		case by.Before(h.Ended) && len(h.Disturbed(c.Began.Add(-quiet), by)) == 0 && hostUp(h, c.Host, c.Began, by) && !sentToSleep(h, c.Arg, c.Began, by):
 			d.judged++
 			d.find("%s was called at %s by %s, nothing was wrong, and by %s nobody had heard of it: %s", c.Arg, at(c.Began), c.Host, at(by), c.Err)
