@@ -88,8 +88,9 @@ func quorumWake(h *history.History, d *docket) {
 		if p.State == history.Up {
 			continue
 		}
-		// An election that fails, twice its time, and the first packet.
-		by := p.At.Add(5*h.Setup.Failover + time.Second + h.Setup.Extra)
+		// The leader's silence is noticed after up to twice the failover and a heartbeat's pause; then as long again without a leader, with a
+		// look every second before and after it; and the first packet.
+		by := p.At.Add(5*h.Setup.Failover + 2*time.Second + h.Setup.Extra)
 		voters := lastingVoters(h, p.At, by)
 		var awake, asleep []string
 		for _, v := range voters {
