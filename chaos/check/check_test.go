@@ -37,9 +37,9 @@ func sound() *history.History {
 			{Host: "h3", At: sec(12), State: history.Resuming},
 			{Host: "h3", At: sec(13), State: history.Up},
 			{Host: "h3", At: sec(25), State: history.Asleep},
-			{Host: "h1", At: sec(47.5), State: history.Off},
-			{Host: "h1", At: sec(53.8), State: history.Up},
-			{Host: "h3", At: sec(54), State: history.Up},
+			{Host: "h1", At: sec(47.1), State: history.Off},
+			{Host: "h1", At: sec(54.4), State: history.Up},
+			{Host: "h3", At: sec(54.5), State: history.Up},
 		},
 		Suspends: []history.Suspend{{Host: "h3", At: sec(5), Voters: []string{"h1", "h2", "h3"}}, {Host: "h3", At: sec(25), Voters: []string{"h1", "h2", "h3"}}},
 		Records: []history.Record{
@@ -76,7 +76,7 @@ func sound() *history.History {
 			{At: sec(1), Host: "h1", Epochs: map[string]uint64{"web": 1}},
 			{At: sec(9), Host: "h1", Epochs: map[string]uint64{"web": 2}},
 			{At: sec(45), Host: "h2", Voters: []string{"h1", "h2", "h3"}},
-			{At: sec(53.9), Host: "h2", Voters: []string{"h3", "h2", "h1"}},
+			{At: sec(54.3), Host: "h2", Voters: []string{"h3", "h2", "h1"}},
 		},
 		Controls: []history.Control{{Name: "two plain addresses", Flagged: true}},
 	}
