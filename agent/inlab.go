@@ -18,6 +18,7 @@ func inLab(d Deps, page *labpage.Page) Deps {
 	d.Clock = labClock{d.Clock, page}
 	d.Kernel = labKernel{d.Kernel, page}
 	d.Disk = labDisk{d.Disk, page}
+	d.Power = labPower{d.Power, page}
 	return d
 }
 
@@ -73,6 +74,14 @@ func (h labHold) Extend(deadline time.Duration) error { return h.Hold.Extend(h.k
 func (h labHold) kernelTime(deadline time.Duration) time.Duration {
 	return deadline - h.page.Load().Boot
 }
+
+// labPower counts the suspends of the lab's host: the kernel counts those of the machine that all of them are on.
+type labPower struct {
+	Power
+	page *labpage.Page
+}
+
+func (p labPower) Resumes() (n uint64, counted bool) { return p.page.Load().Resumes, true }
 
 // labDisk is a disk whose writes of the cluster's log are slow or fail.
 type labDisk struct {

@@ -212,10 +212,7 @@ func (a *parts) serve(ctx context.Context, local net.Listener) error {
 		<-ctx.Done()
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		if err := server.Close(end); err != nil { // somebody waited for longer than the agent did: that is no failure of its own
-			a.deps.Log.Debug("requests were cut off", "err", err)
-		}
-		return nil
+		return server.Close(end)
 	})
 	return g.Wait()
 }

@@ -12,6 +12,7 @@ import (
 	"nightporter/fsm"
 	"nightporter/internal/mutant"
 	"nightporter/lease"
+	"nightporter/wake"
 )
 
 // sleeper carries out this host's own side of the sleep protocol, driven by its record alone:
@@ -257,9 +258,12 @@ func (s *sleeper) propose(ctx context.Context, me fsm.Node, to fsm.Power, reason
 	})
 }
 
-// returned is told by the ticks that this host was away.
-func (s *sleeper) returned() {
-	s.away.Store(true)
+// returned is told by the ticks that this host was away. A stall is the suspend that is waited for only where the kernel does
+// not count suspends: else this process was merely stopped, and the host may sleep at any moment yet.
+func (s *sleeper) returned(how wake.Absence) {
+	if _, counted := s.power.Resumes(); how == wake.Slept || !counted {
+		s.away.Store(true)
+	}
 	s.bell.ring()
 }
 

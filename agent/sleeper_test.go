@@ -16,6 +16,7 @@ import (
 
 	"nightporter/cluster"
 	"nightporter/fsm"
+	"nightporter/wake"
 )
 
 // soloRaft is a Raft of one node: what is proposed is committed, but the answer may be lost.
@@ -92,7 +93,7 @@ func (s *stage) Suspend(ctx context.Context) error {
 	if s.during != nil {
 		s.during()
 	}
-	s.returned() // as the ticks do after a resume
+	s.returned(wake.Slept) // as the ticks do after a resume
 	return nil
 }
 
@@ -322,7 +323,7 @@ func TestCommandThatGoesOnAfterTheResume(t *testing.T) {
 	onStage(t, func(t *testing.T, s *stage) {
 		ended := 0
 		s.hang = func(ctx context.Context) error {
-			s.returned()
+			s.returned(wake.Slept)
 			<-ctx.Done()
 			ended++
 			return nil
@@ -338,6 +339,30 @@ func TestCommandThatGoesOnAfterTheResume(t *testing.T) {
 		s.stopLast()
 		s.running.Wait()
 	})
+}
+
+// TestStoppedOnTheWayIntoSleep: a stopped process is no suspend. The host is not said to be back while its suspend command is
+// at work, which would give it services that it takes into its sleep; where the kernel does not count, a stall has to do.
+func TestStoppedOnTheWayIntoSleep(t *testing.T) {
+	for _, countless := range []bool{false, true} {
+		onStage(t, func(t *testing.T, s *stage) {
+			s.countless = countless
+			early := false
+			s.hang = func(context.Context) error {
+				s.returned(wake.Stalled)
+				time.Sleep(3 * time.Second)
+				early = s.record().Power != fsm.Asleep
+				s.resumed.Add(1)
+				return nil
+			}
+			s.order()
+			s.steps(4)
+			s.running.Wait()
+			if me := s.record(); early != countless || me.Power != fsm.Awake || s.suspends != 1 {
+				t.Errorf("a kernel without a count: %v; back before the suspend: %v; %d suspends, %+v", countless, early, s.suspends, me)
+			}
+		})
+	}
 }
 
 // TestASleepOfAMoment: the clocks are as they were before it, and the kernel has counted it; without a count the host waits for a

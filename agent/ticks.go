@@ -54,8 +54,8 @@ func (k *ticks) run(ctx context.Context) {
 
 func (k *ticks) look(edge *wake.Edge) {
 	boot, mono := k.clock.Both()
-	if away, gap := edge.Tick(time.Duration(boot), mono); away {
-		k.returned(gap)
+	if away, gap := edge.Tick(time.Duration(boot), mono); away != wake.Present {
+		k.returned(away, gap)
 	}
 	if k.disk() != "" || k.meta.now().Unfit != "" {
 		k.fitness() // until it is over and said to be
@@ -63,10 +63,10 @@ func (k *ticks) look(edge *wake.Edge) {
 }
 
 // returned closes everything that was open: nothing that was known before still counts.
-func (k *ticks) returned(gap time.Duration) {
-	k.log.Info("this host was away: everything is closed and checked anew", "for", gap.Round(time.Millisecond).String())
+func (k *ticks) returned(away wake.Absence, gap time.Duration) {
+	k.log.Info("this host was away: everything is closed and checked anew", "how", away, "for", gap.Round(time.Millisecond).String())
 	k.tenants.wereAway()
-	k.sleeper.returned()
+	k.sleeper.returned(away)
 	k.touch.bell.ring()
 	k.fitness()
 }

@@ -18,6 +18,25 @@ const (
 	DefaultStall = 2 * time.Second
 )
 
+// Absence is what two readings of the clocks tell of the time between them.
+type Absence int
+
+const (
+	Present Absence = iota // the host was awake
+	Stalled                // nobody ticked for long, though the clocks agree: a stopped process, or a sleep that they do not tell of
+	Slept                  // the clocks moved against each other, which only a suspend does
+)
+
+func (a Absence) String() string {
+	switch a {
+	case Stalled:
+		return "stalled"
+	case Slept:
+		return "slept"
+	}
+	return "present"
+}
+
 // Edge notices that this host, or this process, was away. It is fed with readings of both clocks at each tick and keeps
 // no clock itself. The zero value is ready. Not safe for concurrent use.
 type Edge struct {
@@ -28,13 +47,13 @@ type Edge struct {
 	offset time.Duration // boot minus mono when last found changed: small sleeps add up against it
 }
 
-// Tick takes one reading. It reports whether the host was away since the last one, and for how long at most: the time
-// between the two ticks (0 if it was not away). The first tick only takes the measure.
-func (e *Edge) Tick(boot, mono time.Duration) (resumed bool, gap time.Duration) {
+// Tick takes one reading. It reports whether, and how, the host was away since the last one, and for how long at most: the
+// time between the two ticks (0 if it was present). The first tick only takes the measure.
+func (e *Edge) Tick(boot, mono time.Duration) (away Absence, gap time.Duration) {
 	offset := boot - mono
 	if !e.ticked {
 		e.ticked, e.last, e.offset = true, boot, offset
-		return false, 0
+		return Present, 0
 	}
 	gap = boot - e.last
 	e.last = boot
@@ -42,11 +61,16 @@ func (e *Edge) Tick(boot, mono time.Duration) (resumed bool, gap time.Duration) 
 	if stall <= 0 {
 		stall = DefaultStall
 	}
-	if step := (offset - e.offset).Abs(); step <= ClockStep && gap <= stall {
-		return false, 0
+	switch step := (offset - e.offset).Abs(); {
+	case step > ClockStep:
+		away = Slept
+	case gap > stall:
+		away = Stalled
+	default:
+		return Present, 0
 	}
 	e.offset = offset
-	return true, gap
+	return away, gap
 }
 
 const (

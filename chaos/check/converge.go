@@ -223,13 +223,13 @@ func absences(h *history.History, host string) []absence {
 	return out
 }
 
-// undefined gives the times in which the log has no such service: before somebody defines it, and after it is deleted until the next
-// record.
+// undefined gives the times in which the log has no such service: before somebody defines it, and after it is deleted until it
+// gets an owner again.
 func undefined(h *history.History, sv history.Service) []absence {
 	records := h.Of(sv.Name)
-	until := func(from time.Time) time.Time {
-		for _, r := range records {
-			if r.At.After(from) {
+	until := func(rest []history.Record) time.Time {
+		for _, r := range rest {
+			if r.To != "" {
 				return r.At
 			}
 		}
@@ -237,19 +237,19 @@ func undefined(h *history.History, sv history.Service) []absence {
 	}
 	var out []absence
 	if !sv.Founded {
-		out = append(out, absence{from: h.Began, to: until(h.Began)})
+		out = append(out, absence{from: h.Began, to: until(records)})
 	}
-	for _, c := range h.Commands {
-		if c.Verb == "delete" && c.Service == sv.Name && !c.Refused {
-			out = append(out, absence{from: c.Began, to: until(c.Began)})
+	for i, r := range records {
+		if r.Reason == "service-deleted" {
+			out = append(out, absence{from: r.At, to: until(records[i+1:])})
 		}
 	}
 	return out
 }
 
 // damped are the times in which a target is passed over because it lost the service by failure: after n losses within five minutes
-// for 2^n times the failover, at most a minute, as docs/design.md says; a leader that takes over meanwhile counts from its own beginning,
-// since it cannot know how far the stamps are off. Meanwhile a front holds, and clients wait.
+// for 2^n times the failover, at most a minute, as docs/design.md says. That is judged by the leader's wall clock against a stamp that may be
+// another's; meanwhile a front holds, and clients wait.
 func damped(h *history.History, sv history.Service) []away {
 	var out []away
 	records := h.Of(sv.Name)
@@ -263,10 +263,13 @@ func damped(h *history.History, sv history.Service) []away {
 				n++
 			}
 		}
-		out = append(out, away{r.From, r.At, r.At.Add(2 * min(h.Setup.Failover<<min(n, 10), time.Minute))})
+		out = append(out, away{r.From, r.At, r.At.Add(min(h.Setup.Failover<<min(n, 10), time.Minute) + stampsDiffer)})
 	}
 	return out
 }
+
+// stampsDiffer is how far ahead of the leader's wall clock a stamp may be that still counts.
+const stampsDiffer = 5 * time.Second
 
 // away is a time in which nobody serves: an operator had given the service to a host that does not run it, or its target is passed
 // over.

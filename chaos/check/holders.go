@@ -125,10 +125,8 @@ func clean(h *history.History, d *docket) {
 			continue
 		}
 		d.judged++
-		for _, sv := range e.Present {
-			if !contains(e.Open, sv) {
-				d.find("%s: %s still has its address configured at the end, and does not hold it", sv, e.Host)
-			}
+		for _, sv := range e.Leftover() {
+			d.find("%s: %s still has its address configured at the end, and does not hold it", sv, e.Host)
 		}
 	}
 	if d.judged == 0 {

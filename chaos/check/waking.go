@@ -90,7 +90,7 @@ func hampered(h *history.History, host string, from, to time.Time) bool {
 // wokeBy says whether one of the hosts was up at some moment of a time.
 func wokeBy(h *history.History, hosts []string, from, to time.Time) bool {
 	for _, name := range hosts {
-		if state, _ := h.StateAt(name, to); state == history.Up {
+		if state, _ := h.StateAt(name, from); state == history.Up {
 			return true
 		}
 		for _, p := range h.Powers {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -316,6 +317,12 @@ type End struct {
 	Present  []string          `json:"present"`  // services of which an address is configured here
 	Defined  []string          `json:"defined"`  // services that it knows
 	Failover time.Duration     `json:"failover"` // as it has it
+}
+
+// Leftover gives the services of which the host has an address and which it does not hold. For half a second after a service
+// was handed on that is as it should be.
+func (e End) Leftover() []string {
+	return slices.DeleteFunc(slices.Clone(e.Present), func(sv string) bool { return slices.Contains(e.Open, sv) })
 }
 
 // Control is a mistake that the observer was shown.

@@ -45,6 +45,7 @@ type node struct {
 	disk     DiskFault
 	asleepAt time.Duration // by the machine's CLOCK_MONOTONIC
 	slept    time.Duration // since the host was switched on
+	resumes  uint64        // how many sleeps it has come back from since
 	duty     *duty         // nil unless the agent is starved
 	starved  bool          // the agent is stopped by the duty cycle
 	claims   []Claim

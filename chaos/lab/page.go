@@ -18,7 +18,7 @@ func (n *node) layPage() error {
 	if n.client {
 		return nil
 	}
-	n.clock, n.slept = ClockShift{Wall: n.clock.Wall}, 0
+	n.clock, n.slept, n.resumes = ClockShift{Wall: n.clock.Wall}, 0, 0
 	err := n.space.do(func() (err error) {
 		if err = os.MkdirAll(filepath.Dir(labpage.Path), 0o755); err != nil {
 			return fmt.Errorf("make the lab page's directory: %w", err)
@@ -39,7 +39,7 @@ func (n *node) fillPage() {
 	}
 	n.page.Store(labpage.Values{
 		Boot: n.clock.Boot, Mono: n.clock.Mono, Wall: n.clock.Wall,
-		DiskDelay: n.disk.Delay, DiskErrno: n.disk.Errno, DiskShare: n.disk.Share,
+		DiskDelay: n.disk.Delay, DiskErrno: n.disk.Errno, DiskShare: n.disk.Share, Resumes: n.resumes,
 	})
 }
 
@@ -97,11 +97,12 @@ func monotonic() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// sleptOver lets the host's CLOCK_MONOTONIC go on from where it was when the host fell asleep, before any process runs
-// again. On a real machine it is the kernel that does not count the sleep.
+// sleptOver counts the sleep, and lets the host's CLOCK_MONOTONIC go on from where it was when the host fell asleep, before
+// any process runs again. On a real machine both are the kernel's.
 func (n *node) sleptOver() {
 	length := monotonic() - n.asleepAt
 	n.clock.Mono -= length
 	n.slept += length
+	n.resumes++
 	n.fillPage()
 }

@@ -71,7 +71,7 @@ func TestASleepStopsTheMonotonicClock(t *testing.T) {
 			must(t, h.AwaitPower(ctx, lab.PowerUp))
 			longest := time.Since(before)
 			v := page(t, h)
-			if v.Boot != time.Minute || time.Minute-v.Mono < slept || time.Minute-v.Mono > longest {
+			if v.Resumes != 1 || v.Boot != time.Minute || time.Minute-v.Mono < slept || time.Minute-v.Mono > longest {
 				t.Errorf("after a sleep of %v to %v the host reads %+v", slept, longest, v)
 			}
 			st, err := l.Status(ctx)

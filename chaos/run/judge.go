@@ -20,7 +20,7 @@ import (
 )
 
 // patience is how long a host may complain in the end before it counts: on a busy machine a leader may miss its heartbeats in
-// this very moment.
+// this very moment, or a service is just being handed on.
 const patience = 10 * time.Second
 
 // ends asks every host how it stands, and looks at its addresses, until all is well or patience is over.
@@ -30,7 +30,7 @@ func (t *trial) ends(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		well := !slices.ContainsFunc(all, func(e history.End) bool { return !e.Up || !e.Member || e.Problem != "" })
+		well := !slices.ContainsFunc(all, func(e history.End) bool { return !e.Up || !e.Member || e.Problem != "" || len(e.Leftover()) > 0 })
 		if well || time.Now().After(by) {
 			t.journal.Do(func(h *history.History) { h.Ends, h.Ended = all, time.Now() })
 			return nil

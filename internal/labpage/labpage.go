@@ -35,6 +35,7 @@ const (
 	atDelay   = 160
 	atErrno   = 168 // a number of errno
 	atMillion = 176 // writes of a million that fail
+	atResumes = 184 // a number
 )
 
 // Values are what the page says.
@@ -43,6 +44,7 @@ type Values struct {
 	DiskDelay        time.Duration // of each write
 	DiskErrno        syscall.Errno // of the writes that fail; 0 = none fails
 	DiskShare        float64       // of the writes that fail, from 0 to 1
+	Resumes          uint64        // the suspends that the host has come back from since it was started
 }
 
 // Page is the mapped page. One process writes it, and there is only one writer at a time.
@@ -144,6 +146,7 @@ func (p *Page) load() Values {
 	return Values{
 		Boot: get(atBoot), Mono: get(atMono), Wall: get(atWall), DiskDelay: get(atDelay),
 		DiskErrno: syscall.Errno(get(atErrno)), DiskShare: float64(get(atMillion)) / 1e6,
+		Resumes: uint64(get(atResumes)),
 	}
 }
 
@@ -160,6 +163,7 @@ func (v Values) list() []entry {
 		{atDelay, int64(v.DiskDelay)},
 		{atErrno, int64(v.DiskErrno)},
 		{atMillion, int64(v.DiskShare * 1e6)},
+		{atResumes, int64(v.Resumes)},
 	}
 }
 

@@ -129,7 +129,9 @@ func (w *world) live() {
 	w.running.Go(w.rouse)
 	w.rec.note(func(h *history.History) { h.Calm = calm })
 	time.Sleep(w.plan.Converge())
-	w.look()
+	for by := time.Now().Add(tidying); !w.look() && time.Now().Before(by); {
+		time.Sleep(tidying / 4)
+	}
 	time.Sleep(time.Until(calm.Add(w.plan.Settle() + tail)))
 	w.rec.note(func(h *history.History) { h.Ended = time.Now() })
 	for _, m := range w.machines {
@@ -218,8 +220,12 @@ func (w *world) ask(m *machine, life int) {
 	}
 }
 
-// look asks every host in the end.
-func (w *world) look() {
+// tidying is more than a host keeps the address of a service that was handed on just when the end is looked at.
+const tidying = 2 * time.Second
+
+// look asks every host in the end. It says whether no address is left anywhere that its host does not hold.
+func (w *world) look() bool {
+	var all []history.End
 	for _, m := range w.machines {
 		e := history.End{Host: m.name, Up: m.state() == history.Up, Owners: map[string]string{}, Open: m.kernel.open(), Present: m.kernel.present()}
 		slices.Sort(e.Open)
@@ -236,8 +242,10 @@ func (w *world) look() {
 			e.Defined = append(e.Defined, s.Name)
 		}
 		e.Failover = time.Duration(st.Failover)
-		w.rec.note(func(h *history.History) { h.Ends = append(h.Ends, e) })
+		all = append(all, e)
 	}
+	w.rec.note(func(h *history.History) { h.Ends = all })
+	return !slices.ContainsFunc(all, func(e history.End) bool { return e.Up && len(e.Leftover()) > 0 })
 }
 
 // tell takes over what a host says of the owners. A record is no younger than the first time at which its entry was on a disk.
