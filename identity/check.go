@@ -157,7 +157,11 @@ func (p *Hold) guardPresent() (bool, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.guarded || n == 2*len(p.spec.Addrs), nil
+	want := 2 * len(p.spec.Addrs)
+	if len(p.answers) > 0 {
+		want++
+	}
+	return !p.guarded || n == want, nil
 }
 
 // Repair puts back what is missing, fence and guard first; an open identity keeps its deadline.
