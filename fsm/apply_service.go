@@ -141,7 +141,8 @@ func sameIdentity(a, b Service) bool {
 
 func sameDefinition(a, b Service) bool {
 	return a.MAC == b.MAC && a.Hold == b.Hold && slices.Equal(a.Addresses, b.Addresses) &&
-		slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Targets, b.Targets)
+		slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Targets, b.Targets) &&
+		slices.Equal(a.Checks, b.Checks) && a.Unit == b.Unit
 }
 
 // cloneService cuts the tie to the proposer's slices.
@@ -149,6 +150,7 @@ func cloneService(sv Service) Service {
 	sv.Addresses = slices.Clone(sv.Addresses)
 	sv.Ports = slices.Clone(sv.Ports)
 	sv.Targets = slices.Clone(sv.Targets)
+	sv.Checks = slices.Clone(sv.Checks)
 	return sv
 }
 

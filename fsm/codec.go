@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // A log entry is a header of five bytes and a JSON payload:
 //
 //	0-1  "NP"
-//	2    version of the payload's format
+//	2    format of the payload: 1, or 2 where a definition has checks or a unit (Found, PutService)
 //	3    kind (Kind)
 //	4    flags: bit 0 = must be understood; the other bits are reserved and zero
 //
@@ -21,6 +22,29 @@ const (
 	entryHeader    = 5
 	flagUnderstand = 1 << 0
 )
+
+// Format is the newest format of entries and states that this version reads. A node says it in its record (Node.Format).
+const Format = 2
+
+// FormatOf is the format that a command is written in: the oldest that says all of it.
+func FormatOf(c Command) uint8 {
+	switch c := c.(type) {
+	case Found:
+		if slices.ContainsFunc(c.Services, Service.Checked) {
+			return 2
+		}
+	case PutService:
+		if c.Service.Checked() {
+			return 2
+		}
+	}
+	return entryVersion
+}
+
+// readable says whether a kind exists in a format.
+func readable(k Kind, format byte) bool {
+	return format == entryVersion || format == 2 && (k == KindFound || k == KindPutService)
+}
 
 // MaxCommand is the largest encoded command in bytes. Encode refuses a larger one; Decode does not, since what is
 // committed must be applied.
@@ -53,7 +77,7 @@ func Encode(c Command) ([]byte, error) {
 	if k := c.kind(); k == KindBeginWake || k == KindEndWake {
 		flags = 0
 	}
-	return append([]byte{entryMagic[0], entryMagic[1], entryVersion, byte(c.kind()), flags}, payload...), nil
+	return append([]byte{entryMagic[0], entryMagic[1], FormatOf(c), byte(c.kind()), flags}, payload...), nil
 }
 
 // Decode reads the bytes of a log entry. Its errors match ErrIgnorable, ErrMustUnderstand or ErrMalformed.
@@ -63,13 +87,13 @@ func Decode(b []byte) (Command, error) {
 	}
 	version, kind, flags := b[2], Kind(b[3]), b[4]
 	read := payloadReader(kind)
-	if version != entryVersion || read == nil || flags&^flagUnderstand != 0 {
+	if !readable(kind, version) || read == nil || flags&^flagUnderstand != 0 {
 		unknown := ErrIgnorable
 		if flags&flagUnderstand != 0 {
 			unknown = ErrMustUnderstand
 		}
-		return nil, fmt.Errorf("decoding a command of kind %d, format %d, flags %#x (this version writes format %d): %w",
-			kind, version, flags, entryVersion, unknown)
+		return nil, fmt.Errorf("decoding a command of kind %d, format %d, flags %#x (this version reads up to format %d): %w",
+			kind, version, flags, Format, unknown)
 	}
 	c, err := read(b[entryHeader:])
 	if err != nil {

@@ -8,11 +8,11 @@ import (
 	"fmt"
 )
 
-// A state is "NPS", a version byte and JSON. A snapshot, as Raft keeps it, is "NPX", a version byte, the index of the
+// A state is "NPS", a version byte and JSON. The version is 1, or 2 where a service has checks or a unit. A snapshot, as Raft keeps it, is "NPX", a version byte, the index of the
 // last entry in it (8 bytes, big endian) and a state.
 const (
 	stateMagic      = "NPS"
-	stateVersion    = 1
+	stateVersion    = Format
 	snapshotMagic   = "NPX"
 	snapshotVersion = 1
 	snapshotHeader  = len(snapshotMagic) + 1 + 8
@@ -30,7 +30,17 @@ func EncodeState(s *State) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding the state: %w", err)
 	}
-	return append(append([]byte(stateMagic), stateVersion), payload...), nil
+	return append(append([]byte(stateMagic), stateFormat(s)), payload...), nil
+}
+
+// stateFormat is the oldest format that says all of a state.
+func stateFormat(s *State) byte {
+	for _, sv := range s.Services {
+		if sv.Checked() {
+			return 2
+		}
+	}
+	return 1
 }
 
 // DecodeState reads the bytes of a state. Its errors match ErrNewerFormat or ErrMalformed.

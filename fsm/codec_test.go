@@ -82,7 +82,7 @@ func TestDecodeStateRefuses(t *testing.T) {
 		{"nothing", "", ErrMalformed},
 		{"only magic", "NPS", ErrMalformed},
 		{"version 0", "NPS\x00{}", ErrMalformed},
-		{"newer", "NPS\x02{}", ErrNewerFormat},
+		{"newer", "NPS\x03{}", ErrNewerFormat},
 		{"cut short", good[:len(good)-1], ErrMalformed},
 		{"more behind", good + "x", ErrMalformed},
 		{"missing table", `NPS` + "\x01" + `{"nodes":null}`, ErrMalformed},

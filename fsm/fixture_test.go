@@ -9,11 +9,14 @@ import (
 	"time"
 )
 
-// fixture is one entry of the log that stands in testdata/v1 as this version's first release wrote it.
+// fixture is one entry of the log that stands in testdata/vN as the first release with format N wrote it.
 type fixture struct {
 	file    string
 	command Command
 }
+
+// formats are the logs of all formats that were ever released, by their folder.
+func formats() map[string][]fixture { return map[string][]fixture{"v1": v1Log(), "v2": v2Log()} }
 
 // v1Log holds every kind of command, with every field set, and can be applied from first to last.
 func v1Log() []fixture {
@@ -39,11 +42,36 @@ func v1Log() []fixture {
 	}
 }
 
+// v2Log holds what format 2 has more, and what it needs to be applied.
+func v2Log() []fixture {
+	web := checkedService("web", 200)
+	d := testNode("d", AlwaysOn)
+	d.Format = 2
+	return []fixture{
+		{"01-found", Found{Cluster: Cluster{ID: testID, Name: "home", Created: at(0)}, Failover: time.Second, Services: []Service{web}, By: "a"}},
+		{"02-put-node", PutNode{Node: d, At: at(3)}},
+		{"03-put-service", PutService{Service: checkedService("db", 201), At: at(5), By: "a"}},
+	}
+}
+
+// checkedService has a check of every kind.
+func checkedService(name string, lastByte byte) Service {
+	sv := testService(name, lastByte)
+	sv.Checks = []Check{
+		{Kind: CheckTCP, Port: 8080, Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 3},
+		{Kind: CheckHTTP, Port: 80, Path: "/health", Host: "www.example.net", StatusMin: 200, StatusMax: 299, Interval: time.Second, Timeout: time.Second, Rise: 2, Fall: 2},
+		{Kind: CheckExec, Name: "db-answers", Interval: time.Minute, Timeout: 10 * time.Second, Rise: 1, Fall: 1},
+		{Kind: CheckUnit, Name: "pg@main.service", Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 3},
+	}
+	sv.Unit = Unit{Name: "web.service", Manage: true}
+	return sv
+}
+
 // readFixture gives the bytes in testdata. With NIGHTPORTER_WRITE_FIXTURES=1 a file that is missing is written first;
 // one that exists is never touched: it is what is on the disks of those who run that version.
-func readFixture(t *testing.T, name string, now []byte) []byte {
+func readFixture(t *testing.T, format, name string, now []byte) []byte {
 	t.Helper()
-	path := filepath.Join("testdata", "v1", name)
+	path := filepath.Join("testdata", format, name)
 	if _, err := os.Stat(path); os.IsNotExist(err) && os.Getenv("NIGHTPORTER_WRITE_FIXTURES") == "1" {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -59,11 +87,22 @@ func readFixture(t *testing.T, name string, now []byte) []byte {
 	return b
 }
 
-func TestV1LogAndSnapshotAreRestored(t *testing.T) {
+func TestLogsAndSnapshotsAreRestored(t *testing.T) {
 	kinds := map[Kind]bool{}
-	s, log := Empty(), v1Log()
+	for format, log := range formats() {
+		t.Run(format, func(t *testing.T) { restoresAll(t, format, log, kinds) })
+	}
+	for k := Kind(1); payloadReader(k) != nil; k++ {
+		if !kinds[k] {
+			t.Errorf("no fixture has kind %d", k)
+		}
+	}
+}
+
+func restoresAll(t *testing.T, format string, log []fixture, kinds map[Kind]bool) {
+	s := Empty()
 	for i, f := range log {
-		stored := readFixture(t, f.file+".entry", mustEncode(t, f.command))
+		stored := readFixture(t, format, f.file+".entry", mustEncode(t, f.command))
 		c, err := Decode(stored)
 		if err != nil {
 			t.Fatalf("%s: %v", f.file, err)
@@ -77,18 +116,12 @@ func TestV1LogAndSnapshotAreRestored(t *testing.T) {
 		kinds[c.kind()] = true
 		s = play(t, s, uint64(10+i), c)
 	}
-	for k := Kind(1); payloadReader(k) != nil; k++ {
-		if !kinds[k] {
-			t.Errorf("no fixture has kind %d", k)
-		}
-	}
-
 	last := uint64(10 + len(log) - 1)
 	now, err := encodeSnapshot(last, s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	index, restored, err := decodeSnapshot(readFixture(t, "snapshot", now))
+	index, restored, err := decodeSnapshot(readFixture(t, format, "snapshot", now))
 	if err != nil || index != last {
 		t.Fatalf("snapshot of entry %d: %v", index, err)
 	}

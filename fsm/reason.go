@@ -20,6 +20,8 @@ const (
 	ServiceChanged  Reason = "service-changed"  // address, MAC or targets were changed: a new tenure begins
 	ForeignHolder   Reason = "foreign-holder"   // a host outside the cluster answers for the address
 	NobodyAvailable Reason = "nobody-available" // no awake candidate
+	CheckFailed     Reason = "check-failed"     // the owner's checks fail, or nothing is heard of them
+	CheckPassed     Reason = "check-passed"     // a target whose checks had failed takes its service back
 )
 
 // Reasons of a power change and of a wake.

@@ -13,15 +13,21 @@ import (
 
 // A node of this version that finds a disk of the first release: the stored entries go through Raft's interface into
 // one machine and the stored snapshot into another, and both then say and write the same.
-func TestMachineRestoresV1(t *testing.T) {
+func TestMachineRestoresEveryFormat(t *testing.T) {
+	for format, log := range formats() {
+		t.Run(format, func(t *testing.T) { machineRestores(t, format, log) })
+	}
+}
+
+func machineRestores(t *testing.T, format string, log []fixture) {
 	replayed, restored := NewMachine(quiet()), NewMachine(quiet())
-	for i, f := range v1Log() {
-		l := &raft.Log{Index: uint64(10 + i), Term: 1, Type: raft.LogCommand, Data: readFixture(t, f.file+".entry", mustEncode(t, f.command))}
+	for i, f := range log {
+		l := &raft.Log{Index: uint64(10 + i), Term: 1, Type: raft.LogCommand, Data: readFixture(t, format, f.file+".entry", mustEncode(t, f.command))}
 		if res := replayed.Apply(l).(Result); res.Refused != "" {
 			t.Fatalf("%s: %+v", f.file, res)
 		}
 	}
-	stored := readFixture(t, "snapshot", takeSnapshot(t, replayed))
+	stored := readFixture(t, format, "snapshot", takeSnapshot(t, replayed))
 	if err := restored.Restore(io.NopCloser(bytes.NewReader(stored))); err != nil {
 		t.Fatal(err)
 	}
@@ -37,14 +43,16 @@ func TestMachineRestoresV1(t *testing.T) {
 // A field that no fixture sets could be renamed without any test of the format noticing.
 func TestFixturesSetEveryField(t *testing.T) {
 	fields := map[string]bool{}
-	for _, f := range v1Log() {
-		noteFields(reflect.ValueOf(f.command), fields)
+	for format, log := range formats() {
+		for _, f := range log {
+			noteFields(reflect.ValueOf(f.command), fields)
+		}
+		_, s, err := decodeSnapshot(readFixture(t, format, "snapshot", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		noteFields(reflect.ValueOf(*s), fields)
 	}
-	_, s, err := decodeSnapshot(readFixture(t, "snapshot", nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	noteFields(reflect.ValueOf(*s), fields)
 	if len(fields) < 50 {
 		t.Fatalf("only %d fields were found", len(fields))
 	}

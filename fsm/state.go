@@ -55,6 +55,9 @@ type Service struct {
 	Ports     []Port       `json:"ports"`     // the ports whose demand wakes a target
 	Targets   []string     `json:"targets"`   // nodes that run the service, in order of preference
 	Hold      Hold         `json:"hold"`
+	// Since format 2 (codec.go). A service without them is ready wherever a target is awake and in touch.
+	Checks []Check `json:"checks,omitempty"` // all must pass for a target to be ready
+	Unit   Unit    `json:"unit,omitzero"`
 }
 
 // Port is one guarded port.
@@ -138,6 +141,9 @@ type Node struct {
 	Maintenance bool      `json:"maintenance"`
 	Joined      time.Time `json:"joined"`
 	Version     string    `json:"version"` // of the binary
+	// Format is the newest format of entries that the node reads, 0 = the first. Apply does not look at it: it keeps a leader from
+	// proposing what a member would have to halt at.
+	Format uint8 `json:"format,omitempty"`
 }
 
 // Wake is one recorded wake campaign.

@@ -27,6 +27,7 @@ func Validate(sv Service) []string {
 	}
 	validatePorts(sv.Ports, add)
 	validateTargets(sv.Targets, add)
+	validateChecks(sv, add)
 	if sv.Hold != HoldDrop {
 		add("hold %q is unknown: write %s", sv.Hold, HoldDrop)
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestValidate(t *testing.T) {
@@ -53,6 +54,27 @@ func TestValidate(t *testing.T) {
 		{"many targets", func(sv *Service) { sv.Targets = make([]string, MaxTargets+1) }, "targets lists 33"},
 		{"target twice", func(sv *Service) { sv.Targets = []string{"c", "c"} }, "target c is listed twice"},
 		{"bad target", func(sv *Service) { sv.Targets = []string{"a b"} }, `"a b"`},
+		{"all checks", func(sv *Service) { *sv = checkedService("web", 200) }, ""},
+		{"check of no kind", checks(func(c *Check) { c.Kind = "ping" }), "no kind of check"},
+		{"tcp 0", checks(func(c *Check) { c.Port = 0 }), "port 0 does not exist"},
+		{"tcp with a path", checks(func(c *Check) { c.Path = "/" }), "are for http checks"},
+		{"tcp with a name", checks(func(c *Check) { c.Name = "x" }), "it has a name"},
+		{"http without a path", checks(func(c *Check) { *c = Check{Kind: CheckHTTP, Port: 1, StatusMin: 200, StatusMax: 299, Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 1} }), "begin with /"},
+		{"http path with a new line", checks(func(c *Check) { c.Kind, c.Path, c.StatusMin, c.StatusMax = CheckHTTP, "/\r\nx: y", 200, 200 }), "begin with /"},
+		{"http host", checks(func(c *Check) { c.Kind, c.Path, c.StatusMin, c.StatusMax, c.Host = CheckHTTP, "/", 200, 200, "a b" }), "Host header"},
+		{"http status", checks(func(c *Check) { c.Kind, c.Path, c.StatusMin, c.StatusMax = CheckHTTP, "/", 300, 200 }), "300-200 is no range"},
+		{"exec with a path", checks(func(c *Check) { *c = execCheck("../bin/sh") }), "not the name of an executable"},
+		{"exec with arguments", checks(func(c *Check) { *c = execCheck("sh -c reboot") }), "not the name of an executable"},
+		{"exec that is hidden", checks(func(c *Check) { *c = execCheck(".x") }), "not the name of an executable"},
+		{"unit without a suffix", checks(func(c *Check) { *c = execCheck("web"); c.Kind = CheckUnit }), "service unit"},
+		{"interval", checks(func(c *Check) { c.Interval = time.Millisecond }), "interval 1ms is out of range"},
+		{"timeout", checks(func(c *Check) { c.Timeout = time.Hour }), "timeout 1h0m0s is out of range"},
+		{"rise", checks(func(c *Check) { c.Rise = 0 }), "rise 0 and fall 3"},
+		{"fall", checks(func(c *Check) { c.Fall = 101 }), "rise 1 and fall 101"},
+		{"check twice", func(sv *Service) { *sv = checkedService("web", 200); sv.Checks = append(sv.Checks, sv.Checks[0]) }, "tcp 8080 is listed twice"},
+		{"many checks", func(sv *Service) { sv.Checks = make([]Check, MaxChecks+1) }, "17 checks"},
+		{"manage without a unit", func(sv *Service) { sv.Unit.Manage = true }, "no unit is named"},
+		{"unit that is a path", func(sv *Service) { sv.Unit.Name = "/etc/x.service" }, "service unit"},
 		{"unknown hold", func(sv *Service) { sv.Hold = "reset" }, "write drop"},
 	}
 	for _, c := range cases {
@@ -67,6 +89,53 @@ func TestValidate(t *testing.T) {
 	}
 	if n := len(Validate(Service{})); n < 5 {
 		t.Fatalf("only %d problems of an empty definition are listed", n)
+	}
+}
+
+// checks gives a service with one check that was changed.
+func checks(change func(*Check)) func(*Service) {
+	return func(sv *Service) {
+		c := checkedService("web", 200).Checks[0]
+		change(&c)
+		sv.Checks = []Check{c}
+	}
+}
+
+func execCheck(name string) Check {
+	return Check{Kind: CheckExec, Name: name, Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 1}
+}
+
+// A unit is asked for, once.
+func TestAsks(t *testing.T) {
+	sv := checkedService("web", 200)
+	if n := len(sv.Asks()); n != len(sv.Checks)+1 || sv.Asks()[n-1].Name != "web.service" {
+		t.Errorf("%v is asked", sv.Asks())
+	}
+	sv.Unit.Name = "pg@main.service"
+	if n := len(sv.Asks()); n != len(sv.Checks) {
+		t.Errorf("%v is asked", sv.Asks())
+	}
+	if sv := testService("web", 200); sv.Checked() || len(sv.Asks()) != 0 {
+		t.Error("a service without checks is checked")
+	}
+	if got := sv.Silence(); got != 70*time.Second { // the slowest is exec
+		t.Errorf("silent after %s", got)
+	}
+}
+
+// Only what needs it is written in the newer format: older versions go on in a cluster that does not use checks.
+func TestFormatOf(t *testing.T) {
+	plain, checked := testService("web", 200), checkedService("web", 200)
+	for _, c := range []struct {
+		command Command
+		want    uint8
+	}{
+		{Found{Services: []Service{plain}}, 1}, {Found{Services: []Service{plain, checked}}, 2},
+		{PutService{Service: plain}, 1}, {PutService{Service: checked}, 2}, {PutNode{Node: Node{Format: 2}}, 1},
+	} {
+		if b := mustEncode(t, c.command); FormatOf(c.command) != c.want || b[2] != c.want {
+			t.Errorf("%T is format %d, written as %d, want %d", c.command, FormatOf(c.command), b[2], c.want)
+		}
 	}
 }
 
