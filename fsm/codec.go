@@ -15,9 +15,12 @@ import (
 //	4    flags: bit 0 = must be understood; the other bits are reserved and zero
 //
 // DESIGN.md has the rule by which it evolves.
+//
+// Format 2 is that of what version 0.1 cannot carry out: definitions of services that say more than it knows (a mode). Everything
+// else is still written as format 1, byte for byte.
 const (
 	entryMagic     = "NP"
-	entryVersion   = 1
+	entryVersion   = 2
 	entryHeader    = 5
 	flagUnderstand = 1 << 0
 )
@@ -53,7 +56,32 @@ func Encode(c Command) ([]byte, error) {
 	if k := c.kind(); k == KindBeginWake || k == KindEndWake {
 		flags = 0
 	}
-	return append([]byte{entryMagic[0], entryMagic[1], entryVersion, byte(c.kind()), flags}, payload...), nil
+	return append([]byte{entryMagic[0], entryMagic[1], formatOf(c), byte(c.kind()), flags}, payload...), nil
+}
+
+// formatOf is the oldest format that says all that a command says.
+func formatOf(c Command) byte {
+	switch c := c.(type) {
+	case PutService:
+		return formatOfServices(c.Service)
+	case Found:
+		return formatOfServices(c.Services...)
+	}
+	return 1
+}
+
+func formatOfServices(list ...Service) byte {
+	for _, sv := range list {
+		if sv.Mode != ModeMAC {
+			return 2
+		}
+	}
+	return 1
+}
+
+// reads says whether this version knows a kind in a format: the second one has definitions of services only.
+func reads(version byte, k Kind) bool {
+	return version == 1 || version == entryVersion && (k == KindPutService || k == KindFound)
 }
 
 // Decode reads the bytes of a log entry. Its errors match ErrIgnorable, ErrMustUnderstand or ErrMalformed.
@@ -63,7 +91,7 @@ func Decode(b []byte) (Command, error) {
 	}
 	version, kind, flags := b[2], Kind(b[3]), b[4]
 	read := payloadReader(kind)
-	if version != entryVersion || read == nil || flags&^flagUnderstand != 0 {
+	if !reads(version, kind) || read == nil || flags&^flagUnderstand != 0 {
 		unknown := ErrIgnorable
 		if flags&flagUnderstand != 0 {
 			unknown = ErrMustUnderstand

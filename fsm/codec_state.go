@@ -12,7 +12,7 @@ import (
 // last entry in it (8 bytes, big endian) and a state.
 const (
 	stateMagic      = "NPS"
-	stateVersion    = 1
+	stateVersion    = 2 // of a state that has what format 1 of the entries has no word for; else 1
 	snapshotMagic   = "NPX"
 	snapshotVersion = 1
 	snapshotHeader  = len(snapshotMagic) + 1 + 8
@@ -30,7 +30,11 @@ func EncodeState(s *State) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding the state: %w", err)
 	}
-	return append(append([]byte(stateMagic), stateVersion), payload...), nil
+	version := byte(1)
+	for _, sv := range s.Services {
+		version = max(version, formatOfServices(sv))
+	}
+	return append(append([]byte(stateMagic), version), payload...), nil
 }
 
 // DecodeState reads the bytes of a state. Its errors match ErrNewerFormat or ErrMalformed.

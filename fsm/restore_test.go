@@ -37,7 +37,7 @@ func TestMachineRestoresV1(t *testing.T) {
 // A field that no fixture sets could be renamed without any test of the format noticing.
 func TestFixturesSetEveryField(t *testing.T) {
 	fields := map[string]bool{}
-	for _, f := range v1Log() {
+	for _, f := range append(v1Log(), v2Log()...) {
 		noteFields(reflect.ValueOf(f.command), fields)
 	}
 	_, s, err := decodeSnapshot(readFixture(t, "snapshot", nil))

@@ -51,11 +51,21 @@ const (
 type Service struct {
 	Name      string       `json:"name"`      // [a-z0-9-], 1 to 32 bytes
 	Addresses []netip.Addr `json:"addresses"` // ip0: one IPv4, one IPv6, or one of each
-	MAC       MAC          `json:"mac"`       // mac0: locally or globally administered, unicast, not zero
-	Ports     []Port       `json:"ports"`     // the ports whose demand wakes a target
-	Targets   []string     `json:"targets"`   // nodes that run the service, in order of preference
+	Mode      Mode         `json:"mode,omitempty"`
+	MAC       MAC          `json:"mac"`     // mac0: locally or globally administered, unicast, not zero; "" in mode address
+	Ports     []Port       `json:"ports"`   // the ports whose demand wakes a target
+	Targets   []string     `json:"targets"` // nodes that run the service, in order of preference
 	Hold      Hold         `json:"hold"`
 }
+
+// Mode says under whose hardware address a service is on the wire.
+type Mode string
+
+// The two modes. What was written before there were two has none, and is of the first.
+const (
+	ModeMAC     Mode = ""        // a MAC of its own, which moves with the address
+	ModeAddress Mode = "address" // the holder's own MAC: for networks that allow no second one on a port
+)
 
 // Port is one guarded port.
 type Port struct {
@@ -127,7 +137,7 @@ type Node struct {
 	Key         string         `json:"key"`  // hex SHA-256 of the SubjectPublicKeyInfo
 	Addr        netip.AddrPort `json:"addr"` // where Raft and peers reach it (TLS)
 	Gossip      netip.AddrPort `json:"gossip"`
-	Wake        []MAC          `json:"wake"` // where magic packets go
+	Wake        []MAC          `json:"wake"` // where magic packets go, and the LAN interface's own: nobody's service may have one of these
 	Policy      Policy         `json:"policy"`
 	Power       Power          `json:"power"`
 	PowerReason Reason         `json:"power_reason"`

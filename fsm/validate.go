@@ -22,15 +22,27 @@ func Validate(sv Service) []string {
 		add("name %q must be 1 to 32 of a-z, 0-9 and -, and neither begin nor end with -", sv.Name)
 	}
 	validateAddresses(sv.Addresses, add)
-	if why := macProblem(sv.MAC); why != "" {
-		add("mac %s %s: write a unicast address such as 02:00:5e:00:00:01", sv.MAC, why)
-	}
+	validateMode(sv, add)
 	validatePorts(sv.Ports, add)
 	validateTargets(sv.Targets, add)
 	if sv.Hold != HoldDrop {
 		add("hold %q is unknown: write %s", sv.Hold, HoldDrop)
 	}
 	return problems
+}
+
+func validateMode(sv Service, add func(string, ...any)) {
+	switch {
+	case sv.Mode == ModeAddress && sv.MAC != "":
+		add("mode address uses the holder's own MAC, so the service has none: leave mac %s out, or write mode mac", sv.MAC)
+	case sv.Mode == ModeAddress:
+	case sv.Mode != ModeMAC:
+		add("mode %q is unknown: write mac or address", sv.Mode)
+	default:
+		if why := macProblem(sv.MAC); why != "" {
+			add("mac %s %s: write a unicast address such as 02:00:5e:00:00:01", sv.MAC, why)
+		}
+	}
 }
 
 func validateAddresses(addrs []netip.Addr, add func(string, ...any)) {
