@@ -135,11 +135,9 @@ func sameService(a, b fsm.Service) bool {
 
 // fromAPI reads a definition; without a MAC it gets the one that is derived from the names.
 func (b *backend) fromAPI(s api.Service) fsm.Service {
-	mac := []byte(s.MAC)
-	if len(mac) == 0 {
-		mac = config.DeriveMAC(b.cfg.Cluster, s.Name)
+	sv := fsm.Service{
+		Name: s.Name, Addresses: s.Addresses, Mode: modeOf(s.Mode), MAC: macOf(b.cfg.Cluster, s.Name, s.Mode, s.MAC), Targets: s.Targets, Hold: fsm.Hold(s.Hold),
 	}
-	sv := fsm.Service{Name: s.Name, Addresses: s.Addresses, MAC: fsm.MAC(mac), Targets: s.Targets, Hold: fsm.Hold(s.Hold)}
 	if sv.Hold == "" {
 		sv.Hold = fsm.HoldDrop
 	}
@@ -149,8 +147,29 @@ func (b *backend) fromAPI(s api.Service) fsm.Service {
 	return sv
 }
 
+// modeOf gives the mode that a person wrote as the state has it; one that does not exist stays what it is, for Validate to refuse.
+func modeOf(s string) fsm.Mode {
+	if s == config.ModeMAC {
+		return fsm.ModeMAC
+	}
+	return fsm.Mode(s)
+}
+
+// macOf gives mac0: what a person wrote, else one that is derived from the names. In mode address there is none.
+func macOf(clusterName, service, mode string, mac []byte) fsm.MAC {
+	if len(mac) == 0 && mode != config.ModeAddress {
+		mac = config.DeriveMAC(clusterName, service)
+	}
+	return fsm.MAC(mac)
+}
+
 func toAPI(s fsm.Service) api.Service {
-	out := api.Service{Name: s.Name, Addresses: s.Addresses, MAC: api.MAC(s.MAC), Targets: s.Targets, Hold: string(s.Hold), Ports: []api.Port{}}
+	out := api.Service{
+		Name: s.Name, Addresses: s.Addresses, Mode: config.ModeMAC, MAC: api.MAC(s.MAC), Targets: s.Targets, Hold: string(s.Hold), Ports: []api.Port{},
+	}
+	if s.Mode != fsm.ModeMAC {
+		out.Mode = string(s.Mode)
+	}
 	for _, p := range s.Ports {
 		out.Ports = append(out.Ports, api.Port{Protocol: string(p.Protocol), Number: p.Number})
 	}

@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"nightporter/cluster"
@@ -176,7 +177,8 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 	return nil
 }
 
-// wakeAddresses are where magic packets for this host go: as configured, else as its network card has them.
+// wakeAddresses are where magic packets for this host go: as configured, else as its network card has them. The LAN interface's own
+// address is among them: by it the others know this host in ARP where it holds a service in mode address.
 func (a *parts) wakeAddresses() ([]fsm.MAC, error) {
 	macs := a.cfg.WakeMACs
 	if len(macs) == 0 {
@@ -189,6 +191,9 @@ func (a *parts) wakeAddresses() ([]fsm.MAC, error) {
 	for _, m := range macs {
 		out = append(out, fsm.MAC(m))
 	}
+	if lan, err := a.deps.Kernel.LAN(); err == nil && len(lan.MAC) == 6 && !slices.Contains(out, fsm.MAC(lan.MAC)) {
+		out = append(out, fsm.MAC(lan.MAC))
+	}
 	return out, nil
 }
 
@@ -196,11 +201,9 @@ func (a *parts) wakeAddresses() ([]fsm.MAC, error) {
 func services(cfg *config.Config) []fsm.Service {
 	var out []fsm.Service
 	for _, s := range cfg.Services {
-		mac := s.MAC
-		if mac == nil {
-			mac = config.DeriveMAC(cfg.Cluster, s.Name)
+		sv := fsm.Service{
+			Name: s.Name, Addresses: s.Addresses, Mode: modeOf(s.Mode), MAC: macOf(cfg.Cluster, s.Name, s.Mode, s.MAC), Targets: s.Targets, Hold: fsm.Hold(s.Hold),
 		}
-		sv := fsm.Service{Name: s.Name, Addresses: s.Addresses, MAC: fsm.MAC(mac), Targets: s.Targets, Hold: fsm.Hold(s.Hold)}
 		for _, p := range s.Ports {
 			sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number})
 		}

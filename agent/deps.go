@@ -67,7 +67,7 @@ type Hold interface {
 	Extend(deadline time.Duration) error
 	Close() error
 	Announce(stillMine func() bool) error
-	Probe(ctx context.Context, wait time.Duration) ([]identity.Foreign, error)
+	Probe(ctx context.Context, wait time.Duration, members []net.HardwareAddr) ([]identity.Foreign, error) // members' cards are no strangers
 	Check() ([]identity.Drift, error)
 	Repair() error
 	Remove() error

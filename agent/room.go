@@ -32,9 +32,7 @@ func (t *tenant) build(now lease.Boot) bool {
 	if now < t.retryAt {
 		return false
 	}
-	hold, err := t.kernel.Prepare(identity.Spec{
-		Service: t.service, MAC: t.wish.Service.MAC.Hardware(), Addrs: t.wish.Service.Addresses,
-	})
+	hold, err := t.kernel.Prepare(specOf(t.wish.Service))
 	if err != nil {
 		t.fail(doPrepare, err)
 		t.retryAt = now.Add(time.Second)
@@ -48,9 +46,20 @@ func (t *tenant) build(now lease.Boot) bool {
 	return true
 }
 
+// specOf is a service as the kernel knows it.
+func specOf(s fsm.Service) identity.Spec {
+	spec := identity.Spec{Service: s.Name, Addrs: s.Addresses}
+	if s.Mode == fsm.ModeAddress {
+		spec.Mode = identity.HostMAC
+	} else {
+		spec.MAC = s.MAC.Hardware()
+	}
+	return spec
+}
+
 // sameIdentity says whether a prepared identity fits a definition.
 func sameIdentity(a, b fsm.Service) bool {
-	return a.MAC == b.MAC && slices.Equal(a.Addresses, b.Addresses)
+	return a.MAC == b.MAC && a.Mode == b.Mode && slices.Equal(a.Addresses, b.Addresses)
 }
 
 // setGuard puts the drop rules in force or takes them off. A target that holds serves; everybody else swallows.
@@ -67,7 +76,7 @@ func (t *tenant) setGuard(on bool) {
 	t.listenFor()
 }
 
-// listenFor keeps the ears that hear demand: on the macvlan, and on the loopback for clients on this host itself, whose
+// listenFor keeps the ears that hear demand: on the identity's link (in mode address the LAN interface), and on the loopback for clients on this host itself, whose
 // packets never reach the wire. A serving host needs none.
 func (t *tenant) listenFor() {
 	want := t.hold != nil && t.guarded

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,11 +25,12 @@ type wish struct {
 	Service fsm.Service
 	Exists  bool // the service is defined
 	Own     fsm.Ownership
-	Prev    string // the owner before Own
-	Mine    bool   // this host owns it and may ask for it
-	Serving bool   // this host is one of its targets
-	Park    bool   // keep the address behind the closed fence (a target on its way into sleep or out of it)
-	Heir    bool   // another host owns it now and is in touch
+	Prev    string             // the owner before Own
+	Mine    bool               // this host owns it and may ask for it
+	Serving bool               // this host is one of its targets
+	Park    bool               // keep the address behind the closed fence (a target on its way into sleep or out of it)
+	Heir    bool               // another host owns it now and is in touch
+	Cards   []net.HardwareAddr // of all members, where the service has its holder's MAC
 	Quorum  lease.Quorum
 	Timing  cluster.Timing
 }

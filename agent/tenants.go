@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -115,6 +116,13 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 	w.Park = w.Serving && me.Power != fsm.Awake
 	if h := v.State.History[name]; len(h) > 0 {
 		w.Prev = h[len(h)-1].From
+	}
+	if sv.Mode == fsm.ModeAddress {
+		for _, n := range slices.Sorted(maps.Keys(v.State.Nodes)) {
+			for _, mac := range v.State.Nodes[n].Wake {
+				w.Cards = append(w.Cards, mac.Hardware())
+			}
+		}
 	}
 	w.Heir = own.Owner != "" && own.Owner != ts.self && v.Present[own.Owner].Alive
 	return w

@@ -285,9 +285,9 @@ func (t *tenant) ready(epoch uint64) {
 // startProbe asks the LAN whether a host outside the cluster has the address, beside everything else.
 func (t *tenant) startProbe(ctx context.Context) {
 	t.probing = true
-	epoch, hold, wait := t.epoch, t.hold, t.wish.Timing.Probe
+	epoch, hold, wait, cards := t.epoch, t.hold, t.wish.Timing.Probe, t.wish.Cards
 	t.probes.Go(func() {
-		found, err := hold.Probe(ctx, wait)
+		found, err := hold.Probe(ctx, wait, cards)
 		select {
 		case t.inbox <- func() { t.probeEnded(epoch, found, err) }:
 		case <-ctx.Done():

@@ -57,8 +57,7 @@ func (u *unseal) run(ctx context.Context) {
 func identities(services map[string]fsm.Service) []identity.Spec {
 	var out []identity.Spec
 	for _, name := range slices.Sorted(maps.Keys(services)) {
-		s := services[name]
-		out = append(out, identity.Spec{Service: name, MAC: s.MAC.Hardware(), Addrs: s.Addresses})
+		out = append(out, specOf(services[name]))
 	}
 	return out
 }

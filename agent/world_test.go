@@ -194,7 +194,7 @@ func (h *fakeHold) Announce(still func() bool) error {
 	return nil
 }
 
-func (h *fakeHold) Probe(_ context.Context, wait time.Duration) ([]identity.Foreign, error) {
+func (h *fakeHold) Probe(_ context.Context, wait time.Duration, _ []net.HardwareAddr) ([]identity.Foreign, error) {
 	<-time.After(wait)
 	h.k.mu.Lock()
 	defer h.k.mu.Unlock()

@@ -46,6 +46,7 @@ type LAN struct {
 // ServiceStatus is one service as the answering agent sees it.
 type ServiceStatus struct {
 	Service
+	ModeGives  string    `json:"mode_gives"`  // what the mode gives, a sentence
 	Owner      string    `json:"owner"`       // "" = nobody
 	OwnerState string    `json:"owner_state"` // serving, holding, claiming, silent, none
 	Epoch      uint64    `json:"epoch"`

@@ -93,7 +93,8 @@ func (p *Port) UnmarshalText(b []byte) error {
 type Service struct {
 	Name      string       `json:"name"`
 	Addresses []netip.Addr `json:"addresses"`
-	MAC       MAC          `json:"mac"` // empty in Apply = derived from the names of cluster and service
+	Mode      string       `json:"mode"` // "mac" or "address"; empty in Apply = mac
+	MAC       MAC          `json:"mac"`  // empty in Apply = derived from the names of cluster and service; always empty in mode address
 	Ports     []Port       `json:"ports"`
 	Targets   []string     `json:"targets"`
 	Hold      string       `json:"hold"`

@@ -25,7 +25,7 @@ func TestStatusJSONIsStable(t *testing.T) {
 		LAN:      LAN{Interface: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}},
 		Problems: []string{"the clock is wrong"},
 		Services: []ServiceStatus{{
-			Service: web, Owner: "alpha", OwnerState: "holding", Epoch: 12, Reason: "owner-sleeps", Since: at, By: "bravo", Role: "holding",
+			Service: web, ModeGives: "its own MAC", Owner: "alpha", OwnerState: "holding", Epoch: 12, Reason: "owner-sleeps", Since: at, By: "bravo", Role: "holding",
 			Lease: Lease{State: "held", Epoch: 12, Left: Duration(123456789), Refused: []Refusal{{Voter: "charlie", Reason: "amnesia", Holder: "delta", Left: Duration(time.Second)}}},
 			Fence: Fence{Kind: "nft", State: "open", Limits: []string{"a clock that is set back"}},
 		}},

@@ -114,11 +114,18 @@ type Config struct {
 	Notes    []string // sentences about values that are valid but deserve a second look
 }
 
+// Under whose hardware address a service is on the wire: one of its own, or its holder's.
+const (
+	ModeMAC     = "mac"
+	ModeAddress = "address"
+)
+
 // Service is one floating identity as a person writes it.
 type Service struct {
 	Name      string           // [a-z0-9-], 1 to 32 bytes
 	Addresses []netip.Addr     // ip0: one IPv4, one IPv6, or one of each
-	MAC       net.HardwareAddr // mac0; nil from ParseServices when the file has none: see DeriveMAC
+	Mode      string           // ModeMAC or ModeAddress; "" = ModeMAC
+	MAC       net.HardwareAddr // mac0; nil from ParseServices when the file has none: see DeriveMAC; always nil in ModeAddress
 	Ports     []Port
 	Targets   []string // in order of preference
 	Hold      string   // HoldDrop

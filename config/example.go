@@ -22,6 +22,9 @@ func FormatServices(list []Service) string {
 	for _, s := range list {
 		fmt.Fprintf(&b, "  - name: %s\n", quoted(s.Name))
 		fmt.Fprintf(&b, "    address: %s\n", flow(s.Addresses, func(a fmt.Stringer) string { return quoted(a.String()) }))
+		if s.Mode == ModeAddress {
+			fmt.Fprintf(&b, "    mode: %s\n", s.Mode)
+		}
 		if s.MAC != nil {
 			fmt.Fprintf(&b, "    mac: %q\n", s.MAC)
 		}

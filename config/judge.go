@@ -28,11 +28,26 @@ func (r *reader) judgeHost(f file, own host, c *Config, m *Machine) {
 	}
 	where := "interface " + c.Interface
 	if !c.Address.IsValid() {
-		c.Address = preferred(list)
+		c.Address = preferred(lasting(list))
 	} else if !slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Addr() == c.Address }) {
 		r.problem(first(own.address, f.address).at, "%s is not an address of %s, which has %s; correct it, or leave it out to take the first IPv4 address", c.Address, where, joined(list))
 	}
 	r.judgeAddresses(f.services, list, where)
+}
+
+// lasting leaves out what a service in mode address may be leaving on the interface right now: addresses without a network, where
+// there are others.
+func lasting(list []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range list {
+		if !p.IsSingleIP() {
+			out = append(out, p)
+		}
+	}
+	if len(out) == 0 {
+		return list
+	}
+	return out
 }
 
 // judgeSurroundings looks at what the file names beside the interface: the secret file, the socket's group, the suspend

@@ -114,7 +114,7 @@ func settings(f file, own host, name string) *Config {
 		Services:        plainServices(f.services),
 	}
 	for i, s := range c.Services {
-		if s.MAC == nil {
+		if s.MAC == nil && s.Mode != ModeAddress {
 			c.Services[i].MAC = DeriveMAC(c.Cluster, s.Name)
 		}
 	}

@@ -70,11 +70,11 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 		Services: []Service{
 			{
 				Name: "dns", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.200"), netip.MustParseAddr("2001:db8::200")},
-				MAC: net.HardwareAddr{2, 0, 0, 0, 0, 0xaa}, Ports: []Port{{"udp", 53}, {"tcp", 53}, {"tcp", 22}},
+				Mode: ModeMAC, MAC: net.HardwareAddr{2, 0, 0, 0, 0, 0xaa}, Ports: []Port{{"udp", 53}, {"tcp", 53}, {"tcp", 22}},
 				Targets: []string{"bravo", "alpha"}, Hold: "drop",
 			},
 			{
-				Name: "web", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.201")}, MAC: DeriveMAC("lab", "web"),
+				Name: "web", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.201")}, Mode: ModeMAC, MAC: DeriveMAC("lab", "web"),
 				Ports: []Port{{"tcp", 8080}}, Targets: []string{"bravo"}, Hold: "drop",
 			},
 		},
@@ -107,6 +107,8 @@ func TestAddressIsTheFirstIPv4OfTheInterface(t *testing.T) {
 		want string
 	}{
 		{"first IPv4", []netip.Prefix{six, netip.MustParsePrefix("192.0.2.11/24"), netip.MustParsePrefix("192.0.2.12/24")}, "192.0.2.11"},
+		{"beside a service's", []netip.Prefix{netip.MustParsePrefix("192.0.2.200/32"), six, netip.MustParsePrefix("192.0.2.11/24")}, "192.0.2.11"},
+		{"nothing else", []netip.Prefix{netip.MustParsePrefix("192.0.2.11/32")}, "192.0.2.11"},
 		{"IPv6 only", []netip.Prefix{six}, "2001:db8::11"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -28,6 +28,7 @@ type service struct {
 	at        place
 	name      value[string]
 	addresses []value[netip.Addr]
+	mode      value[string]
 	mac       value[net.HardwareAddr]
 	ports     []value[Port]
 	targets   []value[string]
@@ -36,7 +37,7 @@ type service struct {
 
 // plain gives the values alone.
 func (s service) plain() Service {
-	out := Service{Name: s.name.v, MAC: s.mac.v, Hold: s.hold.or(HoldDrop)}
+	out := Service{Name: s.name.v, Mode: s.mode.or(ModeMAC), MAC: s.mac.v, Hold: s.hold.or(HoldDrop)}
 	for _, a := range s.addresses {
 		out.Addresses = append(out.Addresses, a.v)
 	}
@@ -105,6 +106,7 @@ func (r *reader) services(n ast.Node) []service {
 					}
 				})
 			},
+			"mode":  func(_ place, n ast.Node) { s.mode = oneOf(r, n, ModeMAC, ModeAddress) },
 			"mac":   func(_ place, n ast.Node) { s.mac = r.mac(n) },
 			"ports": func(_ place, n ast.Node) { s.ports = r.ports(n) },
 			"targets": func(_ place, n ast.Node) {
@@ -140,6 +142,9 @@ func (r *reader) complete(s service) {
 	}
 	if len(s.targets) == 0 {
 		r.problem(s.at, "%s has no target; add `targets: [...]`, the nodes that run it, the preferred one first", title)
+	}
+	if s.mode.v == ModeAddress && s.mac.set {
+		r.problem(s.mac.at, "%s has a mac, and in mode address it has its holder's; leave mac out, or write `mode: mac`", title)
 	}
 	families := map[bool]int{}
 	for _, a := range s.addresses {
@@ -234,11 +239,21 @@ func (r *reader) judgeAddresses(list []service, prefixes []netip.Prefix, where s
 	}
 	for _, s := range list {
 		for _, a := range s.addresses {
-			if why := misplaced(a.v, prefixes); why != "" {
+			if why := misplaced(a.v, carried(prefixes, s.plain())); why != "" {
 				r.problem(a.at, "%s cannot be a service's address: %s (%s has %s)", a.v, why, where, joined(prefixes))
 			}
 		}
 	}
+}
+
+// carried leaves out what a host has of a service itself: in mode address its holder's LAN interface has ip0, alone.
+func carried(prefixes []netip.Prefix, s Service) []netip.Prefix {
+	if s.Mode != ModeAddress {
+		return prefixes
+	}
+	return slices.DeleteFunc(slices.Clone(prefixes), func(p netip.Prefix) bool {
+		return p.IsSingleIP() && slices.Contains(s.Addresses, p.Addr())
+	})
 }
 
 // misplaced says why an address cannot float in the LAN with these prefixes, or "".
@@ -272,7 +287,7 @@ func joined(prefixes []netip.Prefix) string {
 func CheckAddresses(list []Service, prefixes []netip.Prefix) error {
 	for _, s := range list {
 		for _, a := range s.Addresses {
-			if why := misplaced(a, prefixes); why != "" && len(prefixes) > 0 {
+			if why := misplaced(a, carried(prefixes, s)); why != "" && len(prefixes) > 0 {
 				return errors.New("service " + s.Name + ": " + a.String() + " cannot be its address: " + why + " (this host has " + joined(prefixes) + ")")
 			}
 		}

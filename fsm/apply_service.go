@@ -24,7 +24,7 @@ func putService(s *State, c PutService) (*State, Result) {
 	}
 	old, known := s.Services[sv.Name]
 	if known && own.Owner != "" && !sameIdentity(old, sv) {
-		return refuse(s, StillOwned, "service %s is owned by %s under its old address or MAC: assign it to nobody first", sv.Name, own.Owner)
+		return refuse(s, StillOwned, "service %s is owned by %s under its old address, MAC or mode: assign it to nobody first", sv.Name, own.Owner)
 	}
 	if known && sameDefinition(old, sv) {
 		return s, Result{Epoch: own.Epoch, Effect: Unchanged}
@@ -109,7 +109,7 @@ func clash(s *State, sv Service) (other, what string) {
 		if name == sv.Name {
 			continue
 		}
-		if o.MAC == sv.MAC {
+		if o.MAC == sv.MAC && sv.MAC != "" {
 			return name, sv.MAC.String()
 		}
 		for _, a := range sv.Addresses {
@@ -135,12 +135,12 @@ func collides(sv Service, n Node) string {
 }
 
 func sameIdentity(a, b Service) bool {
-	return a.MAC == b.MAC && len(a.Addresses) == len(b.Addresses) &&
+	return a.MAC == b.MAC && a.Mode == b.Mode && len(a.Addresses) == len(b.Addresses) &&
 		!slices.ContainsFunc(a.Addresses, func(x netip.Addr) bool { return !slices.Contains(b.Addresses, x) })
 }
 
 func sameDefinition(a, b Service) bool {
-	return a.MAC == b.MAC && a.Hold == b.Hold && slices.Equal(a.Addresses, b.Addresses) &&
+	return a.MAC == b.MAC && a.Mode == b.Mode && a.Hold == b.Hold && slices.Equal(a.Addresses, b.Addresses) &&
 		slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Targets, b.Targets) &&
 		slices.Equal(a.Checks, b.Checks) && a.Unit == b.Unit
 }

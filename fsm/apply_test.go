@@ -118,6 +118,10 @@ func TestPutService(t *testing.T) {
 	sameMAC.MAC = testService("web", 200).MAC
 	nodesMAC := testService("new", 202)
 	nodesMAC.MAC = testNode("a", AlwaysOn).Wake[0]
+	shared := testService("web", 200)
+	shared.Mode, shared.MAC = ModeAddress, ""
+	shared2 := testService("new", 202)
+	shared2.Mode, shared2.MAC = ModeAddress, ""
 	bad := testService("web", 200)
 	bad.Ports, bad.Hold = nil, "reset"
 	runApplyCases(t, []applyCase{
@@ -130,6 +134,13 @@ func TestPutService(t *testing.T) {
 		{name: "other address while owned", command: PutService{Service: moved}, refused: StillOwned, says: "owned by a"},
 		{name: "other address while nobody's", given: []Command{free}, command: PutService{Service: moved}, epoch: 2, check: func(s *State) error {
 			return want(sameIdentity(s.Services["web"], moved), "service is %+v", s.Services["web"])
+		}},
+		{name: "another mode while owned", command: PutService{Service: shared}, refused: StillOwned, says: "owned by a"},
+		{name: "another mode while nobody's", given: []Command{free}, command: PutService{Service: shared}, epoch: 2, check: func(s *State) error {
+			return want(s.Services["web"].Mode == ModeAddress, "service is %+v", s.Services["web"])
+		}},
+		{name: "two without a MAC", given: []Command{free, PutService{Service: shared}}, command: PutService{Service: shared2}, check: func(s *State) error {
+			return want(s.Services["new"].Mode == ModeAddress, "service is %+v", s.Services["new"])
 		}},
 		{name: "address of another", command: PutService{Service: testService("new", 201)}, refused: AddressInUse, says: "service db"},
 		{name: "MAC of another", command: PutService{Service: sameMAC}, refused: AddressInUse, says: "02:00:5e:00:00:c8 already belongs to service web"},

@@ -5,17 +5,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 )
 
 // A log entry is a header of five bytes and a JSON payload:
 //
 //	0-1  "NP"
-//	2    format of the payload: 1, or 2 where a definition has checks or a unit (Found, PutService)
+//	2    format of the payload: 1, or 2 (Found, PutService)
 //	3    kind (Kind)
 //	4    flags: bit 0 = must be understood; the other bits are reserved and zero
 //
 // DESIGN.md has the rule by which it evolves.
+//
+// Format 2 is that of what version 0.1 cannot carry out: definitions of services that say more than it knows (a mode, checks, a
+// unit, a hold of a port). Everything else is still written as format 1, byte for byte.
 const (
 	entryMagic     = "NP"
 	entryVersion   = 1
@@ -30,11 +34,16 @@ const Format = 2
 func FormatOf(c Command) uint8 {
 	switch c := c.(type) {
 	case Found:
-		if slices.ContainsFunc(c.Services, Service.Checked) {
-			return 2
-		}
+		return formatOfServices(slices.Values(c.Services))
 	case PutService:
-		if c.Service.Checked() {
+		return formatOfServices(slices.Values([]Service{c.Service}))
+	}
+	return entryVersion
+}
+
+func formatOfServices(list iter.Seq[Service]) uint8 {
+	for sv := range list {
+		if sv.Checked() || sv.Mode != ModeMAC || sv.Hold != HoldDrop || slices.ContainsFunc(sv.Ports, func(p Port) bool { return p.Hold != "" }) {
 			return 2
 		}
 	}

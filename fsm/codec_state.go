@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 )
 
 // A state is "NPS", a version byte and JSON. The version is 1, or 2 where a service has checks or a unit. A snapshot, as Raft keeps it, is "NPX", a version byte, the index of the
@@ -34,13 +35,8 @@ func EncodeState(s *State) ([]byte, error) {
 }
 
 // stateFormat is the oldest format that says all of a state.
-func stateFormat(s *State) byte {
-	for _, sv := range s.Services {
-		if sv.Checked() {
-			return 2
-		}
-	}
-	return 1
+func stateFormat(s *State) uint8 {
+	return formatOfServices(maps.Values(s.Services))
 }
 
 // DecodeState reads the bytes of a state. Its errors match ErrNewerFormat or ErrMalformed.

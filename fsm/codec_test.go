@@ -36,6 +36,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"new kind, to be understood", "NP\x01\xc8\x01{}", ErrMustUnderstand},
 		{"new kind, ignorable", "NP\x01\xc8\x00{}", ErrIgnorable},
 		{"kind 0", "NP\x01\x00\x01{}", ErrMustUnderstand},
+		{"a format of another kind", "NP\x02\x06\x01{}", ErrMustUnderstand},
+		{"new format of a definition", "NP\x03\x05\x01{}", ErrMustUnderstand},
 		{"new format, to be understood", "NP\x02\x06\x01\xff", ErrMustUnderstand},
 		{"new format, ignorable", "NP\x02\x0a\x00\xff", ErrIgnorable},
 		{"reserved flag", "NP\x01\x06\x03{}", ErrMustUnderstand},

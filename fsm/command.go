@@ -60,7 +60,7 @@ type SetPower struct {
 }
 
 // PutService defines or redefines a service. An address or MAC that another service has is refused. Redefining it
-// with another address or MAC is refused while somebody owns it under the old one: the proposer first assigns it to
+// with another address, MAC or mode is refused while somebody owns it under the old one: the proposer first assigns it to
 // nobody (reason service-changed).
 type PutService struct {
 	Service Service   `json:"service"`

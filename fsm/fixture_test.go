@@ -45,12 +45,16 @@ func v1Log() []fixture {
 // v2Log holds what format 2 has more, and what it needs to be applied.
 func v2Log() []fixture {
 	web := checkedService("web", 200)
+	nas := testService("nas", 202)
+	nas.Mode, nas.MAC, nas.Hold = ModeAddress, "", HoldReject
+	nas.Ports = []Port{{Protocol: TCP, Number: 80, Hold: HoldHTTP}, {Protocol: TCP, Number: 22, Hold: HoldProxy}, {Protocol: TCP, Number: 445}}
 	d := testNode("d", AlwaysOn)
 	d.Format = 2
 	return []fixture{
 		{"01-found", Found{Cluster: Cluster{ID: testID, Name: "home", Created: at(0)}, Failover: time.Second, Services: []Service{web}, By: "a"}},
 		{"02-put-node", PutNode{Node: d, At: at(3)}},
 		{"03-put-service", PutService{Service: checkedService("db", 201), At: at(5), By: "a"}},
+		{"04-put-service", PutService{Service: nas, At: at(6), By: "a"}},
 	}
 }
 

@@ -51,19 +51,30 @@ const (
 type Service struct {
 	Name      string       `json:"name"`      // [a-z0-9-], 1 to 32 bytes
 	Addresses []netip.Addr `json:"addresses"` // ip0: one IPv4, one IPv6, or one of each
-	MAC       MAC          `json:"mac"`       // mac0: locally or globally administered, unicast, not zero
-	Ports     []Port       `json:"ports"`     // the ports whose demand wakes a target
-	Targets   []string     `json:"targets"`   // nodes that run the service, in order of preference
+	Mode      Mode         `json:"mode,omitempty"`
+	MAC       MAC          `json:"mac"`     // mac0: locally or globally administered, unicast, not zero; "" in mode address
+	Ports     []Port       `json:"ports"`   // the ports whose demand wakes a target
+	Targets   []string     `json:"targets"` // nodes that run the service, in order of preference
 	Hold      Hold         `json:"hold"`
 	// Since format 2 (codec.go). A service without them is ready wherever a target is awake and in touch.
 	Checks []Check `json:"checks,omitempty"` // all must pass for a target to be ready
 	Unit   Unit    `json:"unit,omitzero"`
 }
 
+// Mode says under whose hardware address a service is on the wire.
+type Mode string
+
+// The two modes. What was written before there were two has none, and is of the first.
+const (
+	ModeMAC     Mode = ""        // a MAC of its own, which moves with the address
+	ModeAddress Mode = "address" // the holder's own MAC: for networks that allow no second one on a port
+)
+
 // Port is one guarded port.
 type Port struct {
 	Protocol Protocol `json:"protocol"`
-	Number   uint16   `json:"number"` // 1 to 65535
+	Number   uint16   `json:"number"`         // 1 to 65535
+	Hold     Hold     `json:"hold,omitempty"` // "" = the service's
 }
 
 // Protocol is the transport protocol of a guarded port.
@@ -78,8 +89,25 @@ const (
 // Hold is what the front does with a connection attempt while no target serves.
 type Hold string
 
-// HoldDrop swallows the attempt: nothing is answered, the client's retransmission finds the target (I5).
-const HoldDrop Hold = "drop"
+// What a front can do with an attempt. Whatever it does, the attempt wakes a target.
+const (
+	// HoldDrop swallows it: nothing is answered, the client's retransmission finds the target (I5).
+	HoldDrop Hold = "drop"
+	// HoldReject refuses it at once, for clients that try again by themselves.
+	HoldReject Hold = "reject"
+	// HoldHTTP answers with a small page that says how far the service is, and asks again by itself.
+	HoldHTTP Hold = "http"
+	// HoldProxy takes the connection, and passes it on to the target's own address when that is up.
+	HoldProxy Hold = "proxy"
+)
+
+// HoldOf is what a front does with attempts to a port.
+func (sv Service) HoldOf(p Port) Hold {
+	if p.Hold != "" {
+		return p.Hold
+	}
+	return sv.Hold
+}
 
 // Ownership says who owns a service's identity, under which epoch, and why.
 type Ownership struct {
@@ -130,7 +158,7 @@ type Node struct {
 	Key         string         `json:"key"`  // hex SHA-256 of the SubjectPublicKeyInfo
 	Addr        netip.AddrPort `json:"addr"` // where Raft and peers reach it (TLS)
 	Gossip      netip.AddrPort `json:"gossip"`
-	Wake        []MAC          `json:"wake"` // where magic packets go
+	Wake        []MAC          `json:"wake"` // where magic packets go, and the LAN interface's own: nobody's service may have one of these
 	Policy      Policy         `json:"policy"`
 	Power       Power          `json:"power"`
 	PowerReason Reason         `json:"power_reason"`

@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -22,16 +23,26 @@ func Validate(sv Service) []string {
 		add("name %q must be 1 to 32 of a-z, 0-9 and -, and neither begin nor end with -", sv.Name)
 	}
 	validateAddresses(sv.Addresses, add)
-	if why := macProblem(sv.MAC); why != "" {
-		add("mac %s %s: write a unicast address such as 02:00:5e:00:00:01", sv.MAC, why)
-	}
+	validateMode(sv, add)
 	validatePorts(sv.Ports, add)
 	validateTargets(sv.Targets, add)
 	validateChecks(sv, add)
-	if sv.Hold != HoldDrop {
-		add("hold %q is unknown: write %s", sv.Hold, HoldDrop)
-	}
+	validateHolds(sv, add)
 	return problems
+}
+
+func validateMode(sv Service, add func(string, ...any)) {
+	switch {
+	case sv.Mode == ModeAddress && sv.MAC != "":
+		add("mode address uses the holder's own MAC, so the service has none: leave mac %s out, or write mode mac", sv.MAC)
+	case sv.Mode == ModeAddress:
+	case sv.Mode != ModeMAC:
+		add("mode %q is unknown: write mac or address", sv.Mode)
+	default:
+		if why := macProblem(sv.MAC); why != "" {
+			add("mac %s %s: write a unicast address such as 02:00:5e:00:00:01", sv.MAC, why)
+		}
+	}
 }
 
 func validateAddresses(addrs []netip.Addr, add func(string, ...any)) {
@@ -65,6 +76,36 @@ func addressProblem(a netip.Addr) string {
 	return ""
 }
 
+// holds are the known ones.
+var holds = []Hold{HoldDrop, HoldReject, HoldHTTP, HoldProxy}
+
+func validateHolds(sv Service, add func(string, ...any)) {
+	if !slices.Contains(holds, sv.Hold) {
+		add("hold %q is unknown: write drop, reject, http or proxy", sv.Hold)
+		return
+	}
+	proxied, udp := "", ""
+	for _, p := range sv.Ports {
+		name := fmt.Sprintf("%d/%s", p.Number, p.Protocol)
+		hold := sv.HoldOf(p)
+		switch {
+		case !slices.Contains(holds, hold):
+			add("hold %q of port %s is unknown: write drop, reject, http or proxy", hold, name)
+		case p.Protocol == UDP && (hold == HoldHTTP || hold == HoldProxy):
+			add("port %s cannot have hold %s, which takes connections: write drop or reject", name, hold)
+		case hold == HoldProxy:
+			proxied = name
+		}
+		if p.Protocol == UDP {
+			udp = name
+		}
+	}
+	if proxied != "" && udp != "" {
+		add("hold proxy of port %s does not go with port %s: the identity stays where connections are passed on, and datagrams are not; "+
+			"make two services of them", proxied, udp)
+	}
+}
+
 func validatePorts(ports []Port, add func(string, ...any)) {
 	if n := len(ports); n < 1 || n > MaxPorts {
 		add("ports lists %d ports, not 1 to %d: name those whose demand wakes a target, such as 22/tcp", n, MaxPorts)
@@ -77,6 +118,7 @@ func validatePorts(ports []Port, add func(string, ...any)) {
 		if p.Number == 0 {
 			add("port 0/%s does not exist: ports go from 1 to 65535", p.Protocol)
 		}
+		p.Hold = ""
 		if seen[p] {
 			add("port %d/%s is listed twice", p.Number, p.Protocol)
 		}

@@ -20,7 +20,7 @@ func testService(name string, lastByte byte) Service {
 		Name:      name,
 		Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 77, 0, lastByte})},
 		MAC:       MAC([]byte{2, 0, 0x5e, 0, 0, lastByte}),
-		Ports:     []Port{{TCP, 8080}, {UDP, 53}},
+		Ports:     []Port{{Protocol: TCP, Number: 8080}, {Protocol: UDP, Number: 53}},
 		Targets:   []string{"c", "b"},
 		Hold:      HoldDrop,
 	}

@@ -32,7 +32,7 @@ func AnnounceSchedule(n int) time.Duration {
 }
 
 // Announce tells the LAN once where the identity is: for IPv4 a gratuitous ARP in the request form and then in the reply
-// form (RFC 5227 section 3, RFC 2002 section 4.6), for IPv6 an unsolicited neighbour advertisement with the override flag
+// form (RFC 5227 section 3, RFC 5944 section 4.6), for IPv6 an unsolicited neighbour advertisement with the override flag
 // (RFC 4861 section 7.2.6). The reply form goes last: a former holder's kernel may answer the request form, and what comes
 // last stays in the switches' tables. stillMine is asked before each frame.
 func (p *Hold) Announce(stillMine func() bool) error {
@@ -40,8 +40,9 @@ func (p *Hold) Announce(stillMine func() bool) error {
 	if err != nil {
 		return err
 	}
+	mac := p.mac()
 	for _, a := range p.spec.Addrs {
-		frames, err := announcements(p.spec.MAC, a)
+		frames, err := announcements(mac, a)
 		if err != nil {
 			return err
 		}
@@ -65,13 +66,13 @@ func (p *Hold) mouth() (*packet.Conn, error) {
 	if p.out != nil {
 		return p.out, nil
 	}
-	ifi, err := net.InterfaceByName(p.link)
+	ifi, err := net.InterfaceByName(p.Link())
 	if err != nil {
-		return nil, fmt.Errorf("announcing by %s: %w", p.link, err)
+		return nil, fmt.Errorf("announcing by %s: %w", p.Link(), err)
 	}
 	conn, err := packet.Listen(ifi, packet.Raw, 0, nil) // protocol 0: it receives nothing
 	if err != nil {
-		return nil, fmt.Errorf("opening a packet socket on %s (CAP_NET_RAW is needed): %w", p.link, err)
+		return nil, fmt.Errorf("opening a packet socket on %s (CAP_NET_RAW is needed): %w", p.Link(), err)
 	}
 	p.out = conn
 	return conn, nil
@@ -96,7 +97,7 @@ func announcements(mac net.HardwareAddr, a netip.Addr) ([][]byte, error) {
 	for _, form := range []struct {
 		op     arp.Operation
 		target net.HardwareAddr
-	}{{arp.OperationRequest, make(net.HardwareAddr, 6)}, {arp.OperationReply, ethernet.Broadcast}} {
+	}{{arp.OperationRequest, make(net.HardwareAddr, 6)}, {arp.OperationReply, mac}} {
 		f, err := arpFrame(form.op, mac, mac, a, form.target, a)
 		if err != nil {
 			return nil, err

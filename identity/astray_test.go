@@ -117,7 +117,9 @@ func (r *room) strays(bound bool) []*net.UDPConn {
 
 // TestNothingByAnotherCard: what has ip0 as its source leaves by no other interface, open or not, here or not any more; sockets
 // may be bound to that interface, made before or after.
-func TestNothingByAnotherCard(t *testing.T) {
+func TestNothingByAnotherCard(t *testing.T) { inModes(t, nothingByAnotherCard) }
+
+func nothingByAnotherCard(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
 	a, h := l.host["a"], l.kernel("a")
 	heard, mark := l.other("a")

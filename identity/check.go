@@ -31,20 +31,13 @@ func (p *Hold) Check() ([]Drift, error) {
 	if err != nil {
 		return nil, err
 	}
-	link, err := p.host.nl.LinkByName(p.link)
+	link, err := p.device(lower)
 	if err != nil {
-		return nil, fmt.Errorf("the macvlan %s of %s is gone: %w", p.link, p.spec.Service, err)
+		return nil, err
 	}
-	var out []Drift
-	a := link.Attrs()
-	if a.ParentIndex != lower.Attrs().Index {
-		return nil, fmt.Errorf("the macvlan %s stands on an interface that is no longer %s", p.link, p.host.lower)
-	}
-	if a.Flags&net.FlagUp == 0 {
-		out = append(out, "link down")
-	}
-	if a.HardwareAddr.String() != p.spec.MAC.String() {
-		out = append(out, "another MAC")
+	out, err := p.checkDevice(lower, link)
+	if err != nil {
+		return nil, err
 	}
 	more, err := p.checkAddresses(lower, link)
 	if err != nil {
@@ -74,7 +67,7 @@ func (p *Hold) checkAddresses(lower, link netlink.Link) ([]Drift, error) {
 	for _, a := range p.spec.Addrs {
 		addrs, err := p.host.nl.AddrList(link, family(a))
 		if err != nil {
-			return nil, fmt.Errorf("reading the addresses of %s: %w", p.link, err)
+			return nil, fmt.Errorf("reading the addresses of %s: %w", link.Attrs().Name, err)
 		}
 		if !slices.ContainsFunc(addrs, func(x netlink.Addr) bool { return x.IP.Equal(a.AsSlice()) }) {
 			out = append(out, Drift("address "+a.String()+" removed"))
@@ -170,9 +163,9 @@ func (p *Hold) Repair() error {
 	if err != nil {
 		return err
 	}
-	link, err := p.host.nl.LinkByName(p.link)
+	link, err := p.device(lower)
 	if err != nil {
-		return fmt.Errorf("the macvlan %s of %s is gone: %w", p.link, p.spec.Service, err)
+		return err
 	}
 	p.mu.Lock()
 	opened, deadline, guarded := p.opened, p.deadline, p.guarded
@@ -180,16 +173,8 @@ func (p *Hold) Repair() error {
 	if err := p.repairFilters(opened, guarded); err != nil {
 		return err
 	}
-	if link.Attrs().HardwareAddr.String() != p.spec.MAC.String() {
-		if err := p.host.nl.LinkSetHardwareAddr(link, p.spec.MAC); err != nil {
-			return fmt.Errorf("giving %s its MAC back: %w", p.link, err)
-		}
-	}
-	if err := errors.Join(p.silence(), p.address(link)); err != nil {
+	if err := p.repairDevice(link); err != nil {
 		return err
-	}
-	if err := p.host.nl.LinkSetUp(link); err != nil {
-		return fmt.Errorf("bringing %s up again: %w", p.link, err)
 	}
 	if err := p.pruneRoutes(lower); err != nil {
 		return err

@@ -107,16 +107,16 @@ func (h *Host) filters(on netlink.Link, parent uint32) ([]*netlink.BpfFilter, er
 func (h *Host) dropKeyed(which func(*netlink.BpfFilter) bool) error {
 	lower, err := h.lowerLink()
 	if err != nil {
-		return nil // its filters went with it
-	}
-	all, err := h.filters(lower, netlink.HANDLE_MIN_EGRESS)
-	if err != nil {
-		return err
+		return nil //nolint:nilerr // its filters went with it
 	}
 	var errs []error
-	for _, one := range all {
-		if which(one) {
-			errs = append(errs, h.nl.FilterDel(one))
+	for _, parent := range []uint32{netlink.HANDLE_MIN_EGRESS, netlink.HANDLE_MIN_INGRESS} {
+		all, err := h.filters(lower, parent)
+		errs = append(errs, err)
+		for _, one := range all {
+			if which(one) {
+				errs = append(errs, h.nl.FilterDel(one))
+			}
 		}
 	}
 	return errors.Join(errs...)
@@ -145,11 +145,14 @@ func (h *Host) dropEmptyClsact() error {
 
 // dropExact removes what there is of an exact fence of a link that is down.
 func (h *Host) dropExact(name string) error {
-	made, err := h.nl.LinkByName(name)
-	if err != nil {
-		return fmt.Errorf("finding the macvlan %s: %w", name, err)
-	}
 	errs := []error{h.dropKeyed(func(b *netlink.BpfFilter) bool { return b.Name == filterName+name[len(linkPrefix):] })}
+	made, err := h.nl.LinkByName(name)
+	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
+		return errors.Join(errs...) // mode address has none
+	}
+	if err != nil {
+		return errors.Join(append(errs, fmt.Errorf("finding the macvlan %s: %w", name, err))...)
+	}
 	for _, parent := range []uint32{netlink.HANDLE_MIN_EGRESS, netlink.HANDLE_MIN_INGRESS} {
 		all, err := h.filters(made, parent)
 		errs = append(errs, err)

@@ -262,7 +262,7 @@ func (r *costRun) programs() error {
 		return err
 	}
 	defer empty.Close()
-	through, err := gateProgram(end)
+	through, err := gateProgram(r.spec, end)
 	if err != nil {
 		return err
 	}

@@ -35,15 +35,19 @@ const (
 
 // act is a process that a test starts in a host.
 func act(role string) int {
-	form, rest, _ := strings.Cut(role, " ")
+	words := strings.Fields(role) // form, mode, once
 	forms := map[string]Form{"exact": Exact, "nftables": NFTables}
-	err := hold(forms[form], rest == "once")
+	s := dual
+	if words[1] == "address" {
+		s.Mode, s.MAC = HostMAC, nil
+	}
+	err := hold(forms[words[0]], s, len(words) > 2)
 	fmt.Println("error", err)
 	return 1
 }
 
 // hold prepares the identity, opens it, and renews it until it is killed; it tells every deadline before the kernel has it.
-func hold(form Form, once bool) error {
+func hold(form Form, s Spec, once bool) error {
 	h, err := NewHost("eth0", form, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
@@ -55,7 +59,7 @@ func hold(form Form, once bool) error {
 		fmt.Println("swept", int64(soon(0)))
 		select {}
 	}
-	p, err := h.Prepare(dual)
+	p, err := h.Prepare(s)
 	if err != nil {
 		return err
 	}
@@ -245,8 +249,12 @@ func wallMinusBoot() time.Duration {
 }
 
 // flood speaks with the identity as fast as it can, in every protocol: UDP of both families, TCP, and ARP past the IP stack.
-func (l *lan) flood(name string) {
+func (l *lan) flood(name string, s Spec) {
 	l.t.Helper()
+	mac, on := s.from(11), "eth0"
+	if s.Mode != HostMAC {
+		on = linkName(s.Service)
+	}
 	a := l.host[name]
 	var writers []func() error
 	for _, c := range []*net.UDPConn{a.talker(ip0), a.talker(ip06)} {
@@ -256,15 +264,15 @@ func (l *lan) flood(name string) {
 	var link netlink.Link
 	fd := -1
 	a.do(func() (err error) {
-		if link, err = netlink.LinkByName(linkName(dual.Service)); err != nil {
+		if link, err = netlink.LinkByName(on); err != nil {
 			return err
 		}
 		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 		return err
 	})
-	arp := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, mac0...)
+	arp := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, mac...)
 	arp = append(arp, 8, 6, 0, 1, 8, 0, 6, 4, 0, 2)
-	arp = append(append(append(arp, mac0...), ip0.AsSlice()...), make([]byte, 28)...)
+	arp = append(append(append(arp, mac...), ip0.AsSlice()...), make([]byte, 28)...)
 	to := &unix.SockaddrLinklayer{Ifindex: link.Attrs().Index}
 	writers = append(writers, func() error { return unix.Sendto(fd, arp, 0, to) })
 	stop := make(chan struct{})
@@ -352,7 +360,9 @@ func judgeCut(t *testing.T, frames []time.Duration, tries []try) (gaps []time.Du
 }
 
 // TestNothingAfterTheDeadline: whatever happens to the process that renews, under a flood.
-func TestNothingAfterTheDeadline(t *testing.T) {
+func TestNothingAfterTheDeadline(t *testing.T) { inModes(t, nothingAfterTheDeadline) }
+
+func nothingAfterTheDeadline(t *testing.T, spec, dual Spec) {
 	for _, form := range []string{"exact", "nftables"} {
 		for name, harm := range map[string]func(*keeper){
 			"killed":  func(k *keeper) { k.signal(t, syscall.SIGKILL) },
@@ -375,7 +385,7 @@ func TestNothingAfterTheDeadline(t *testing.T) {
 				a := l.host["a"]
 				a.knows(l.host["c"])
 				eye := l.camera("a")
-				k := a.keeper(form)
+				k := a.keeper(form + " " + dual.word())
 				until(t, "it is open", func() bool {
 					tries, said := k.told()
 					if len(said) > 0 {
@@ -383,7 +393,7 @@ func TestNothingAfterTheDeadline(t *testing.T) {
 					}
 					return len(tries) > 2
 				})
-				l.flood("a")
+				l.flood("a", dual)
 				until(t, "every protocol is heard", func() bool {
 					_, kinds := eye.frames()
 					return kinds[0] > 20 && kinds[unix.ETH_P_IP] > 20 && kinds[unix.ETH_P_IPV6] > 20 && kinds[unix.ETH_P_ARP] > 20
@@ -414,21 +424,23 @@ func TestNothingAfterTheDeadline(t *testing.T) {
 
 // TestANewLifeIsSilent: a process that holds is killed, and a new one starts, finds the fence open, and closes it before anything
 // else: under the flood nothing leaves between then and a lease of its own.
-func TestANewLifeIsSilent(t *testing.T) {
+func TestANewLifeIsSilent(t *testing.T) { inModes(t, aNewLifeIsSilent) }
+
+func aNewLifeIsSilent(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
 	a := l.host["a"]
 	a.knows(l.host["c"])
 	eye := l.camera("a")
 	p := l.prepare("a", l.kernel("a"), dual)
 	a.do(func() error { return errors.Join(p.Guard(false), p.openFor(time.Hour)) }) // this test's process stands for the killed one
-	l.flood("a")
+	l.flood("a", dual)
 	until(t, "it is heard", func() bool { _, kinds := eye.frames(); return kinds[unix.ETH_P_ARP] > 100 })
 	form := "nftables"
 	if os.Getenv(root) != "" {
 		form = "exact"
 	}
 	var swept time.Duration
-	k := a.keeper(form + " once")
+	k := a.keeper(form + " " + dual.word() + " once")
 	until(t, "the new life has swept", func() bool {
 		_, said := k.told()
 		if len(said) == 0 {

@@ -14,7 +14,8 @@ import (
 )
 
 // exactFence is the fence as BPF programs on clsact: everything in and out of the macvlan, and on the way out of the LAN
-// interface whatever claims the identity, passes only until a point of CLOCK_BOOTTIME, only while that clock stands to
+// interface whatever claims the identity (in mode address there is no macvlan, and what comes in by the LAN interface for the
+// address is judged there), passes only until a point of CLOCK_BOOTTIME, only while that clock stands to
 // CLOCK_MONOTONIC as it did at the last renewal, and only while no suspend has begun since the acquisition. Programs and map
 // live as long as their interfaces do, whatever happens to the daemon.
 type exactFence struct {
@@ -67,7 +68,7 @@ func (f *exactFence) end() (asm.Instructions, error) {
 	if f.alive == nil {
 		return end, nil
 	}
-	p, err := gateProgram(end)
+	p, err := gateProgram(f.spec, end)
 	if err != nil {
 		return nil, err
 	}
@@ -90,29 +91,25 @@ func (f *exactFence) rebuild() error {
 	if err != nil {
 		return err
 	}
-	through, err := gateProgram(end)
-	if err != nil {
-		return err
-	}
-	defer through.Close() // the filters keep it
-	keyed, err := keyedProgram(f.spec, end)
-	if err != nil {
-		return err
-	}
-	defer keyed.Close()
 	places, err := f.places()
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, p := range places {
-		program := through
-		if p.name == f.keyed() {
-			program = keyed
-		}
-		errs = append(errs, f.host.attach(p.on, p.parent, p.priority, p.name, program))
+		errs = append(errs, f.hang(p, end))
 	}
 	return errors.Join(errs...)
+}
+
+// hang puts the program of a place there.
+func (f *exactFence) hang(p place, end asm.Instructions) error {
+	program, err := p.judges(f.spec, end)
+	if err != nil {
+		return err
+	}
+	defer program.Close() // the filter keeps it
+	return f.host.attach(p.on, p.parent, p.priority, p.name, program)
 }
 
 // place is one hook of the fence.
@@ -121,6 +118,7 @@ type place struct {
 	parent   uint32
 	priority uint16
 	name     string
+	judges   func(Spec, asm.Instructions) (*ebpf.Program, error)
 }
 
 func (f *exactFence) places() ([]place, error) {
@@ -128,14 +126,20 @@ func (f *exactFence) places() ([]place, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.spec.Mode == HostMAC {
+		return []place{
+			{lower, netlink.HANDLE_MIN_EGRESS, f.priority, f.keyed(), keyedProgram},
+			{lower, netlink.HANDLE_MIN_INGRESS, f.priority, f.keyed(), arrivalProgram},
+		}, nil
+	}
 	made, err := f.host.nl.LinkByName(f.link)
 	if err != nil {
 		return nil, fmt.Errorf("finding the macvlan %s: %w", f.link, err)
 	}
 	all := []place{
-		{lower, netlink.HANDLE_MIN_EGRESS, f.priority, f.keyed()},
-		{made, netlink.HANDLE_MIN_EGRESS, 1, filterName + "out"},
-		{made, netlink.HANDLE_MIN_INGRESS, 1, filterName + "in"},
+		{lower, netlink.HANDLE_MIN_EGRESS, f.priority, f.keyed(), keyedProgram},
+		{made, netlink.HANDLE_MIN_EGRESS, 1, filterName + "out", gateProgram},
+		{made, netlink.HANDLE_MIN_INGRESS, 1, filterName + "in", gateProgram},
 	}
 	if mutant.On(mutant.MacvlanOnly) { // breaks I1 and I3 for a socket that is bound to the LAN interface
 		all = all[1:]
@@ -258,5 +262,5 @@ func (f *exactFence) Limits() []string {
 		"frames sent with PACKET_QDISC_BYPASS or AF_XDP are not seen",
 		"a virtual machine that is paused stops all clocks, and the deadline with them",
 	}
-	return append(limits, f.suspends.limits...)
+	return append(append(limits, f.suspends.limits...), f.spec.limits()...)
 }

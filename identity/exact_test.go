@@ -18,7 +18,7 @@ import (
 )
 
 // exact prepares an identity behind the BPF fence, opens it for an hour, and gives two sockets that speak with its addresses.
-func (l *lan) exact(name string) (*Host, *Hold, *exactFence, []*net.UDPConn) {
+func (l *lan) exact(name string, dual Spec) (*Host, *Hold, *exactFence, []*net.UDPConn) {
 	l.t.Helper()
 	a, h := l.host[name], l.kernel(name)
 	if h.suspends == nil {
@@ -46,9 +46,11 @@ func (s *suspends) begins() error {
 }
 
 // TestASuspendShutsTheFence: from its beginning on, whatever a daemon that still runs writes, until a new acquisition.
-func TestASuspendShutsTheFence(t *testing.T) {
+func TestASuspendShutsTheFence(t *testing.T) { inModes(t, aSuspendShutsTheFence) }
+
+func aSuspendShutsTheFence(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
-	h, p, _, talkers := l.exact("a")
+	h, p, _, talkers := l.exact("a", dual)
 	a := l.host["a"]
 	before, err := p.Generation()
 	if err != nil {
@@ -69,7 +71,7 @@ func TestClocksShutTheFence(t *testing.T) {
 	for name, by := range map[string]time.Duration{"a suspend": -time.Second, "a clock that went wrong": time.Second} {
 		t.Run(name, func(t *testing.T) {
 			l := newLAN(t, "a", "c")
-			_, p, f, talkers := l.exact("a")
+			_, p, f, talkers := l.exact("a", dual)
 			offset := f.gate.word(wordOffset)
 			offset.Store(uint64(int64(offset.Load()) + int64(by)))
 			l.silent(talkers, "jumped")
@@ -80,9 +82,11 @@ func TestClocksShutTheFence(t *testing.T) {
 }
 
 // TestTheLANInterfaceIsFenced: what claims the identity cannot leave by it with the host's own MAC, in whatever form; what does not, can.
-func TestTheLANInterfaceIsFenced(t *testing.T) {
+func TestTheLANInterfaceIsFenced(t *testing.T) { inModes(t, theLANInterfaceIsFenced) }
+
+func theLANInterfaceIsFenced(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
-	_, p, _, _ := l.exact("a")
+	_, p, _, _ := l.exact("a", dual)
 	a := l.host["a"]
 	host := net.HardwareAddr{0x02, 0xaa, 0, 0, 0, 11}
 	c := net.HardwareAddr{0x02, 0xaa, 0, 0, 0, 12}
@@ -109,7 +113,7 @@ func TestTheLANInterfaceIsFenced(t *testing.T) {
 		frame  []byte
 		closed bool // must not leave while the fence is closed
 	}{
-		"its MAC":                         {ether(mac0, 0x88b5, 1), true},
+		"its MAC":                         {ether(mac0, 0x88b5, 1), dual.Mode != HostMAC},
 		"its IPv4":                        {ether(host, unix.ETH_P_IP, ip4(ip0.AsSlice())...), true},
 		"its IPv4 in ARP":                 {ether(host, unix.ETH_P_ARP, arp(ip0.AsSlice())...), true},
 		"its IPv6":                        {ether(host, unix.ETH_P_IPV6, ip6(ip06.AsSlice(), 17)...), true},
@@ -165,7 +169,9 @@ func emit(link string, frame []byte) error {
 
 // TestAFenceThatCannotCountEndsWithItsDaemon: where the counter of suspends cannot be pinned, the end of the process shuts the fence,
 // whatever its deadline.
-func TestAFenceThatCannotCountEndsWithItsDaemon(t *testing.T) {
+func TestAFenceThatCannotCountEndsWithItsDaemon(t *testing.T) { inModes(t, aFenceThatCannotCount) }
+
+func aFenceThatCannotCount(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
 	a, h := l.host["a"], l.kernel("a")
 	if h.suspends == nil {
@@ -243,9 +249,11 @@ func TestPins(t *testing.T) {
 
 // TestMeddlingIsNoticed: whoever removes, replaces or flushes the exact fence's filters is found out by the watch, and what he opened
 // is behind the fence again.
-func TestMeddlingIsNoticed(t *testing.T) {
+func TestMeddlingIsNoticed(t *testing.T) { inModes(t, meddlingIsNoticed) }
+
+func meddlingIsNoticed(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
-	h, p, f, talkers := l.exact("a")
+	h, p, f, talkers := l.exact("a", dual)
 	a := l.host["a"]
 	var bell <-chan struct{}
 	a.do(func() error { bell = h.Watch(t.Context()); return nil })
@@ -254,7 +262,7 @@ func TestMeddlingIsNoticed(t *testing.T) {
 		"a filter is deleted": func() error {
 			return h.dropKeyed(func(*netlink.BpfFilter) bool { return true })
 		},
-		"the qdisc of the macvlan is deleted": func() error { return h.dropClsact(p.link) },
+		"the qdisc of the macvlan is deleted": func() error { return h.dropClsact(p.Link()) },
 		"the qdisc of the LAN is deleted":     func() error { return h.dropClsact("eth0") },
 	} {
 		for len(bell) > 0 {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -92,9 +93,10 @@ func newNFTFence(nft *filter, spec Spec, link, lower string) (*nftFence, error) 
 		c.AddTable(t)
 		c.AddChain(chain)
 		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []exprAny{drop()}})
-		for name, hook := range map[string]*nftables.ChainHook{"in": nftables.ChainHookIngress, "out": nftables.ChainHookEgress} {
-			chain := f.base(c, name, hook, link)
-			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: []exprAny{jump(lateChain)}})
+		if spec.Mode == HostMAC {
+			f.addArrivals(c)
+		} else {
+			f.addMacvlan(c)
 		}
 		f.addLower(c)
 	})
@@ -110,10 +112,50 @@ func (f *nftFence) base(c *nftables.Conn, name string, hook *nftables.ChainHook,
 	})
 }
 
+// addMacvlan judges all that goes in and out by the macvlan.
+func (f *nftFence) addMacvlan(c *nftables.Conn) {
+	for name, hook := range map[string]*nftables.ChainHook{"in": nftables.ChainHookIngress, "out": nftables.ChainHookEgress} {
+		chain := f.base(c, name, hook, f.link)
+		c.AddRule(&nftables.Rule{Table: f.table, Chain: chain, Exprs: []exprAny{jump(lateChain)}})
+	}
+}
+
+// addArrivals judges what comes in by the LAN interface for the addresses.
+func (f *nftFence) addArrivals(c *nftables.Conn) {
+	chain := f.base(c, "in", nftables.ChainHookIngress, f.lower)
+	for _, a := range f.spec.Addrs {
+		match := join(etherType(unix.ETH_P_IP), network(ip4Dest, a.AsSlice()))
+		if a.Is6() {
+			match = join(etherType(unix.ETH_P_IPV6), network(ip6Dest, a.AsSlice()))
+			c.AddRule(&nftables.Rule{Table: f.table, Chain: chain, Exprs: join(advertisements(), network(ndTarget, a.AsSlice()), []exprAny{jump(lateChain)})})
+		}
+		c.AddRule(&nftables.Rule{Table: f.table, Chain: chain, Exprs: append(match, jump(lateChain))})
+	}
+}
+
+// chains are those that the fence has.
+func (f *nftFence) chains() []string {
+	if f.spec.Mode == HostMAC {
+		return []string{lateChain, "in", "lower"}
+	}
+	return []string{lateChain, "in", "out", "lower"}
+}
+
+// device is the link that all of the fence goes with.
+func (f *nftFence) device() string {
+	if f.spec.Mode == HostMAC {
+		return f.lower
+	}
+	return f.link
+}
+
 // addLower keeps the identity from leaving by the LAN interface itself, with whatever MAC.
 func (f *nftFence) addLower(c *nftables.Conn) {
 	chain := f.base(c, "lower", nftables.ChainHookEgress, f.lower)
-	matches := [][]exprAny{etherSource(f.spec.MAC)}
+	var matches [][]exprAny
+	if f.spec.Mode != HostMAC {
+		matches = append(matches, etherSource(f.spec.MAC))
+	}
 	for _, a := range f.spec.Addrs {
 		matches = append(matches, claims(a)...)
 	}
@@ -166,7 +208,7 @@ func (f *nftFence) move(deadline time.Duration) error {
 func (f *nftFence) Close() error {
 	err := f.late.never()
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, lerr := net.InterfaceByName(f.link); lerr != nil {
+		if _, lerr := net.InterfaceByName(f.device()); lerr != nil {
 			return nil
 		}
 		err = f.Rebuild()
@@ -183,7 +225,7 @@ func (f *nftFence) Present() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("reading the fence of %s: %w", f.spec.Service, err)
 	}
-	for _, name := range []string{lateChain, "in", "out", "lower"} {
+	for _, name := range f.chains() {
 		if !have[name] {
 			return false, nil
 		}
@@ -222,13 +264,22 @@ func removeTable(nft *filter, t *nftables.Table) error {
 func (*nftFence) Kind() string { return "nftables" }
 
 // Limits implements Fence.
-func (*nftFence) Limits() []string {
-	return []string{
+func (f *nftFence) Limits() []string {
+	limits := []string{
 		"bound to the wall clock: if that is set back while this daemon does not run, the identity stays open for as much longer",
 		"a suspend that is shorter than what is left of the lease does not close it; this daemon does, within half a second of running again",
 		"somebody with root who flushes all nftables rules opens it until this daemon finds out",
 		"frames sent with PACKET_QDISC_BYPASS or AF_XDP are not seen",
 	}
+	return append(limits, f.spec.limits()...)
+}
+
+// limits are those of the mode.
+func (s Spec) limits() []string {
+	if s.Mode != HostMAC || !slices.ContainsFunc(s.Addrs, netip.Addr.Is6) {
+		return nil
+	}
+	return []string{"in mode address this host's own multicast listener reports (MLD) name the group of the address, holder or not: they claim nothing"}
 }
 
 // wallOf carries a point of CLOCK_BOOTTIME over to CLOCK_REALTIME.

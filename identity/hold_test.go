@@ -19,7 +19,9 @@ import (
 )
 
 // TestSilentBehindAClosedFence: preparing, being used as a source, and being removed put nothing on the wire.
-func TestSilentBehindAClosedFence(t *testing.T) {
+func TestSilentBehindAClosedFence(t *testing.T) { inModes(t, silentBehindAClosedFence) }
+
+func silentBehindAClosedFence(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
 	h := l.kernel("a")
 	p := l.prepare("a", h, dual)
@@ -63,7 +65,9 @@ func TestSilentBehindAClosedFence(t *testing.T) {
 }
 
 // TestOpenServes: announcements in the right order, answers with mac0, and an end at the deadline without the daemon.
-func TestOpenServes(t *testing.T) {
+func TestOpenServes(t *testing.T) { inModes(t, openServes) }
+
+func openServes(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "b", "c")
 	h := l.kernel("b")
 	b, c := l.host["b"], l.host["c"]
@@ -78,7 +82,7 @@ func TestOpenServes(t *testing.T) {
 	})
 	var forms []byte
 	l.eye.count(func(f seen) bool {
-		if f.port == "b" && f.data[12] == 0x08 && f.data[13] == 0x06 && bytes.Equal(f.data[6:12], mac0) {
+		if f.port == "b" && f.data[12] == 0x08 && f.data[13] == 0x06 && bytes.Equal(f.data[6:12], dual.from(11)) && bytes.Equal(f.data[28:32], ip0.AsSlice()) {
 			forms = append(forms, f.data[21])
 		}
 		return false
@@ -95,10 +99,10 @@ func TestOpenServes(t *testing.T) {
 	}
 	conn.Close()
 	wrong := l.eye.count(func(f seen) bool {
-		return identityFrame("b")(f) && !bytes.Equal(f.data[6:12], mac0)
+		return identityFrame("b")(f) && !bytes.Equal(f.data[6:12], dual.from(11))
 	})
 	if wrong != 0 {
-		t.Errorf("%d frames of ip0 left with the host's own MAC", wrong)
+		t.Errorf("%d frames of ip0 left with another MAC", wrong)
 	}
 	// The deadline passes; nobody closes.
 	b.do(func() error { return p.Extend(soon(100 * time.Millisecond)) })
@@ -116,7 +120,9 @@ func TestOpenServes(t *testing.T) {
 }
 
 // TestGuard: a front swallows; without the guard the kernel refuses, which shows that the test can tell.
-func TestGuard(t *testing.T) {
+func TestGuard(t *testing.T) { inModes(t, guardHolds) }
+
+func guardHolds(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
 	h := l.kernel("a")
 	p := l.prepare("a", h, spec)
@@ -137,7 +143,9 @@ func TestGuard(t *testing.T) {
 
 // TestHandedOverConnection is the experiment that the project was born from: a client connects while a holds and drops;
 // b takes over; the same attempt completes.
-func TestHandedOverConnection(t *testing.T) {
+func TestHandedOverConnection(t *testing.T) { inModes(t, handedOverConnection) }
+
+func handedOverConnection(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "b", "c")
 	a, b, c := l.host["a"], l.host["b"], l.host["c"]
 	ha, hb := l.kernel("a"), l.kernel("b")
@@ -184,7 +192,7 @@ func TestProbe(t *testing.T) {
 	pa := l.prepare("a", ha, dual)
 	probe := func() (found []Foreign) {
 		l.host["a"].do(func() (err error) {
-			found, err = pa.Probe(context.Background(), 200*time.Millisecond)
+			found, err = pa.Probe(context.Background(), 200*time.Millisecond, nil)
 			return err
 		})
 		return found
@@ -221,7 +229,9 @@ func TestProbe(t *testing.T) {
 }
 
 // TestRepair: whatever somebody takes away is noticed and put back, the fence and its deadline included.
-func TestRepair(t *testing.T) {
+func TestRepair(t *testing.T) { inModes(t, repairs) }
+
+func repairs(t *testing.T, spec, dual Spec) {
 	link := func(p *Hold) netlink.Link {
 		one, err := netlink.LinkByName(p.Link())
 		if err != nil {
@@ -255,6 +265,9 @@ func TestRepair(t *testing.T) {
 		},
 		"guard": flush(nftables.TableFamilyINet),
 	}
+	if spec.Mode == HostMAC {
+		delete(damage, "link down") // the LAN interface is not ours to bring up
+	}
 	for what, do := range damage {
 		t.Run(what, func(t *testing.T) {
 			l := newLAN(t, "a", "c")
@@ -287,7 +300,9 @@ func TestRepair(t *testing.T) {
 }
 
 // TestSweep: a new life closes and removes what a killed one left.
-func TestSweep(t *testing.T) {
+func TestSweep(t *testing.T) { inModes(t, sweeps) }
+
+func sweeps(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
 	p := l.prepare("a", l.kernel("a"), dual)
 	a := l.host["a"]
@@ -295,8 +310,18 @@ func TestSweep(t *testing.T) {
 	h := l.kernel("a")
 	a.do(h.Sweep)
 	a.do(func() error {
-		if _, err := netlink.LinkByName(p.Link()); err == nil {
+		if _, err := netlink.LinkByName(p.link); err == nil {
 			t.Error("the macvlan is still there")
+		}
+		all, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+		if err != nil || slices.ContainsFunc(all, func(x netlink.Addr) bool { return x.IP.Equal(ip0.AsSlice()) || x.IP.Equal(ip06.AsSlice()) }) {
+			t.Errorf("addresses left: %v, %v", all, err)
+		}
+		for _, a := range dual.Addrs {
+			routes, err := netlink.RouteListFiltered(family(a), &netlink.Route{Table: unix.RT_TABLE_LOCAL, Dst: single(a)}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
+			if err != nil || len(routes) > 0 {
+				t.Errorf("local routes left: %v, %v", routes, err)
+			}
 		}
 		for _, f := range []nftables.TableFamily{nftables.TableFamilyNetdev, nftables.TableFamilyINet} {
 			left, err := h.ours(f)
@@ -325,7 +350,9 @@ func gateway(link, via string) error {
 
 // TestLocalClient: a client on the front's own host connects with the host's address, is swallowed, and reaches the
 // target after the hand-over.
-func TestLocalClient(t *testing.T) {
+func TestLocalClient(t *testing.T) { inModes(t, localClient) }
+
+func localClient(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "b")
 	a, b := l.host["a"], l.host["b"]
 	ha, hb := l.kernel("a"), l.kernel("b")
@@ -362,7 +389,9 @@ func TestLocalClient(t *testing.T) {
 }
 
 // TestInterfaceGone: every call ends in a sentence, nothing panics, and all works again when the interface is back.
-func TestInterfaceGone(t *testing.T) {
+func TestInterfaceGone(t *testing.T) { inModes(t, interfaceGone) }
+
+func interfaceGone(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
 	h := l.kernel("a")
 	p := l.prepare("a", h, spec)

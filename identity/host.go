@@ -32,12 +32,14 @@ type LAN struct {
 	MAC      net.HardwareAddr
 	Prefixes []netip.Prefix // with the host's own address in each
 	Up       bool
+	OneMAC   string // why no MAC but the interface's own can live on it; "" = others can
 }
 
 // Spec says what to prepare.
 type Spec struct {
 	Service string
-	MAC     net.HardwareAddr // mac0
+	Mode    Mode
+	MAC     net.HardwareAddr // mac0; nil in mode address
 	Addrs   []netip.Addr     // ip0: IPv4, IPv6, or one of each
 }
 
@@ -56,8 +58,10 @@ type Host struct {
 	inherited bool // suspends is a former life's
 
 	mu      sync.Mutex
-	tables  map[int]bool   // routing tables in use
-	adopted map[string]int // links that a former life of this process left open, and their routing tables
+	tables  map[int]bool        // routing tables in use
+	adopted map[string]int      // links that a former life of this process left open, and their routing tables
+	lent    map[netip.Addr]int  // addresses of identities that the LAN interface has, and how many have them
+	stray   map[netip.Addr]bool // those that a former life may have left
 }
 
 // Form says which fences may be used.
@@ -79,7 +83,7 @@ func NewHost(lower string, form Form, former *Legacy, log *slog.Logger) (*Host, 
 	if err != nil {
 		return nil, fmt.Errorf("opening rtnetlink: %w", err)
 	}
-	h := &Host{lower: lower, log: log, nl: nl, form: form, tables: make(map[int]bool), adopted: make(map[string]int)}
+	h := &Host{lower: lower, log: log, nl: nl, form: form, tables: make(map[int]bool), adopted: make(map[string]int), lent: make(map[netip.Addr]int)}
 	if _, err := h.lowerLink(); err != nil {
 		nl.Close()
 		return nil, err
@@ -158,6 +162,9 @@ func (h *Host) settle() (err error) {
 	if h.seal, err = newSeal(h.nft, h.lower, there); err != nil {
 		return err
 	}
+	if err := h.findStrays(); err != nil {
+		return err
+	}
 	lan, err := h.LAN()
 	if err != nil {
 		return err
@@ -218,12 +225,17 @@ func (h *Host) lowerLink() (netlink.Link, error) {
 	return l, nil
 }
 
-// suitable refuses interfaces on which a second MAC cannot work.
+// oneMAC says why a second MAC cannot live on an interface; "" where nothing is known against it.
+func oneMAC(name string) string {
+	if _, err := os.Stat(filepath.Join("/sys/class/net", name, "wireless")); err == nil {
+		return fmt.Sprintf("%s is a Wi-Fi interface: an access point accepts one MAC for each station, so a service's own MAC cannot live there; use a cable, or give the service `mode: address`", name)
+	}
+	return ""
+}
+
+// suitable refuses interfaces on which no identity can live.
 func suitable(name string) error {
 	dir := filepath.Join("/sys/class/net", name)
-	if _, err := os.Stat(filepath.Join(dir, "wireless")); err == nil {
-		return fmt.Errorf("%s is a Wi-Fi interface: an access point accepts one MAC for each station, so a service's own MAC cannot live there; use a cable", name)
-	}
 	if master, err := os.Readlink(filepath.Join(dir, "brport", "bridge")); err == nil {
 		return fmt.Errorf("%s is a port of the bridge %s: name the bridge instead (interface: %s)", name, filepath.Base(master), filepath.Base(master))
 	}
@@ -237,11 +249,11 @@ func (h *Host) LAN() (LAN, error) {
 		return LAN{Name: h.lower}, err
 	}
 	a := l.Attrs()
-	lan := LAN{Name: h.lower, Index: a.Index, MAC: a.HardwareAddr, Up: a.Flags&net.FlagUp != 0}
+	lan := LAN{Name: h.lower, Index: a.Index, MAC: a.HardwareAddr, Up: a.Flags&net.FlagUp != 0, OneMAC: oneMAC(h.lower)}
 	lan.Up = lan.Up && a.OperState != netlink.OperDown && a.OperState != netlink.OperLowerLayerDown
-	addrs, err := h.nl.AddrList(l, netlink.FAMILY_ALL)
+	addrs, err := h.ownAddrs(l, netlink.FAMILY_ALL)
 	if err != nil {
-		return lan, fmt.Errorf("reading the addresses of %s: %w", h.lower, err)
+		return lan, err
 	}
 	for _, one := range addrs {
 		if p, ok := prefixOf(one.IPNet); ok && !p.Addr().IsLinkLocalUnicast() {

@@ -407,3 +407,50 @@ func (p *Hold) openFor(d time.Duration) error {
 	}
 	return p.Open(soon(d), g)
 }
+
+// inModes runs a test for an identity with a MAC of its own, and for one with its holder's: of IPv4, and of both families.
+func inModes(t *testing.T, test func(t *testing.T, spec, dual Spec)) {
+	t.Run("mac", func(t *testing.T) { test(t, spec, dual) })
+	t.Run("address", func(t *testing.T) {
+		test(t, Spec{Service: "web", Mode: HostMAC, Addrs: spec.Addrs}, Spec{Service: "web", Mode: HostMAC, Addrs: dual.Addrs})
+	})
+}
+
+// from is the MAC that a host with a number uses for an identity.
+func (s Spec) from(last byte) net.HardwareAddr {
+	if s.Mode == HostMAC {
+		return net.HardwareAddr{0x02, 0xaa, 0, 0, 0, last}
+	}
+	return s.MAC
+}
+
+// another gives a second identity in the same mode.
+func (s Spec) another(service string, last byte, addrs ...netip.Addr) Spec {
+	other := Spec{Service: service, Mode: s.Mode, Addrs: addrs}
+	if s.Mode != HostMAC {
+		other.MAC = net.HardwareAddr{2, 0, 0, 0, 0, last}
+	}
+	return other
+}
+
+// word is the mode as a role has it.
+func (s Spec) word() string {
+	if s.Mode == HostMAC {
+		return "address"
+	}
+	return "mac"
+}
+
+// lacks says whether no interface of a host has an address.
+func (r *room) lacks(addr string) bool {
+	r.t.Helper()
+	none := true
+	r.do(func() error {
+		all, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+		for _, one := range all {
+			none = none && one.IP.String() != addr
+		}
+		return err
+	})
+	return none
+}

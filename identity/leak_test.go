@@ -110,7 +110,9 @@ func (l *lan) silent(talkers []*net.UDPConn, word string) {
 
 // TestSilentAfterRemove: sockets outlive the address that they are bound to; what they still say must not leave by the LAN
 // interface, whether the identity was removed or a former agent was killed and swept up after.
-func TestSilentAfterRemove(t *testing.T) {
+func TestSilentAfterRemove(t *testing.T) { inModes(t, silentAfterRemove) }
+
+func silentAfterRemove(t *testing.T, spec, dual Spec) {
 	ends := map[string]func(*lan, *Host, *Hold) *Host{
 		"removed": func(l *lan, h *Host, p *Hold) *Host {
 			l.host["a"].do(p.Remove)
@@ -129,7 +131,7 @@ func TestSilentAfterRemove(t *testing.T) {
 		},
 		"another identity came and went": func(l *lan, h *Host, p *Hold) *Host {
 			l.host["a"].do(p.Remove)
-			other := Spec{Service: "other", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 0x65}, Addrs: []netip.Addr{netip.MustParseAddr("10.200.0.101")}}
+			other := spec.another("other", 0x65, netip.MustParseAddr("10.200.0.101"))
 			l.host["a"].do(l.prepare("a", h, other).Remove)
 			return h
 		},
@@ -156,7 +158,9 @@ func TestSilentAfterRemove(t *testing.T) {
 
 // TestSealComesBack: somebody flushes nftables, or the LAN interface is gone and back, while nothing is prepared: the
 // watch alone puts the seal back.
-func TestSealComesBack(t *testing.T) {
+func TestSealComesBack(t *testing.T) { inModes(t, sealComesBack) }
+
+func sealComesBack(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
 	a, h := l.host["a"], l.kernel("a")
 	p := l.prepare("a", h, dual)
@@ -199,11 +203,13 @@ func TestSealComesBack(t *testing.T) {
 
 // TestRetain: what is no longer the cluster's is as any other address of this host; what is stays sealed. A new life of the
 // agent knows as much.
-func TestRetain(t *testing.T) {
+func TestRetain(t *testing.T) { inModes(t, retains) }
+
+func retains(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
 	a, h := l.host["a"], l.kernel("a")
 	a.knows(l.host["c"])
-	only6 := Spec{Service: "six", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 0x66}, Addrs: []netip.Addr{ip06}}
+	only6 := spec.another("six", 0x66, ip06)
 	for _, s := range []Spec{spec, only6} {
 		a.do(l.prepare("a", h, s).Remove)
 	}
@@ -233,12 +239,13 @@ func TestRetain(t *testing.T) {
 
 // TestAddressChangesService: an identity that takes over another one's address speaks although that one's departure sealed
 // it, and is sealed with its own.
-func TestAddressChangesService(t *testing.T) {
+func TestAddressChangesService(t *testing.T) { inModes(t, addressChangesService) }
+
+func addressChangesService(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
 	a, h := l.host["a"], l.kernel("a")
 	a.knows(l.host["c"])
-	next := dual
-	next.Service, next.MAC = "next", net.HardwareAddr{2, 0, 0, 0, 0, 0x67} // a MAC can be on one macvlan of a host only
+	next := dual.another("next", 0x67, dual.Addrs...) // a MAC can be on one macvlan of a host only
 	old := l.prepare("a", h, dual)
 	p := l.prepare("a", h, next)
 	a.do(old.Remove)
@@ -255,7 +262,9 @@ func TestAddressChangesService(t *testing.T) {
 
 // TestReplaceOpenLeftover: an agent that was killed left the identity open; preparing it anew, even without a sweep, closes
 // it, and nothing leaves with another MAC meanwhile.
-func TestReplaceOpenLeftover(t *testing.T) {
+func TestReplaceOpenLeftover(t *testing.T) { inModes(t, replaceOpenLeftover) }
+
+func replaceOpenLeftover(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
 	a := l.host["a"]
 	a.knows(l.host["c"])
@@ -284,13 +293,15 @@ func TestReplaceOpenLeftover(t *testing.T) {
 	if n := l.eye.count(identityFrame("a")) - before; n != 0 {
 		t.Errorf("%d frames of the identity left after it was prepared anew", n)
 	}
-	if n := l.eye.count(func(f seen) bool { return identityFrame("a")(f) && !bytes.Equal(f.data[6:12], mac0) }); n != 0 {
-		t.Errorf("%d frames of ip0 left with the host's own MAC", n)
+	if n := l.eye.count(func(f seen) bool { return identityFrame("a")(f) && !bytes.Equal(f.data[6:12], dual.from(11)) }); n != 0 {
+		t.Errorf("%d frames of ip0 left with another MAC", n)
 	}
 }
 
 // TestLocalClient6: as TestLocalClient, for IPv6: the client on the front's host speaks with the host's own address.
-func TestLocalClient6(t *testing.T) {
+func TestLocalClient6(t *testing.T) { inModes(t, localClient6) }
+
+func localClient6(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
 	a := l.host["a"]
 	l.prepare("a", l.kernel("a"), dual)

@@ -169,6 +169,9 @@ func (h *Host) Adopt(l Heirloom) (_ *Hold, err error) {
 			err = errors.Join(err, p.fence.Close())
 		}
 	}()
+	if err = p.find(); err != nil {
+		return nil, err
+	}
 	drift, err := p.Check()
 	if err == nil && slices.Contains(drift, fenceRemoved) { // the rest can be repaired
 		err = fmt.Errorf("%s: %s", name, fenceRemoved)
@@ -176,17 +179,31 @@ func (h *Host) Adopt(l Heirloom) (_ *Hold, err error) {
 	if err != nil {
 		return nil, err
 	}
-	made, err := h.nl.LinkByName(name)
-	if err != nil {
-		return nil, fmt.Errorf("finding the macvlan %s: %w", name, err)
-	}
-	p.index = made.Attrs().Index
 	h.seal.adopt(l.Spec)
 	p.unsealed = true
+	h.lends(l.Spec, 1)
+	p.gave = l.Spec.Mode == HostMAC
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tables[l.Table], h.adopted[name] = true, l.Table
 	return p, nil
+}
+
+// find looks where an adopted identity is.
+func (p *Hold) find() error {
+	lower, err := p.host.lowerLink()
+	if err != nil {
+		return err
+	}
+	link, err := p.device(lower)
+	if err != nil {
+		return err
+	}
+	p.index = link.Attrs().Index
+	if p.spec.Mode == HostMAC {
+		p.card = slices.Clone(link.Attrs().HardwareAddr)
+	}
+	return nil
 }
 
 func adoptNFTFence(h *Host, l Heirloom, name string) (Fence, error) {

@@ -3,6 +3,7 @@ package identity
 import (
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"testing"
@@ -23,7 +24,9 @@ func (l *lan) nextLife(name string, form Form, former Legacy) *Host {
 
 // TestAdopt: a next life takes an open identity over, spares it in its sweep, renews and closes it; with the exact fence a suspend
 // shuts it as before.
-func TestAdopt(t *testing.T) {
+func TestAdopt(t *testing.T) { inModes(t, adopts) }
+
+func adopts(t *testing.T, spec, dual Spec) {
 	forms := map[string]Form{"nftables": NFTables}
 	if os.Getenv(root) != "" {
 		forms["bpf"] = Exact
@@ -34,9 +37,8 @@ func TestAdopt(t *testing.T) {
 			a := l.host["a"]
 			a.knows(l.host["c"])
 			first := l.nextLife("a", form, Legacy{})
-			p, other := l.prepare("a", first, dual), spec
-			other.Service, other.MAC, other.Addrs = "other", net.HardwareAddr{2, 0, 0, 0, 0, 0x65}, nil
-			l.prepare("a", first, other)
+			p := l.prepare("a", first, dual)
+			l.prepare("a", first, dual.another("other", 0x65, netip.MustParseAddr("10.200.0.101")))
 			a.do(func() error { return p.openFor(time.Hour) })
 			talkers := []*net.UDPConn{a.talker(ip0), a.talker(ip06)}
 			l.bothSay(talkers, "open")
@@ -53,7 +55,7 @@ func TestAdopt(t *testing.T) {
 			a.do(func() (err error) { q, err = next.Adopt(left); return err })
 			a.do(next.Sweep)
 			l.bothSay(talkers, "adopted and swept")
-			if _, err := next.nl.LinkByName(linkName("other")); err == nil {
+			if _, err := next.nl.LinkByName(linkName("other")); err == nil || !a.lacks("10.200.0.101") {
 				t.Error("what was not adopted was not swept away")
 			}
 			until(t, "nothing but the kernel's late local route drifts", func() bool {
@@ -90,7 +92,9 @@ func TestAdopt(t *testing.T) {
 
 // TestAdoptFailsClosed: what cannot be taken over is closed by the sweep: descriptors that were not left, another form, a fence that
 // somebody removed, or no identity.
-func TestAdoptFailsClosed(t *testing.T) {
+func TestAdoptFailsClosed(t *testing.T) { inModes(t, adoptFailsClosed) }
+
+func adoptFailsClosed(t *testing.T, spec, dual Spec) {
 	if os.Getenv(root) == "" {
 		t.Skip("BPF needs root in the first user namespace")
 	}
@@ -103,13 +107,13 @@ func TestAdoptFailsClosed(t *testing.T) {
 		"another table":   func(_ *lan, _ *Hold, h *Heirloom, _ *Legacy) Form { h.Table = 5; return Exact },
 		"another service": func(_ *lan, _ *Hold, h *Heirloom, _ *Legacy) Form { h.Spec.Service = "x"; return Exact },
 		"fence removed": func(l *lan, p *Hold, _ *Heirloom, _ *Legacy) Form {
-			l.host["a"].do(func() error { return p.host.dropClsact(p.link) })
+			l.host["a"].do(func() error { return p.host.dropClsact(p.Link()) })
 			return Exact
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLAN(t, "a", "c")
-			_, p, _, talkers := l.exact("a")
+			_, p, _, talkers := l.exact("a", dual)
 			a := l.host["a"]
 			var left Heirloom
 			var legacy Legacy
@@ -134,13 +138,14 @@ func TestAdoptFailsClosed(t *testing.T) {
 }
 
 // TestAdoptTwo: what the first one writes does not silence the second.
-func TestAdoptTwo(t *testing.T) {
+func TestAdoptTwo(t *testing.T) { inModes(t, adoptTwo) }
+
+func adoptTwo(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
 	a := l.host["a"]
 	a.knows(l.host["c"])
 	first := l.nextLife("a", Best, Legacy{})
-	other := spec
-	other.Service, other.MAC, other.Addrs = "other", net.HardwareAddr{2, 0, 0, 0, 0, 0x65}, dual.Addrs[1:]
+	other := spec.another("other", 0x65, dual.Addrs[1:]...)
 	var left []Heirloom
 	for _, s := range []Spec{spec, other} {
 		p := l.prepare("a", first, s)

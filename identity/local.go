@@ -73,11 +73,11 @@ func (p *Hold) dropKernelLocal(a netip.Addr) error {
 func (p *Hold) settled(a netip.Addr) (bool, error) {
 	link, err := p.host.nl.LinkByIndex(p.index)
 	if err != nil {
-		return false, fmt.Errorf("finding the macvlan %s: %w", p.link, err)
+		return false, fmt.Errorf("finding the link %s: %w", p.Link(), err)
 	}
 	addrs, err := p.host.nl.AddrList(link, family(a))
 	if err != nil {
-		return false, fmt.Errorf("reading the addresses of %s: %w", p.link, err)
+		return false, fmt.Errorf("reading the addresses of %s: %w", p.Link(), err)
 	}
 	return slices.ContainsFunc(addrs, func(x netlink.Addr) bool {
 		return x.IP.Equal(a.AsSlice()) && x.Flags&unix.IFA_F_TENTATIVE == 0
@@ -85,8 +85,10 @@ func (p *Hold) settled(a netip.Addr) (bool, error) {
 }
 
 // locals lists the local routes of an address.
-func (p *Hold) locals(a netip.Addr) ([]netlink.Route, error) {
-	all, err := p.host.nl.RouteListFiltered(family(a), &netlink.Route{Table: unix.RT_TABLE_LOCAL, LinkIndex: p.index, Dst: single(a)},
+func (p *Hold) locals(a netip.Addr) ([]netlink.Route, error) { return p.host.localsOf(p.index, a) }
+
+func (h *Host) localsOf(index int, a netip.Addr) ([]netlink.Route, error) {
+	all, err := h.nl.RouteListFiltered(family(a), &netlink.Route{Table: unix.RT_TABLE_LOCAL, LinkIndex: index, Dst: single(a)},
 		netlink.RT_FILTER_TABLE|netlink.RT_FILTER_OIF|netlink.RT_FILTER_DST)
 	if err != nil {
 		return nil, fmt.Errorf("reading the local routes of %s: %w", a, err)
@@ -110,7 +112,7 @@ func (p *Hold) localRight(lower netlink.Link, a netip.Addr) (bool, error) {
 
 // ownAddress is the host's address in the prefix that ip0 is in, else any of the same family.
 func (p *Hold) ownAddress(lower netlink.Link, a netip.Addr) (netip.Addr, bool) {
-	addrs, err := p.host.nl.AddrList(lower, family(a))
+	addrs, err := p.host.ownAddrs(lower, family(a))
 	if err != nil {
 		return netip.Addr{}, false
 	}

@@ -32,9 +32,11 @@ type Hold struct {
 	guard *nftables.Table
 
 	unsealed bool // its MAC and addresses are left to the fence
+	gave     bool // the LAN interface was given its addresses
 
 	mu       sync.Mutex
-	index    int // of the macvlan
+	card     net.HardwareAddr // in mode address: of the LAN interface
+	index    int              // of the link that carries it
 	guarded  bool
 	answers  []Answer // nil = never any
 	opened   bool
@@ -75,7 +77,10 @@ func (h *Host) foreignTo(s Spec) error {
 	if err != nil {
 		return err
 	}
-	if bytes.Equal(lan.MAC, s.MAC) {
+	if s.Mode != HostMAC && lan.OneMAC != "" {
+		return fmt.Errorf("service %s: %s", s.Service, lan.OneMAC)
+	}
+	if s.Mode != HostMAC && bytes.Equal(lan.MAC, s.MAC) {
 		return fmt.Errorf("service %s has the MAC %s, which is that of %s itself: give the service another one", s.Service, s.MAC, h.lower)
 	}
 	for _, p := range lan.Prefixes {
@@ -97,6 +102,9 @@ func (p *Hold) build(lower netlink.Link) error {
 	// Somebody else may bring the link up as soon as it is there: the seal has the identity until the fence stands.
 	if err := p.host.seal.put(p.spec, false); err != nil {
 		return err
+	}
+	if p.spec.Mode == HostMAC {
+		return p.buildShared(lower)
 	}
 	link := &netlink.Macvlan{
 		LinkAttrs: netlink.LinkAttrs{Name: p.link, ParentIndex: lower.Attrs().Index, HardwareAddr: p.spec.MAC, TxQLen: -1},
@@ -166,12 +174,11 @@ func (p *Hold) silence() error {
 	return nil
 }
 
-// address gives the link ip0, as /32 and /128: no route of its own, no duplicate address detection (the probe does that).
+// address gives the link ip0.
 func (p *Hold) address(link netlink.Link) error {
 	for _, a := range p.spec.Addrs {
-		addr := &netlink.Addr{IPNet: single(a), Flags: unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE}
-		if err := p.host.nl.AddrReplace(link, addr); err != nil {
-			return fmt.Errorf("giving %s the address %s: %w", p.link, a, err)
+		if err := p.host.nl.AddrReplace(link, p.addressOf(a)); err != nil {
+			return fmt.Errorf("giving %s the address %s: %w", link.Attrs().Name, a, err)
 		}
 	}
 	return nil
@@ -181,8 +188,13 @@ func single(a netip.Addr) *net.IPNet {
 	return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
 }
 
-// Link is the macvlan's name, for packet sockets.
-func (p *Hold) Link() string { return p.link }
+// Link is the name of the interface that carries the identity, for packet sockets: its macvlan, or the LAN interface.
+func (p *Hold) Link() string {
+	if p.spec.Mode == HostMAC {
+		return p.host.lower
+	}
+	return p.link
+}
 
 // Fence is the fence that is in force.
 func (p *Hold) Fence() Fence { return p.fence }
@@ -236,6 +248,13 @@ func (p *Hold) Remove() error {
 	errs = append(errs, sealed)
 	if err := p.host.dropLink(p.link); err != nil {
 		return errors.Join(append(errs, err)...) // the link is still there: so the fence stays, closed
+	}
+	if err := p.takeBack(); err != nil {
+		return errors.Join(append(errs, err)...) // as above
+	}
+	if p.gave {
+		p.host.lends(p.spec, -1)
+		p.gave = false
 	}
 	errs = append(errs, p.host.dropRules(p.table))
 	if p.fence != nil && sealed == nil {

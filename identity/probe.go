@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/arp"
@@ -28,8 +29,9 @@ func (f Foreign) String() string { return f.IP.String() + " is at " + f.MAC.Stri
 
 // Probe asks the LAN whether somebody has ip0 and listens for wait. It asks as RFC 5227 and RFC 4862 do, from the LAN
 // interface with the host's own MAC and without an address, so it moves nobody's tables and can run while another member
-// holds the identity: answers with mac0 are that member's. It asks twice, since one frame may be lost.
-func (p *Hold) Probe(ctx context.Context, wait time.Duration) ([]Foreign, error) {
+// holds the identity: answers with mac0 are that member's. In mode address they have its card's MAC, so members gives those of all.
+// It asks twice, since one frame may be lost.
+func (p *Hold) Probe(ctx context.Context, wait time.Duration, members []net.HardwareAddr) ([]Foreign, error) {
 	ifi, err := net.InterfaceByName(p.host.lower)
 	if err != nil {
 		return nil, fmt.Errorf("probing by %s: %w", p.host.lower, err)
@@ -53,7 +55,7 @@ func (p *Hold) Probe(ctx context.Context, wait time.Duration) ([]Foreign, error)
 				return nil, fmt.Errorf("probing for %s by %s: %w", a, p.host.lower, err)
 			}
 		}
-		if err := p.hear(ctx, conn, ifi, until, found); err != nil {
+		if err := p.hear(ctx, conn, ifi, until, p.known(ifi, members), found); err != nil {
 			return nil, err
 		}
 	}
@@ -64,8 +66,16 @@ func (p *Hold) Probe(ctx context.Context, wait time.Duration) ([]Foreign, error)
 	return out, nil
 }
 
+// known are the MACs whose answers are no stranger's.
+func (p *Hold) known(ifi *net.Interface, members []net.HardwareAddr) []net.HardwareAddr {
+	if p.spec.Mode == HostMAC {
+		return append([]net.HardwareAddr{ifi.HardwareAddr}, members...)
+	}
+	return []net.HardwareAddr{ifi.HardwareAddr, p.spec.MAC} // a member that has the address beside its macvlan is as bad as a stranger
+}
+
 // hear collects answers until a moment.
-func (p *Hold) hear(ctx context.Context, conn *packet.Conn, ifi *net.Interface, until time.Time, found map[string]Foreign) error {
+func (p *Hold) hear(ctx context.Context, conn *packet.Conn, ifi *net.Interface, until time.Time, known []net.HardwareAddr, found map[string]Foreign) error {
 	if err := conn.SetReadDeadline(until); err != nil {
 		return fmt.Errorf("listening for answers: %w", err)
 	}
@@ -79,7 +89,7 @@ func (p *Hold) hear(ctx context.Context, conn *packet.Conn, ifi *net.Interface, 
 			return fmt.Errorf("listening for answers on %s: %w", ifi.Name, err)
 		}
 		f, ok := claim(buf[:n])
-		if !ok || !p.spec.has(f.IP) || bytes.Equal(f.MAC, p.spec.MAC) || bytes.Equal(f.MAC, ifi.HardwareAddr) {
+		if !ok || !p.spec.has(f.IP) || slices.ContainsFunc(known, func(m net.HardwareAddr) bool { return bytes.Equal(m, f.MAC) }) {
 			continue
 		}
 		f.MAC = bytes.Clone(f.MAC)

@@ -29,7 +29,7 @@ const (
 )
 
 // gateProgram passes and drops by the gate alone.
-func gateProgram(end asm.Instructions) (*ebpf.Program, error) {
+func gateProgram(_ Spec, end asm.Instructions) (*ebpf.Program, error) {
 	return classifier("np_gate", append(asm.Instructions{asm.Mov.Reg(asm.R9, asm.R1)}, end...))
 }
 
@@ -37,6 +37,12 @@ func gateProgram(end asm.Instructions) (*ebpf.Program, error) {
 func keyedProgram(s Spec, end asm.Instructions) (*ebpf.Program, error) {
 	ins := append(selected(s), end...)
 	return classifier("np_keyed", append(ins, asm.Mov.Imm(asm.R0, actPass).WithSymbol("foreign"), asm.Return()))
+}
+
+// arrivalProgram does so for what comes in for an identity's addresses.
+func arrivalProgram(s Spec, end asm.Instructions) (*ebpf.Program, error) {
+	ins := append(arriving(s), end...)
+	return classifier("np_arrival", append(ins, asm.Mov.Imm(asm.R0, actPass).WithSymbol("foreign"), asm.Return()))
 }
 
 func classifier(name string, ins asm.Instructions) (*ebpf.Program, error) {
@@ -101,8 +107,10 @@ const (
 func selected(s Spec) asm.Instructions {
 	ins := asm.Instructions{asm.Mov.Reg(asm.R9, asm.R1)}
 	ins = append(ins, read(0, stackFrame, etherHeader, "foreign")...)
-	ins = append(ins, equals(stackFrame+etherSourceAt, s.MAC, "other")...)
-	ins = append(ins, asm.Ja.Label("judge"))
+	if s.Mode != HostMAC {
+		ins = append(ins, equals(stackFrame+etherSourceAt, s.MAC, "other")...)
+		ins = append(ins, asm.Ja.Label("judge"))
+	}
 	ins = append(ins, asm.LoadMem(asm.R8, asm.RFP, stackFrame+etherTypeAt, asm.Half).WithSymbol("other"))
 	for i, a := range s.Addrs {
 		next := "next" + string(rune('a'+i))
@@ -112,6 +120,26 @@ func selected(s Spec) asm.Instructions {
 			ins = append(ins, field(unix.ETH_P_ARP, arpSender, a, next)...)
 		} else {
 			ins = append(ins, field(unix.ETH_P_IPV6, ip6Source, a, next+"1")...)
+			ins = append(ins, mark(next+"1"))
+			ins = append(ins, advertised(a, next)...)
+		}
+		ins = append(ins, mark(next))
+	}
+	return append(ins, asm.Ja.Label("foreign"))
+}
+
+// arriving goes to "judge" for IP packets to one of the identity's addresses, and for what somebody else advertises of it, which this
+// host's kernel would only complain about; to "foreign" with all others. Questions pass: answers do not leave.
+func arriving(s Spec) asm.Instructions {
+	ins := asm.Instructions{asm.Mov.Reg(asm.R9, asm.R1)}
+	ins = append(ins, read(0, stackFrame, etherHeader, "foreign")...)
+	ins = append(ins, asm.LoadMem(asm.R8, asm.RFP, stackFrame+etherTypeAt, asm.Half))
+	for i, a := range s.Addrs {
+		next := "next" + string(rune('a'+i))
+		if a.Is4() {
+			ins = append(ins, field(unix.ETH_P_IP, ip4Dest, a, next)...)
+		} else {
+			ins = append(ins, field(unix.ETH_P_IPV6, ip6Dest, a, next+"1")...)
 			ins = append(ins, mark(next+"1"))
 			ins = append(ins, advertised(a, next)...)
 		}

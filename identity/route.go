@@ -23,11 +23,7 @@ func (p *Hold) route() error {
 		return err
 	}
 	for _, a := range p.spec.Addrs {
-		end := &netlink.Route{Table: p.table, Type: unix.RTN_UNREACHABLE, Dst: everything(a), Priority: routeMetric, Family: family(a)}
-		if err := p.host.nl.RouteReplace(end); err != nil {
-			return fmt.Errorf("adding the terminal route of %s: %w", a, err)
-		}
-		if err := p.host.setRule(a, p.table); err != nil {
+		if err := p.terminal(a); err != nil {
 			return err
 		}
 		routes, err := p.wantRoutes(lower, a)
@@ -46,12 +42,21 @@ func (p *Hold) route() error {
 	return nil
 }
 
+// terminal makes the end of the table, and then the rule that leads into it.
+func (p *Hold) terminal(a netip.Addr) error {
+	end := &netlink.Route{Table: p.table, Type: unix.RTN_UNREACHABLE, Dst: everything(a), Priority: routeMetric, Family: family(a)}
+	if err := p.host.nl.RouteReplace(end); err != nil {
+		return fmt.Errorf("adding the terminal route of %s: %w", a, err)
+	}
+	return p.host.setRule(a, p.table)
+}
+
 // wantRoutes gives the routes that ip0's table should have besides its end.
 func (p *Hold) wantRoutes(lower netlink.Link, a netip.Addr) ([]netlink.Route, error) {
 	var out []netlink.Route
-	addrs, err := p.host.nl.AddrList(lower, family(a))
+	addrs, err := p.host.ownAddrs(lower, family(a))
 	if err != nil {
-		return nil, fmt.Errorf("reading the addresses of %s: %w", p.host.lower, err)
+		return nil, err
 	}
 	for _, one := range addrs {
 		pre, ok := prefixOf(one.IPNet)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -34,13 +35,14 @@ type seal struct {
 	mu    sync.Mutex
 	stale bool            // the kernel has not got what is wanted
 	known map[string]bool // MACs and addresses as bytes; their lengths tell them apart
+	shut  map[string]bool // those that the kernel has sealed, as it was read or written last
 	held  map[string]int  // how many prepared identities have them: behind a fence, not sealed
 }
 
 // newSeal takes over what an earlier life sealed.
 func newSeal(nft *filter, lower string, there func() bool) (*seal, error) {
-	s := &seal{nft: nft, lower: lower, there: there, known: make(map[string]bool), held: make(map[string]int)}
-	for _, sets := range [][]*nftables.Set{sealSets(s.table()), astraySets(astrayTable())} {
+	s := &seal{nft: nft, lower: lower, there: there, known: make(map[string]bool), shut: make(map[string]bool), held: make(map[string]int)}
+	for i, sets := range [][]*nftables.Set{sealSets(s.table()), astraySets(astrayTable())} {
 		tables, err := nft.tables(sets[0].Table.Family)
 		if err != nil {
 			return nil, fmt.Errorf("listing the nftables tables (root, or CAP_NET_ADMIN in this namespace, is needed): %w", err)
@@ -55,6 +57,9 @@ func newSeal(nft *filter, lower string, there func() bool) (*seal, error) {
 			}
 			for _, k := range keys {
 				s.known[string(k)] = true
+				if i == 0 { // what was behind a fence is in the second table only
+					s.shut[string(k)] = true
+				}
 			}
 		}
 	}
@@ -119,7 +124,7 @@ func (s *seal) put(spec Spec, wasLifted bool) error {
 				delete(s.held, k)
 			}
 		}
-	})
+	}, spec.keys()...)
 }
 
 // forget gives addresses and MACs back to whoever uses them.
@@ -141,16 +146,24 @@ func (s *seal) sealed() []string {
 	return out
 }
 
-// change edits what is sealed and carries that over to the kernel.
-func (s *seal) change(edit func()) error {
+// change edits what is sealed and carries that over to the kernel, also where nothing but the kernel lacks some that must be there.
+func (s *seal) change(edit func(), must ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sealed, known := s.sealed(), len(s.known) // which changes in one direction at a time
 	edit()
-	if slices.Equal(sealed, s.sealed()) && known == len(s.known) {
+	lacks := slices.ContainsFunc(must, func(k string) bool { return s.held[k] == 0 && !s.shut[k] })
+	if !lacks && slices.Equal(sealed, s.sealed()) && known == len(s.known) {
 		return nil
 	}
 	return s.write()
+}
+
+// knows says whether an address was ever here, and is a service's still.
+func (s *seal) knows(a netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known[string(a.AsSlice())]
 }
 
 // mend puts back what somebody flushed, or what went away with the LAN interface.
@@ -225,7 +238,10 @@ func (s *seal) write() error {
 	if err = errors.Join(built, err); err != nil {
 		return fmt.Errorf("sealing the identities that are not prepared here: %w", err)
 	}
-	s.stale = false
+	s.stale, s.shut = false, make(map[string]bool)
+	for _, k := range keys {
+		s.shut[k] = true
+	}
 	return nil
 }
 

@@ -22,6 +22,13 @@ func (h *Host) Sweep() error {
 			return err
 		}
 	}
+	shared, err := h.leftAddresses()
+	if err != nil {
+		return err
+	}
+	if err := h.sealLeft(shared); err != nil {
+		return err
+	}
 	links, left, err := h.leftovers()
 	if err != nil {
 		return err
@@ -46,6 +53,10 @@ func (h *Host) Sweep() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	if err := h.dropLeft(shared); err != nil {
+		return err // the rules that tell of it stay as well
+	}
+	h.noStrays()
 	errs = append(errs, h.dropRules(0))
 	errs = append(errs, h.dropKeyed(func(b *netlink.BpfFilter) bool { return !h.keeps(b.Name) }))
 	guards, err := h.ours(nftables.TableFamilyINet)
@@ -130,9 +141,11 @@ func (h *Host) shutLeftover(name string, s Spec) error {
 	if have[lateChain] {
 		return h.shutTable(t)
 	}
-	if _, err := h.nl.LinkByName(name); err != nil {
-		return nil // nothing is left
+	made, err := h.nl.LinkByName(name)
+	if err != nil {
+		return nil //nolint:nilerr // nothing is left that has a link; what has none is sealed before anything else
 	}
+	s.Mode, s.MAC = OwnMAC, made.Attrs().HardwareAddr
 	_, err = newNFTFence(h.nft, s, name, h.lower)
 	return err
 }

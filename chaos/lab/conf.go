@@ -37,6 +37,9 @@ func configText(o Options) string {
 	}
 	for _, sv := range o.Services {
 		fmt.Fprintf(&b, "  - name: %s\n    address: [%s]\n", sv.Name, list(sv.Addresses))
+		if sv.Mode != "" {
+			fmt.Fprintf(&b, "    mode: %s\n", sv.Mode)
+		}
 		if sv.MAC != nil {
 			fmt.Fprintf(&b, "    mac: %s\n", strconv.Quote(sv.MAC.String()))
 		}

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -291,7 +292,7 @@ func (h *hold) Announce(stillMine func() bool) error {
 }
 
 // Probe implements agent.Hold: who else answers for the address?
-func (h *hold) Probe(ctx context.Context, wait time.Duration) ([]identity.Foreign, error) {
+func (h *hold) Probe(ctx context.Context, wait time.Duration, _ []net.HardwareAddr) ([]identity.Foreign, error) {
 	if err := h.do(func() error { return nil }); err != nil {
 		return nil, err
 	}
