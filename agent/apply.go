@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -136,14 +137,32 @@ func sameService(a, b fsm.Service) bool {
 // fromAPI reads a definition; without a MAC it gets the one that is derived from the names.
 func (b *backend) fromAPI(s api.Service) fsm.Service {
 	sv := fsm.Service{
-		Name: s.Name, Addresses: s.Addresses, Mode: modeOf(s.Mode), MAC: macOf(b.cfg.Cluster, s.Name, s.Mode, s.MAC), Targets: s.Targets, Hold: fsm.Hold(s.Hold),
-	}
-	if sv.Hold == "" {
-		sv.Hold = fsm.HoldDrop
+		Name: s.Name, Addresses: s.Addresses, Mode: modeOf(s.Mode), MAC: macOf(b.cfg.Cluster, s.Name, s.Mode, s.MAC), Targets: s.Targets,
 	}
 	for _, p := range s.Ports {
-		sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number})
+		sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number, Hold: fsm.Hold(s.Holds[p.String()])})
 	}
+	return withHolds(sv, s.Hold)
+}
+
+// withHolds gives a definition its hold and brings those of its ports into the one form that says the same: where all are alike
+// the service has it, else each port that has another one than drop.
+func withHolds(sv fsm.Service, hold string) fsm.Service {
+	sv.Hold = cmp.Or(fsm.Hold(hold), fsm.HoldDrop)
+	alike := !slices.ContainsFunc(sv.Ports, func(p fsm.Port) bool { return sv.HoldOf(p) != sv.HoldOf(sv.Ports[0]) })
+	of, ports := sv.HoldOf, slices.Clone(sv.Ports)
+	for i, p := range ports {
+		if ports[i].Hold = of(p); alike || ports[i].Hold == fsm.HoldDrop {
+			ports[i].Hold = ""
+		}
+	}
+	switch {
+	case len(sv.Ports) > 0 && alike:
+		sv.Hold = of(sv.Ports[0])
+	case len(sv.Ports) > 0:
+		sv.Hold = fsm.HoldDrop
+	}
+	sv.Ports = ports
 	return sv
 }
 
@@ -171,7 +190,14 @@ func toAPI(s fsm.Service) api.Service {
 		out.Mode = string(s.Mode)
 	}
 	for _, p := range s.Ports {
-		out.Ports = append(out.Ports, api.Port{Protocol: string(p.Protocol), Number: p.Number})
+		port := api.Port{Protocol: string(p.Protocol), Number: p.Number}
+		out.Ports = append(out.Ports, port)
+		if p.Hold != "" {
+			if out.Holds == nil {
+				out.Holds = make(map[string]string)
+			}
+			out.Holds[port.String()] = string(p.Hold)
+		}
 	}
 	return out
 }

@@ -202,12 +202,12 @@ func services(cfg *config.Config) []fsm.Service {
 	var out []fsm.Service
 	for _, s := range cfg.Services {
 		sv := fsm.Service{
-			Name: s.Name, Addresses: s.Addresses, Mode: modeOf(s.Mode), MAC: macOf(cfg.Cluster, s.Name, s.Mode, s.MAC), Targets: s.Targets, Hold: fsm.Hold(s.Hold),
+			Name: s.Name, Addresses: s.Addresses, Mode: modeOf(s.Mode), MAC: macOf(cfg.Cluster, s.Name, s.Mode, s.MAC), Targets: s.Targets,
 		}
 		for _, p := range s.Ports {
-			sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number})
+			sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number, Hold: fsm.Hold(s.Holds[p])})
 		}
-		out = append(out, sv)
+		out = append(out, withHolds(sv, s.Hold))
 	}
 	return out
 }

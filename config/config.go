@@ -74,9 +74,6 @@ const (
 	ConflictOverride OnConflict = "override"
 )
 
-// HoldDrop is the only hold policy: the front swallows connection attempts while no target serves.
-const HoldDrop = "drop"
-
 // Config is the file as one host sees it: defaults filled in and the host's own entry under nodes applied.
 type Config struct {
 	File    string // the path it was read from
@@ -127,8 +124,9 @@ type Service struct {
 	Mode      string           // ModeMAC or ModeAddress; "" = ModeMAC
 	MAC       net.HardwareAddr // mac0; nil from ParseServices when the file has none: see DeriveMAC; always nil in ModeAddress
 	Ports     []Port
-	Targets   []string // in order of preference
-	Hold      string   // HoldDrop
+	Targets   []string        // in order of preference
+	Hold      string          // HoldDrop, HoldReject, HoldHTTP or HoldProxy
+	Holds     map[Port]string // of the ports that have another one; nil = none has
 }
 
 // Port is one guarded port.

@@ -30,7 +30,7 @@ func FormatServices(list []Service) string {
 		}
 		fmt.Fprintf(&b, "    ports: %s\n", flow(s.Ports, fmt.Stringer.String))
 		fmt.Fprintf(&b, "    targets: [%s]\n", strings.Join(mapped(s.Targets, quoted), ", "))
-		fmt.Fprintf(&b, "    hold: %s\n", s.Hold)
+		fmt.Fprintf(&b, "    hold: %s\n", formatHold(s))
 	}
 	return b.String()
 }

@@ -33,6 +33,7 @@ type service struct {
 	ports     []value[Port]
 	targets   []value[string]
 	hold      value[string]
+	holds     []holdOf
 }
 
 // plain gives the values alone.
@@ -46,6 +47,12 @@ func (s service) plain() Service {
 	}
 	for _, t := range s.targets {
 		out.Targets = append(out.Targets, t.v)
+	}
+	for _, h := range s.holds {
+		if out.Holds == nil {
+			out.Holds = make(map[Port]string)
+		}
+		out.Holds[h.port.v] = h.hold.v
 	}
 	return out
 }
@@ -116,7 +123,7 @@ func (r *reader) services(n ast.Node) []service {
 					}
 				})
 			},
-			"hold": func(_ place, n ast.Node) { s.hold = oneOf(r, n, HoldDrop) },
+			"hold": func(_ place, n ast.Node) { s.hold, s.holds = r.hold(n) },
 		})
 		if len(r.problems) == before {
 			r.complete(s)
@@ -146,6 +153,7 @@ func (r *reader) complete(s service) {
 	if s.mode.v == ModeAddress && s.mac.set {
 		r.problem(s.mac.at, "%s has a mac, and in mode address it has its holder's; leave mac out, or write `mode: mac`", title)
 	}
+	r.judgeHolds(s, title)
 	families := map[bool]int{}
 	for _, a := range s.addresses {
 		if families[a.v.Is4()]++; families[a.v.Is4()] == 2 {

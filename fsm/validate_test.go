@@ -51,13 +51,21 @@ func TestValidate(t *testing.T) {
 		{"no ports", func(sv *Service) { sv.Ports = nil }, "such as 22/tcp"},
 		{"many ports", func(sv *Service) { sv.Ports = make([]Port, MaxPorts+1) }, "not 1 to 64"},
 		{"port 0", func(sv *Service) { sv.Ports = []Port{{Protocol: TCP, Number: 0}} }, "port 0/tcp"},
-		{"a port with a hold of its own", func(sv *Service) { sv.Ports = []Port{{Protocol: TCP, Number: 80, Hold: HoldHTTP}, {Protocol: UDP, Number: 53}} }, ""},
+		{"a port with a hold of its own", func(sv *Service) {
+			sv.Ports = []Port{{Protocol: TCP, Number: 80, Hold: HoldHTTP}, {Protocol: UDP, Number: 53}}
+		}, ""},
 		{"everything refused", func(sv *Service) { sv.Hold = HoldReject }, ""},
 		{"unknown hold of a port", func(sv *Service) { sv.Ports[0].Hold = "park" }, `hold "park" of port`},
 		{"a page for datagrams", func(sv *Service) { sv.Ports = []Port{{Protocol: UDP, Number: 53, Hold: HoldHTTP}} }, "53/udp cannot have hold http"},
-		{"proxy beside datagrams", func(sv *Service) { sv.Ports = []Port{{Protocol: TCP, Number: 22, Hold: HoldProxy}, {Protocol: UDP, Number: 53}} }, "22/tcp does not go with port 53/udp"},
-		{"port once for each hold", func(sv *Service) { sv.Ports = []Port{{Protocol: TCP, Number: 22, Hold: HoldProxy}, {Protocol: TCP, Number: 22}} }, "22/tcp is listed twice"},
-		{"port twice", func(sv *Service) { sv.Ports = []Port{{Protocol: TCP, Number: 22}, {Protocol: UDP, Number: 22}, {Protocol: TCP, Number: 22}} }, "22/tcp is listed twice"},
+		{"proxy beside datagrams", func(sv *Service) {
+			sv.Ports = []Port{{Protocol: TCP, Number: 22, Hold: HoldProxy}, {Protocol: UDP, Number: 53}}
+		}, "22/tcp does not go with port 53/udp"},
+		{"port once for each hold", func(sv *Service) {
+			sv.Ports = []Port{{Protocol: TCP, Number: 22, Hold: HoldProxy}, {Protocol: TCP, Number: 22}}
+		}, "22/tcp is listed twice"},
+		{"port twice", func(sv *Service) {
+			sv.Ports = []Port{{Protocol: TCP, Number: 22}, {Protocol: UDP, Number: 22}, {Protocol: TCP, Number: 22}}
+		}, "22/tcp is listed twice"},
 		{"unknown protocol", func(sv *Service) { sv.Ports = []Port{{Protocol: "sctp", Number: 22}} }, "tcp or udp"},
 		{"no targets", func(sv *Service) { sv.Targets = nil }, "targets lists 0"},
 		{"many targets", func(sv *Service) { sv.Targets = make([]string, MaxTargets+1) }, "targets lists 33"},
@@ -68,7 +76,9 @@ func TestValidate(t *testing.T) {
 		{"tcp 0", checks(func(c *Check) { c.Port = 0 }), "port 0 does not exist"},
 		{"tcp with a path", checks(func(c *Check) { c.Path = "/" }), "are for http checks"},
 		{"tcp with a name", checks(func(c *Check) { c.Name = "x" }), "it has a name"},
-		{"http without a path", checks(func(c *Check) { *c = Check{Kind: CheckHTTP, Port: 1, StatusMin: 200, StatusMax: 299, Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 1} }), "begin with /"},
+		{"http without a path", checks(func(c *Check) {
+			*c = Check{Kind: CheckHTTP, Port: 1, StatusMin: 200, StatusMax: 299, Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 1}
+		}), "begin with /"},
 		{"http path with a new line", checks(func(c *Check) { c.Kind, c.Path, c.StatusMin, c.StatusMax = CheckHTTP, "/\r\nx: y", 200, 200 }), "begin with /"},
 		{"http host", checks(func(c *Check) { c.Kind, c.Path, c.StatusMin, c.StatusMax, c.Host = CheckHTTP, "/", 200, 200, "a b" }), "Host header"},
 		{"http status", checks(func(c *Check) { c.Kind, c.Path, c.StatusMin, c.StatusMax = CheckHTTP, "/", 300, 200 }), "300-200 is no range"},

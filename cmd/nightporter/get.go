@@ -60,6 +60,12 @@ func fromAPI(in []api.Service) []config.Service {
 		out[i] = config.Service{Name: s.Name, Addresses: s.Addresses, Mode: s.Mode, MAC: net.HardwareAddr(s.MAC), Targets: s.Targets, Hold: s.Hold}
 		for _, p := range s.Ports {
 			out[i].Ports = append(out[i].Ports, config.Port(p))
+			if h, ok := s.Holds[p.String()]; ok {
+				if out[i].Holds == nil {
+					out[i].Holds = make(map[config.Port]string)
+				}
+				out[i].Holds[config.Port(p)] = h
+			}
 		}
 	}
 	return out
@@ -71,6 +77,12 @@ func toAPI(in []config.Service) []api.Service {
 		out[i] = api.Service{Name: s.Name, Addresses: s.Addresses, Mode: s.Mode, MAC: api.MAC(s.MAC), Targets: s.Targets, Hold: s.Hold}
 		for _, p := range s.Ports {
 			out[i].Ports = append(out[i].Ports, api.Port(p))
+			if h, ok := s.Holds[p]; ok {
+				if out[i].Holds == nil {
+					out[i].Holds = make(map[string]string)
+				}
+				out[i].Holds[p.String()] = h
+			}
 		}
 	}
 	return out
