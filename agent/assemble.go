@@ -146,7 +146,7 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 	a.meta.meta = cluster.Meta{
 		Name: a.cfg.Cluster, Power: fsm.Awake, Raft: netip.AddrPortFrom(a.cfg.Address, a.cfg.PeerPort), Wake: wakeAt,
 		Version: a.deps.Version, Digest: a.cfg.Digest, Pin: id.Pin(), Protocol: Protocol, Policy: fsm.Policy(a.cfg.Power),
-		Incarnation: incarnation,
+		Incarnation: incarnation, Format: fsm.Format,
 	}
 	at := gossipAddr(a.cfg)
 	ring := func() {
@@ -203,6 +203,13 @@ func services(cfg *config.Config) []fsm.Service {
 		sv := fsm.Service{Name: s.Name, Addresses: s.Addresses, MAC: fsm.MAC(mac), Targets: s.Targets, Hold: fsm.Hold(s.Hold)}
 		for _, p := range s.Ports {
 			sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number})
+		}
+		sv.Unit = fsm.Unit(s.Unit)
+		for _, c := range s.Checks {
+			sv.Checks = append(sv.Checks, fsm.Check{
+				Kind: fsm.CheckKind(c.Kind), Port: c.Port, Path: c.Path, Host: c.Host, StatusMin: c.StatusMin, StatusMax: c.StatusMax,
+				Name: c.Name, Interval: c.Interval, Timeout: c.Timeout, Rise: c.Rise, Fall: c.Fall,
+			})
 		}
 		out = append(out, sv)
 	}

@@ -20,6 +20,7 @@ const (
 	DefaultSecretFile     = "/etc/nightporter/secret"
 	DefaultDataDir        = "/var/lib/nightporter"
 	DefaultRunDir         = "/run/nightporter"
+	DefaultChecksDir      = "/etc/nightporter/checks.d"
 	DefaultGossipPort     = 7373
 	DefaultPeerPort       = 7374
 	DefaultFailover       = time.Second
@@ -104,6 +105,7 @@ type Config struct {
 	WakeTimeout    time.Duration // a wake that has not succeeded by then has failed
 	WoL            WoL
 	WakeMACs       []net.HardwareAddr // where magic packets for this host go; empty = read from Interface
+	ChecksDir      string             // where this host's executables for exec checks are
 	OnConflict     OnConflict
 	Fence          Fence
 	LogLevel       string // debug, info, warn, error
@@ -122,6 +124,8 @@ type Service struct {
 	Ports     []Port
 	Targets   []string // in order of preference
 	Hold      string   // HoldDrop
+	Checks    []Check  // all must pass for a target to be ready
+	Unit      Unit
 }
 
 // Port is one guarded port.

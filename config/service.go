@@ -32,11 +32,14 @@ type service struct {
 	ports     []value[Port]
 	targets   []value[string]
 	hold      value[string]
+	checks    []Check
+	unit      value[string]
+	manage    value[bool]
 }
 
 // plain gives the values alone.
 func (s service) plain() Service {
-	out := Service{Name: s.name.v, MAC: s.mac.v, Hold: s.hold.or(HoldDrop)}
+	out := Service{Name: s.name.v, MAC: s.mac.v, Hold: s.hold.or(HoldDrop), Checks: s.checks, Unit: Unit{s.unit.v, s.manage.v}}
 	for _, a := range s.addresses {
 		out.Addresses = append(out.Addresses, a.v)
 	}
@@ -114,7 +117,13 @@ func (r *reader) services(n ast.Node) []service {
 					}
 				})
 			},
-			"hold": func(_ place, n ast.Node) { s.hold = oneOf(r, n, HoldDrop) },
+			"hold":   func(_ place, n ast.Node) { s.hold = oneOf(r, n, HoldDrop) },
+			"checks": func(_ place, n ast.Node) { s.checks = r.checks(n) },
+			"unit": func(_ place, n ast.Node) {
+				v := r.unitName(n)
+				s.unit = value[string]{v, placeOf(n), v != ""}
+			},
+			"manage": func(_ place, n ast.Node) { s.manage = r.yes(n) },
 		})
 		if len(r.problems) == before {
 			r.complete(s)
@@ -140,6 +149,9 @@ func (r *reader) complete(s service) {
 	}
 	if len(s.targets) == 0 {
 		r.problem(s.at, "%s has no target; add `targets: [...]`, the nodes that run it, the preferred one first", title)
+	}
+	if s.manage.v && !s.unit.set {
+		r.problem(s.manage.at, "%s has `manage: true`, but no unit to start and stop; add `unit: NAME.service`", title)
 	}
 	families := map[bool]int{}
 	for _, a := range s.addresses {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -61,6 +62,13 @@ func fromAPI(in []api.Service) []config.Service {
 		for _, p := range s.Ports {
 			out[i].Ports = append(out[i].Ports, config.Port(p))
 		}
+		out[i].Unit = config.Unit{Name: s.Unit, Manage: s.Manage}
+		for _, c := range s.Checks {
+			out[i].Checks = append(out[i].Checks, config.Check{
+				Kind: c.Kind, Port: c.Port, Path: c.Path, Host: c.Host, StatusMin: c.StatusMin, StatusMax: c.StatusMax, Name: c.Name,
+				Interval: time.Duration(c.Interval), Timeout: time.Duration(c.Timeout), Rise: c.Rise, Fall: c.Fall,
+			})
+		}
 	}
 	return out
 }
@@ -71,6 +79,13 @@ func toAPI(in []config.Service) []api.Service {
 		out[i] = api.Service{Name: s.Name, Addresses: s.Addresses, MAC: api.MAC(s.MAC), Targets: s.Targets, Hold: s.Hold}
 		for _, p := range s.Ports {
 			out[i].Ports = append(out[i].Ports, api.Port(p))
+		}
+		out[i].Unit, out[i].Manage, out[i].Checks = s.Unit.Name, s.Unit.Manage, []api.Check{}
+		for _, c := range s.Checks {
+			out[i].Checks = append(out[i].Checks, api.Check{
+				Kind: c.Kind, Port: c.Port, Path: c.Path, Host: c.Host, StatusMin: c.StatusMin, StatusMax: c.StatusMax, Name: c.Name,
+				Interval: api.Duration(c.Interval), Timeout: api.Duration(c.Timeout), Rise: c.Rise, Fall: c.Fall,
+			})
 		}
 	}
 	return out
