@@ -107,7 +107,12 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		self: cfg.Node, clock: deps.Clock, kernel: deps.Kernel, log: deps.Log, out: a.post, demand: a.waking.demand,
 		listen: deps.Listen, onForeign: identityConflict(cfg.OnConflict), incarnation: incarnation, all: make(map[string]*tenant),
 	}
-	a.post.tenants = a.tenants
+	a.post.tenants, a.post.scene = a.tenants, a.scene
+	a.checkups = &checkups{
+		self: cfg.Node, clock: deps.Clock, machine: a.machine, scene: a.scene, tenants: a.tenants, world: deps.Checks, out: a.post,
+		incarnation: incarnation, log: deps.Log, bell: newBell(), all: make(map[string]*checkup), units: make(map[string]*caretaker),
+	}
+	a.tenants.changed = a.checkups.bell.ring
 	w := a.waking
 	w.self, w.clock, w.machine, w.scene, w.raft, w.proposer = cfg.Node, deps.Clock, a.machine, a.scene, a.raft, a.proposer
 	w.out, w.tenants, w.caller, w.log = a.post, a.tenants, deps.Caller, deps.Log
@@ -119,7 +124,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.sleeper = &sleeper{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, tenants: a.tenants,
 		scene: a.scene, opens: a.post.opens, power: deps.Power, meta: a.meta, rejoin: a.touch.bell.ring,
-		leaving: a.departure.begun.Load,
+		leaving: a.departure.begun.Load, units: a.checkups.quiet,
 		timeout: cfg.SuspendTimeout, log: deps.Log, bell: newBell(),
 	}
 	a.founding = &founding{
@@ -131,11 +136,12 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		members: members, founding: a.founding, log: deps.Log, bell: newBell(),
 	}
 	a.ticks = &ticks{
-		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(),
+		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(), checks: a.checkups,
 		disk: a.raft.DiskTrouble,
 	}
 	a.unseal = &unseal{machine: a.machine, raft: a.raft, kernel: deps.Kernel, log: deps.Log}
 	a.post.jumped = a.ticks.bell
+	a.scene.news = a.leader.bell.ring
 }
 
 func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation uint64) error {

@@ -18,11 +18,12 @@ type Pulse struct {
 	Rise, Fall        int // results in a row
 	Interval, Timeout time.Duration
 
-	state  State // "" = Unknown
-	streak int   // results in a row that speak against state
-	last   time.Duration
-	asked  bool
-	why    string // of the newest failure
+	state    State // "" = Unknown
+	streak   int   // results in a row that speak against state
+	last     time.Duration
+	asked    bool
+	failures int    // since it last passed
+	why      string // of the newest failure
 }
 
 // Result takes in how a run that ended now came out; why is "" for one that passed.
@@ -32,7 +33,9 @@ func (p *Pulse) Result(now time.Duration, why string) {
 	}
 	p.last, p.asked = now, true
 	passed := why == ""
-	if !passed {
+	if p.failures++; passed {
+		p.failures = 0
+	} else {
 		p.why = why
 	}
 	if passed == (p.state == Ready) && p.state != "" {
@@ -83,6 +86,16 @@ func (p *Pulse) stale(now time.Duration) bool {
 func (p *Pulse) Age() time.Duration { return 2*(p.Interval+p.Timeout) + time.Second }
 
 // Forget is for when nothing that was known still counts.
-func (p *Pulse) Forget() { p.state, p.streak, p.asked, p.why = "", 0, false, "" }
+func (p *Pulse) Forget() { p.state, p.streak, p.asked, p.why, p.failures = "", 0, false, "", 0 }
 
 func rounded(d time.Duration) string { return d.Round(100 * time.Millisecond).String() }
+
+// Pause is how long to wait until it is asked again: the interval, and less while it is failing, so that a service that comes up is
+// found ready soon: from 100 ms on, doubled with each failure.
+func (p *Pulse) Pause() time.Duration {
+	const first, doublings = 100 * time.Millisecond, 20
+	if p.state != Failing || p.streak > 0 {
+		return p.Interval
+	}
+	return min(p.Interval, first<<min(max(p.failures-1, 0), doublings))
+}

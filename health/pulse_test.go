@@ -56,3 +56,20 @@ func TestPulse(t *testing.T) {
 		})
 	}
 }
+
+// A failing check is asked again sooner, so that a service that comes up is found out soon; a passing one at its interval.
+func TestPause(t *testing.T) {
+	p := Pulse{Rise: 2, Fall: 3, Interval: time.Second, Timeout: time.Second}
+	for i, step := range []struct {
+		why  string
+		want time.Duration
+	}{
+		{"no", 100 * time.Millisecond}, {"no", 200 * time.Millisecond}, {"no", 400 * time.Millisecond}, {"no", 800 * time.Millisecond},
+		{"no", time.Second}, {"", time.Second}, {"", time.Second}, {"no", time.Second}, {"no", time.Second}, {"no", 400 * time.Millisecond},
+	} {
+		p.Result(time.Duration(i)*time.Second, step.why)
+		if got := p.Pause(); got != step.want {
+			t.Errorf("after result %d: %s, want %s", i, got, step.want)
+		}
+	}
+}

@@ -40,7 +40,7 @@ func manager(t *testing.T, units map[string]string) Systemd {
 	ended := make(chan error, 1)
 	go func() { ended <- c.Wait() }()
 	t.Cleanup(func() {
-		_ = c.Process.Signal(syscall.Signal(34+24)) // exit at once
+		_ = c.Process.Signal(syscall.Signal(34 + 24)) // exit at once
 		<-ended
 	})
 	s := Systemd{Socket: filepath.Join(run, "systemd", "private")}
