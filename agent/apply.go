@@ -25,15 +25,20 @@ func (b *backend) Apply(ctx context.Context, list []api.Service) (api.Applied, e
 		return forwarded(err, func() (api.Applied, error) { return c.Apply(ctx, list) })
 	}
 	state := b.machine.View().State
-	var problems []string
+	var problems, late []string
 	var wanted []fsm.Service
 	for _, s := range list {
 		sv := b.fromAPI(s)
 		problems = append(problems, fsm.Validate(sv)...)
 		wanted = append(wanted, sv)
+		late = append(late, belated(state, fsm.PutService{Service: sv})...)
 	}
 	if len(problems) > 0 {
 		return done, api.Invalid(strings.Join(problems, "; "), "nothing was changed; correct the definitions and apply them again")
+	}
+	if len(late) > 0 {
+		late = slices.Compact(slices.Sorted(slices.Values(late)))
+		return done, api.Refused("cannot "+tried+": "+strings.Join(late, ", ")+" would have to stop: the version there does not know checks and units", "nothing was changed; upgrade every host first")
 	}
 	for _, sv := range wanted {
 		old, known := state.Services[sv.Name]
@@ -51,6 +56,16 @@ func (b *backend) Apply(ctx context.Context, list []api.Service) (api.Applied, e
 	}
 	b.leader.bell.ring()
 	return done, nil
+}
+
+// belated gives the members that cannot read a command: they would halt at it.
+func belated(state *fsm.State, c fsm.Command) (out []string) {
+	for name, n := range state.Nodes {
+		if max(n.Format, 1) < fsm.FormatOf(c) {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // put commits one definition. Another identity is taken away from its owner first; and an address or MAC that another
@@ -131,7 +146,8 @@ func (b *backend) Delete(ctx context.Context, service string) error {
 }
 
 func sameService(a, b fsm.Service) bool {
-	return sameIdentity(a, b) && slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Targets, b.Targets) && a.Hold == b.Hold
+	return sameIdentity(a, b) && slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Targets, b.Targets) && a.Hold == b.Hold &&
+		slices.Equal(a.Checks, b.Checks) && a.Unit == b.Unit
 }
 
 // fromAPI reads a definition; without a MAC it gets the one that is derived from the names.
@@ -141,6 +157,13 @@ func (b *backend) fromAPI(s api.Service) fsm.Service {
 	}
 	for _, p := range s.Ports {
 		sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number, Hold: fsm.Hold(s.Holds[p.String()])})
+	}
+	sv.Unit = fsm.Unit{Name: s.Unit, Manage: s.Manage}
+	for _, c := range s.Checks {
+		sv.Checks = append(sv.Checks, fsm.Check{
+			Kind: fsm.CheckKind(c.Kind), Port: c.Port, Path: c.Path, Host: c.Host, StatusMin: c.StatusMin, StatusMax: c.StatusMax,
+			Name: c.Name, Interval: time.Duration(c.Interval), Timeout: time.Duration(c.Timeout), Rise: c.Rise, Fall: c.Fall,
+		})
 	}
 	return withHolds(sv, s.Hold)
 }
@@ -198,6 +221,13 @@ func toAPI(s fsm.Service) api.Service {
 			}
 			out.Holds[port.String()] = string(p.Hold)
 		}
+	}
+	out.Unit, out.Manage, out.Checks = s.Unit.Name, s.Unit.Manage, []api.Check{}
+	for _, c := range s.Checks {
+		out.Checks = append(out.Checks, api.Check{
+			Kind: string(c.Kind), Port: c.Port, Path: c.Path, Host: c.Host, StatusMin: c.StatusMin, StatusMax: c.StatusMax, Name: c.Name,
+			Interval: api.Duration(c.Interval), Timeout: api.Duration(c.Timeout), Rise: c.Rise, Fall: c.Fall,
+		})
 	}
 	return out
 }

@@ -108,7 +108,12 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		self: cfg.Node, clock: deps.Clock, kernel: deps.Kernel, log: deps.Log, out: a.post, demand: a.waking.demand,
 		listen: deps.Listen, onForeign: identityConflict(cfg.OnConflict), incarnation: incarnation, all: make(map[string]*tenant),
 	}
-	a.post.tenants = a.tenants
+	a.post.tenants, a.post.scene = a.tenants, a.scene
+	a.checkups = &checkups{
+		self: cfg.Node, clock: deps.Clock, machine: a.machine, scene: a.scene, tenants: a.tenants, world: deps.Checks, out: a.post,
+		incarnation: incarnation, log: deps.Log, bell: newBell(), all: make(map[string]*checkup), units: make(map[string]*caretaker),
+	}
+	a.tenants.changed = a.checkups.bell.ring
 	w := a.waking
 	w.self, w.clock, w.machine, w.scene, w.raft, w.proposer = cfg.Node, deps.Clock, a.machine, a.scene, a.raft, a.proposer
 	w.out, w.tenants, w.caller, w.log = a.post, a.tenants, deps.Caller, deps.Log
@@ -120,7 +125,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.sleeper = &sleeper{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, tenants: a.tenants,
 		scene: a.scene, opens: a.post.opens, power: deps.Power, meta: a.meta, rejoin: a.touch.bell.ring,
-		leaving: a.departure.begun.Load,
+		leaving: a.departure.begun.Load, units: a.checkups.quiet,
 		timeout: cfg.SuspendTimeout, log: deps.Log, bell: newBell(),
 	}
 	a.founding = &founding{
@@ -132,11 +137,12 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		members: members, founding: a.founding, log: deps.Log, bell: newBell(),
 	}
 	a.ticks = &ticks{
-		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(),
+		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(), checks: a.checkups,
 		disk: a.raft.DiskTrouble,
 	}
 	a.unseal = &unseal{machine: a.machine, raft: a.raft, kernel: deps.Kernel, log: deps.Log}
 	a.post.jumped = a.ticks.bell
+	a.scene.news = a.leader.bell.ring
 }
 
 func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation uint64) error {
@@ -147,7 +153,7 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 	a.meta.meta = cluster.Meta{
 		Name: a.cfg.Cluster, Power: fsm.Awake, Raft: netip.AddrPortFrom(a.cfg.Address, a.cfg.PeerPort), Wake: wakeAt,
 		Version: a.deps.Version, Digest: a.cfg.Digest, Pin: id.Pin(), Protocol: Protocol, Policy: fsm.Policy(a.cfg.Power),
-		Incarnation: incarnation,
+		Incarnation: incarnation, Format: fsm.Format,
 	}
 	at := gossipAddr(a.cfg)
 	ring := func() {
@@ -206,6 +212,13 @@ func services(cfg *config.Config) []fsm.Service {
 		}
 		for _, p := range s.Ports {
 			sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number, Hold: fsm.Hold(s.Holds[p])})
+		}
+		sv.Unit = fsm.Unit(s.Unit)
+		for _, c := range s.Checks {
+			sv.Checks = append(sv.Checks, fsm.Check{
+				Kind: fsm.CheckKind(c.Kind), Port: c.Port, Path: c.Path, Host: c.Host, StatusMin: c.StatusMin, StatusMax: c.StatusMax,
+				Name: c.Name, Interval: c.Interval, Timeout: c.Timeout, Rise: c.Rise, Fall: c.Fall,
+			})
 		}
 		out = append(out, withHolds(sv, s.Hold))
 	}

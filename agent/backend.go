@@ -91,7 +91,7 @@ func (b *backend) Move(ctx context.Context, service, node string) (api.Moved, er
 	if own.Owner == node {
 		return api.Moved{Service: service, From: node, To: node, Epoch: own.Epoch}, nil
 	}
-	if why := v.CannotHold(node); why != "" {
+	if why := v.CannotTake(v.State.Services[service], node); why != "" {
 		return api.Moved{}, api.Refused("cannot "+tried+": "+why, "see `nightporter members`")
 	}
 	res, err := b.proposer.commit(ctx, fsm.Assign{

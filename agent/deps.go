@@ -24,6 +24,7 @@ type Deps struct {
 	Kernel  Kernel
 	Power   Power
 	Caller  Caller
+	Checks  Checks
 	Listen  func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
 	Net     Net
 	Disk    Disk

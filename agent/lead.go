@@ -344,12 +344,12 @@ func nodeRecord(m cluster.Member, old fsm.Node) fsm.Node {
 	n := old
 	n.Name, n.Key, n.Addr, n.Policy, n.Version = m.Name, m.Meta.Pin, m.Meta.Raft, m.Meta.Policy, m.Meta.Version
 	n.Gossip = m.Addr
-	n.Wake = m.Meta.Wake
+	n.Wake, n.Format = m.Meta.Wake, m.Meta.Format
 	return n
 }
 
 func sameRecord(a, b fsm.Node) bool {
-	return a.Addr == b.Addr && a.Gossip == b.Gossip && a.Policy == b.Policy && a.Version == b.Version &&
+	return a.Addr == b.Addr && a.Gossip == b.Gossip && a.Policy == b.Policy && a.Version == b.Version && a.Format == b.Format &&
 		slices.Equal(a.Wake, b.Wake)
 }
 

@@ -33,6 +33,7 @@ type post struct {
 	tenants *tenants
 	raft    raftNode
 	waking  *waking
+	scene   *scene
 	opens   *opens
 	checks  *voteChecks
 
@@ -136,6 +137,9 @@ func (p *post) receive(m cluster.Message) {
 	}
 	for _, w := range m.Wake {
 		p.waking.help(w)
+	}
+	if m.Health != nil {
+		p.scene.hear(m.From, *m.Health)
 	}
 	if m.VoteCheck != nil {
 		p.send(m.From, cluster.Message{VoteState: p.checks.mine()})

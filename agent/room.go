@@ -121,9 +121,17 @@ func (t *tenant) deafen() {
 	t.ears = nil
 }
 
+// standBy prepares the address of a target that does not have the service: its checks are carried out there. The guard is off, as local
+// connections go through it; nothing from outside passes the closed fence.
+func (t *tenant) standBy(now lease.Boot) {
+	if t.wish.Stand && t.build(now) {
+		t.setGuard(!t.wish.Serving)
+	}
+}
+
 // tidy removes what is prepared once it has been closed for a while; a sleeping target's address stays parked.
 func (t *tenant) tidy(now lease.Boot) {
-	if t.hold == nil || t.wish.Park || t.wish.Mine || (t.wish.Exists && now < t.closedAt.Add(settle)) {
+	if t.hold == nil || t.wish.Park || t.wish.Stand || t.wish.Mine || (t.wish.Exists && now < t.closedAt.Add(settle)) {
 		return
 	}
 	t.tearDown()

@@ -80,6 +80,7 @@ type parts struct {
 	meta     *metaKeeper
 	proposer *proposer
 	applied  *applied
+	checkups *checkups
 	stays    bool        // gossip says no goodbye: the next life of this process goes on
 	closers  []io.Closer // in order of opening
 	left     bell        // rung when this node has left
@@ -123,6 +124,7 @@ func (a *parts) live(ctx context.Context) error {
 	g.Go(func() error { a.ticks.run(loops); return nil })
 	g.Go(func() error { a.unseal.run(loops); return nil })
 	g.Go(func() error { a.applied.run(loops); return nil })
+	g.Go(func() error { a.checkups.run(loops); return nil })
 	g.Go(func() error { a.reconcile(loops, tenancies, changed); return nil })
 	g.Go(func() error { return a.found(loops) })
 	g.Go(func() error { a.depart(loops); return nil })
@@ -147,6 +149,7 @@ func (a *parts) live(ctx context.Context) error {
 	if werr := g.Wait(); werr != nil && !errors.Is(werr, context.Canceled) {
 		err = werr
 	}
+	a.checkups.finish()
 	return err
 }
 
@@ -224,6 +227,8 @@ func (a *parts) handOver() {
 		return
 	}
 	a.meta.setUnfit(cluster.Stopping)
+	a.checkups.ending.Store(true)
+	a.checkups.bell.ring()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*v.Timing.TTL+time.Second)
 	defer cancel()
 	opened, remove := a.post.opens.bells.add()
@@ -261,7 +266,7 @@ func (a *parts) relieved(plan []fsm.Assign) bool {
 			return false
 		}
 	}
-	return a.tenants.quiet()
+	return a.tenants.quiet() && a.checkups.quiet()
 }
 
 // gossipAddr is where this host's gossip is reached.

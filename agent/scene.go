@@ -24,6 +24,33 @@ type scene struct {
 	freed  lease.Boot            // when this host last learnt that a service was deleted or redefined
 	timing time.Time             // fsm.Timing.Changed as last seen, and when it was first seen
 	timed  lease.Boot
+	health cluster.HealthTable // what targets say of their services
+	looked lease.Boot          // when the last view was taken
+	news   func()              // called when a target says something else than before; nil = nobody cares
+}
+
+// deafGap is the time without any view after which this host may have missed what was said: it was suspended, or stood still.
+const deafGap = 3 * time.Second
+
+// hear takes in what a target says of its services.
+func (s *scene) hear(from string, r cluster.HealthReport) {
+	now := s.clock.Boot()
+	s.mu.Lock()
+	s.expect(now, s.machine.View().State)
+	news := s.health.Hear(now, from, r)
+	s.mu.Unlock()
+	if news && s.news != nil {
+		s.news()
+	}
+}
+
+// expect brings the table of health in line with the state. The caller holds mu.
+func (s *scene) expect(now lease.Boot, state *fsm.State) {
+	if s.health == nil {
+		s.health = make(cluster.HealthTable)
+	}
+	s.health.Expect(now, state.Services, now.Sub(s.looked) > deafGap)
+	s.looked = now
 }
 
 type tenureSeen struct {
@@ -50,6 +77,8 @@ func (s *scene) view() cluster.View {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.expect(now, state)
+	v.Health = s.health.Clone()
 	if s.timed == 0 || !s.timing.Equal(state.Timing.Changed) {
 		s.timing, s.timed = state.Timing.Changed, now
 	}

@@ -38,6 +38,7 @@ type sleeper struct {
 	power    Power
 	meta     *metaKeeper
 	rejoin   func()
+	units    func() bool   // no unit is left running whose identity has gone; nil = there are none
 	leaving  func() bool   // this host is on its way out of the cluster: nobody could call it in its sleep
 	timeout  time.Duration // for the hand-over
 	log      *slog.Logger
@@ -145,7 +146,7 @@ func (s *sleeper) confirm(ctx context.Context, me fsm.Node) {
 // relieved says whether somebody else holds everything that this host held. What an earlier life of this agent held, nobody
 // is waited for: its heir said long ago that it is open, and there is nothing here to hand over.
 func (s *sleeper) relieved() bool {
-	if !s.tenants.quiet() {
+	if !s.tenants.quiet() || (s.units != nil && !s.units()) {
 		return false
 	}
 	v := s.machine.View().State

@@ -93,7 +93,7 @@ func (b *backend) service(v cluster.View, name string) api.ServiceStatus {
 		Service: toAPI(v.State.Services[name]), Owner: own.Owner, Epoch: own.Epoch, Reason: string(own.Reason),
 		Since: own.Since, By: own.By, Role: "none", OwnerState: b.ownerState(v, name, own),
 		Lease: api.Lease{State: "none", Refused: []api.Refusal{}},
-		Fence: api.Fence{State: "none", Limits: t.Limits, Kind: t.FenceKind},
+		Fence: api.Fence{State: "none", Limits: t.Limits, Kind: t.FenceKind}, Health: targetHealth(v, v.State.Services[name]),
 	}
 	if t.Prepared {
 		s.Fence.State, s.Role = "closed", "parked"
@@ -118,6 +118,26 @@ func (b *backend) service(v cluster.View, name string) api.ServiceStatus {
 		})
 	}
 	return s
+}
+
+// targetHealth is what the targets of a service say of themselves.
+func targetHealth(v cluster.View, sv fsm.Service) []api.TargetHealth {
+	out := []api.TargetHealth{}
+	if !sv.Checked() {
+		return out
+	}
+	for _, node := range sv.Targets {
+		state, why := v.Readiness(sv, node)
+		h := api.TargetHealth{Node: node, State: string(state), Detail: why}
+		if said := v.Health[sv.Name].Targets[node]; said.Heard != 0 {
+			h.Age = api.Duration(v.Now.Sub(said.Heard))
+		}
+		if n := v.State.Nodes[node]; state != cluster.HealthReady && n.Power != fsm.Awake && n.Power != "" {
+			h.State, h.Detail = string(cluster.HealthUnknown), "it is "+string(n.Power)
+		}
+		out = append(out, h)
+	}
+	return out
 }
 
 // ownerState tells from here what the owner does: exactly for this host, by the evidence for another.
@@ -157,6 +177,7 @@ func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string 
 	out = say(out, unfit, b.raft.DiskTrouble())
 	out = say(out, b.tenants.problems()...)
 	out = say(out, b.waking.problems()...)
+	out = say(out, b.checkups.problems()...)
 	for _, sv := range s.Services {
 		out = say(out, b.serviceProblems(v, sv)...)
 	}
@@ -215,6 +236,11 @@ func (b *backend) serviceProblems(v cluster.View, sv api.ServiceStatus) (out []s
 		out = say(out, fmt.Sprintf("service %s is silent: %s owns it since %s and has not opened it; its own status says why", sv.Name, sv.Owner, sv.Since.Format(time.TimeOnly)))
 	case sv.Owner == b.cfg.Node && here.Epoch != 0 && !here.Opened && v.Now.Sub(here.Majority) > 2*v.Timing.TTL:
 		out = say(out, fmt.Sprintf("service %s is silent: this host owns it and finds no majority of the voters for its lease (is UDP port %d open between the hosts?)", sv.Name, b.cfg.GossipPort))
+	}
+	for _, h := range sv.Health {
+		if h.State == string(cluster.HealthFailing) && v.Present[h.Node].Alive {
+			out = say(out, "service "+sv.Name+" does not answer on "+h.Node+": "+h.Detail)
+		}
 	}
 	for _, t := range sv.Targets {
 		if _, known := v.State.Nodes[t]; !known {

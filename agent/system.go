@@ -49,7 +49,7 @@ func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) 
 	deps := Deps{
 		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Net: systemNet{},
 		Power: systemPower{cfg: cfg, suspender: wake.Suspender{Command: cfg.SuspendCommand}},
-		Disk:  disk, Former: former,
+		Disk:  disk, Former: former, Checks: systemChecks{dir: cfg.ChecksDir},
 		Listen: func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error) {
 			return wake.Listen(link, g, on)
 		},

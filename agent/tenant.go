@@ -28,6 +28,7 @@ type wish struct {
 	Prev    string             // the owner before Own
 	Mine    bool               // this host owns it and may ask for it
 	Serving bool               // this host is one of its targets
+	Stand   bool               // be prepared behind the closed fence: a target that is awake shows there that the service answers
 	Park    bool               // keep the address behind the closed fence (a target on its way into sleep or out of it)
 	Heir    bool               // another host owns it now and is in touch
 	Cards   []net.HardwareAddr // of all members, where the service has its holder's MAC
@@ -63,9 +64,10 @@ type tenant struct {
 	listen    func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
 	onForeign identityConflict
 
-	inbox chan func()
-	shown atomic.Pointer[tenancy]
-	want  atomic.Pointer[wish] // the newest wish; the inbox only wakes the loop for it
+	changed func() // called when what is shown of the tenure or of the preparation changed; nil = nobody cares
+	inbox   chan func()
+	shown   atomic.Pointer[tenancy]
+	want    atomic.Pointer[wish] // the newest wish; the inbox only wakes the loop for it
 
 	wish   wish
 	holder *lease.Holder
@@ -210,9 +212,10 @@ func (t *tenant) step(ctx context.Context) {
 	if t.epoch != 0 {
 		t.keep(ctx, now)
 	} else {
+		t.standBy(now)
 		t.tidy(now)
 	}
-	if t.hold == nil && !t.wish.Mine {
+	if t.hold == nil && !t.wish.Mine && !t.wish.Stand {
 		clear(t.trouble) // whatever it was, this host has no part in it any more
 	}
 	t.tell(now)
@@ -296,10 +299,10 @@ func (t *tenant) due() time.Duration {
 	earliest(t.nextEars, keeps && t.guarded && len(t.ears) == 0)
 	earliest(t.nextCheck, t.hold != nil)
 	earliest(t.deadline, t.opened)
-	earliest(t.retryAt, t.wish.Mine && t.hold == nil)
+	earliest(t.retryAt, (t.wish.Mine || t.wish.Stand) && t.hold == nil)
 	earliest(t.willAt.Add(t.wish.Timing.TTL/4), t.will != nil)
 	earliest(t.nextTell, t.release != nil && !t.acked)
-	earliest(t.closedAt.Add(settle), t.hold != nil && !mine && !t.wish.Park)
+	earliest(t.closedAt.Add(settle), t.hold != nil && !mine && !t.wish.Park && !t.wish.Stand)
 	if t.seized != nil {
 		return min(max(t.deadline.Sub(now), 0), foreignEvery/10)
 	}
@@ -319,7 +322,10 @@ func (t *tenant) show() {
 		v.Refused = append(v.Refused, a)
 	}
 	slices.SortFunc(v.Refused, func(a, b lease.Answer) int { return compareStrings(a.Voter, b.Voter) })
-	t.shown.Store(&v)
+	old := t.shown.Swap(&v)
+	if t.changed != nil && (old == nil || old.Epoch != v.Epoch || old.Released != v.Released || old.Opened != v.Opened || old.Prepared != v.Prepared) {
+		t.changed()
+	}
 }
 
 // setWish takes a new wish over. A newer configuration is asked in at once, and a service whose address or MAC changed

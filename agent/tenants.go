@@ -27,6 +27,7 @@ type tenants struct {
 	listen      func(string, wake.Guard, func(wake.Demand)) (io.Closer, error)
 	onForeign   identityConflict
 	incarnation uint64
+	changed     func() // passed on to the tenants
 
 	mu      sync.Mutex
 	all     map[string]*tenant
@@ -64,18 +65,32 @@ func (ts *tenants) wereAway() {
 	}
 }
 
-// shown gives what status prints of a service's tenant.
-func (ts *tenants) shown(service string) tenancy {
+// known is shown, and says whether that was ever shown.
+func (ts *tenants) known(service string) (tenancy, bool) {
 	ts.mu.Lock()
 	t := ts.all[service]
 	ts.mu.Unlock()
 	if t == nil {
-		return tenancy{}
+		return tenancy{}, false
 	}
-	if s := t.shown.Load(); s != nil {
-		return *s
+	s := t.shown.Load()
+	if s == nil {
+		return tenancy{}, false
 	}
-	return tenancy{}
+	return *s, true
+}
+
+// caughtUp says whether what is committed counts here already: a former life of this process had applied that much.
+func (ts *tenants) caughtUp(index uint64) bool {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	return index >= ts.since
+}
+
+// shown gives what status prints of a service's tenant.
+func (ts *tenants) shown(service string) tenancy {
+	s, _ := ts.known(service)
+	return s
 }
 
 // reconcile tells every tenant its wish as the view has it now, and starts tenants for new services. A tenant whose
@@ -113,6 +128,7 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 	}
 	rests := me.Power == fsm.Asleep || me.Power == fsm.Waking || me.Power == fsm.Off
 	w.Mine = exists && own.Owner == ts.self && !rests
+	w.Stand = w.Serving && exists && sv.Checked() && me.Power == fsm.Awake && !me.Maintenance
 	w.Park = w.Serving && me.Power != fsm.Awake
 	if h := v.State.History[name]; len(h) > 0 {
 		w.Prev = h[len(h)-1].From
@@ -131,7 +147,7 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 func (ts *tenants) make(name string) *tenant {
 	return &tenant{
 		service: name, self: ts.self, clock: ts.clock, kernel: ts.kernel, log: ts.log, out: ts.out,
-		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign,
+		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign, changed: ts.changed,
 		inbox:  make(chan func(), 256),
 		holder: lease.NewHolder(name, ts.self, ts.incarnation),
 	}

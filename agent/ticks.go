@@ -22,6 +22,7 @@ type ticks struct {
 	tenants *tenants
 	sleeper *sleeper
 	touch   *touch
+	checks  *checkups
 	meta    *metaKeeper
 	log     *slog.Logger
 	bell    bell // rung when a message found the clocks changed
@@ -66,6 +67,7 @@ func (k *ticks) look(edge *wake.Edge) {
 func (k *ticks) returned(away wake.Absence, gap time.Duration) {
 	k.log.Info("this host was away: everything is closed and checked anew", "how", away, "for", gap.Round(time.Millisecond).String())
 	k.tenants.wereAway()
+	k.checks.returned()
 	k.sleeper.returned(away)
 	k.touch.bell.ring()
 	k.fitness()

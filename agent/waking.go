@@ -33,8 +33,11 @@ type waking struct {
 	log      *slog.Logger
 	bell     bell
 
+	patience time.Duration // for checks that fail on a target that is awake, where another one could be woken
+
 	mu      sync.Mutex
-	nudged  map[string]lease.Boot // by node: when it was called on suspicion
+	failing map[[2]string]lease.Boot // by service and target: since when its checks are seen to fail
+	nudged  map[string]lease.Boot    // by node: when it was called on suspicion
 	board   *wake.Board
 	gaveUp  map[string]string // by node: the sentence for status, until it is back
 	entries chan fsm.Command  // for the log, in order; the packets never wait for it
@@ -45,7 +48,7 @@ type waking struct {
 
 func newWaking(timeout time.Duration) *waking {
 	return &waking{
-		board: wake.NewBoard(timeout, 0), bell: newBell(),
+		board: wake.NewBoard(timeout, 0), bell: newBell(), patience: timeout, failing: make(map[[2]string]lease.Boot),
 		gaveUp: make(map[string]string), nudged: make(map[string]lease.Boot), entries: make(chan fsm.Command, 64),
 	}
 }
@@ -56,8 +59,11 @@ func (w *waking) demand(d wake.Demand) {
 	state := w.machine.View().State
 	node, ok := w.target(state, d.Service)
 	if !ok {
+		v := w.scene.view()
 		for _, t := range state.Services[d.Service].Targets {
-			w.nudge(t)
+			if s, _ := v.Readiness(state.Services[d.Service], t); s != cluster.HealthFailing { // who says that is awake
+				w.nudge(t)
+			}
 		}
 		return
 	}
@@ -74,8 +80,9 @@ func portName(d wake.Demand) string {
 	return d.Protocol + "/" + strconv.Itoa(int(d.Dest.Port()))
 }
 
-// target is the host to wake for a service: none when a target is awake and in touch (the plan gives it the service),
-// else the first in the order of the definition that is not in maintenance and can be called.
+// target is the host to wake for a service: none when a target is awake and in touch, and may get ready (the plan gives it the service),
+// else the first in the order of the definition that is not in maintenance and can be called. One whose checks have been failing for
+// as long as a wake may take is not waited for where another target can be woken, and is not called: it is awake.
 func (w *waking) target(state *fsm.State, service string) (string, bool) {
 	v := w.scene.view()
 	first := ""
@@ -85,13 +92,32 @@ func (w *waking) target(state *fsm.State, service string) (string, bool) {
 			continue
 		}
 		if n.Power == fsm.Awake && v.Present[t].Alive {
-			return "", false
+			if !w.hopeless(v, state.Services[service], t) {
+				return "", false
+			}
+			continue
 		}
 		if first == "" && len(n.Wake) > 0 {
 			first = t
 		}
 	}
 	return first, first != ""
+}
+
+// hopeless says whether the checks of a target that is awake have been failing for longer than a wake may take.
+func (w *waking) hopeless(v cluster.View, sv fsm.Service, target string) bool {
+	key := [2]string{sv.Name, target}
+	state, _ := v.Readiness(sv, target)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	since, failing := w.failing[key]
+	switch {
+	case state != cluster.HealthFailing:
+		delete(w.failing, key)
+	case !failing:
+		w.failing[key] = v.Now
+	}
+	return failing && state == cluster.HealthFailing && v.Now.Sub(since) > w.patience
 }
 
 // nudge calls a node that counts as awake and may not be: somebody closed its lid, and gossip takes seconds to miss it. The packet

@@ -56,6 +56,17 @@ type ServiceStatus struct {
 	Role       string    `json:"role"` // of the answering node: serving, holding, claiming, parked, none
 	Lease      Lease     `json:"lease"`
 	Fence      Fence     `json:"fence"`
+	// Health is what its targets say of themselves, in the order of preference; empty for a service without checks, of which a target
+	// is ready whenever it is awake and in touch.
+	Health []TargetHealth `json:"health"`
+}
+
+// TargetHealth is what one target says of one service, as it arrived at the answering agent.
+type TargetHealth struct {
+	Node   string   `json:"node"`
+	State  string   `json:"state"`       // ready, failing, unknown
+	Detail string   `json:"detail"`      // why it is not ready, a sentence
+	Age    Duration `json:"age_seconds"` // since it last said so; 0 = never
 }
 
 // Lease is the answering node's own right to use the service, or why it has none.

@@ -99,7 +99,25 @@ type Service struct {
 	Targets   []string     `json:"targets"`
 	Hold      string       `json:"hold"` // drop, reject, http or proxy; empty in Apply = drop
 	// Holds has the ports ("8080/tcp") with another one.
-	Holds map[string]string `json:"holds,omitempty"`
+	Holds  map[string]string `json:"holds,omitempty"`
+	Checks []Check           `json:"checks"` // all must pass for a target to be ready
+	Unit   string            `json:"unit"`   // the systemd unit that runs the service on its targets, "" = none is named
+	Manage bool              `json:"manage"` // the agent starts and stops it
+}
+
+// Check is one question that tells whether a service answers on a target.
+type Check struct {
+	Kind      string   `json:"kind"`       // tcp, http, exec, unit
+	Port      uint16   `json:"port"`       // tcp, http
+	Path      string   `json:"path"`       // http
+	Host      string   `json:"host"`       // http: the Host header
+	StatusMin int      `json:"status_min"` // http
+	StatusMax int      `json:"status_max"` // http
+	Name      string   `json:"name"`       // exec, unit
+	Interval  Duration `json:"interval_seconds"`
+	Timeout   Duration `json:"timeout_seconds"`
+	Rise      int      `json:"rise"`
+	Fall      int      `json:"fall"`
 }
 
 // Applied says what Apply did to each service.

@@ -18,7 +18,7 @@ func (v View) damped(service, node string) bool {
 	var losses int
 	var last time.Time
 	for _, c := range v.State.History[service] {
-		if c.From == node && (c.Reason == fsm.OwnerFailed || c.Reason == fsm.OwnerUnfit) && v.Wall.Sub(c.At) < dampWindow {
+		if c.From == node && (c.Reason == fsm.OwnerFailed || c.Reason == fsm.OwnerUnfit || c.Reason == fsm.CheckFailed) && v.Wall.Sub(c.At) < dampWindow {
 			losses++
 			last = c.At
 		}

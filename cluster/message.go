@@ -26,6 +26,8 @@ type Message struct {
 	Open      []Tenure        `json:"o,omitempty"` // the new holder has opened its fence
 	Wake      []WakeCall      `json:"w,omitempty"` // the sender calls a sleeping node
 
+	Health *HealthReport `json:"e,omitempty"` // how the services are of which the sender is a target
+
 	VoteCheck *VoteCheck `json:"v,omitempty"`
 	VoteState *VoteState `json:"s,omitempty"`
 }

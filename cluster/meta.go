@@ -25,6 +25,7 @@ type Meta struct {
 	Sleeps      uint64    // the sleep that Power belongs to
 	Incarnation uint64    // of the daemon
 	Promised    string    // to whom it promised to found a cluster, while it belongs to none
+	Format      uint8     // the newest format of the log's entries that it reads (fsm.Format)
 	Unfit       string    // why it could not hold an identity now; "" = fit
 }
 
@@ -52,6 +53,7 @@ type wireMeta struct {
 	Sleeps      uint64   `json:"z,omitempty"`
 	Incarnation uint64   `json:"i,omitempty"`
 	Promised    string   `json:"f,omitempty"`
+	Format      uint8    `json:"m,omitempty"`
 	Unfit       string   `json:"x,omitempty"`
 }
 
@@ -61,7 +63,7 @@ var errMeta = errors.New("not a node's description")
 func (m Meta) Encode() ([]byte, error) {
 	w := wireMeta{
 		Name: m.Name, Protocol: m.Protocol, Version: m.Version, Policy: string(m.Policy), Power: string(m.Power),
-		Sleeps: m.Sleeps, Incarnation: m.Incarnation, Promised: m.Promised, Unfit: m.Unfit,
+		Sleeps: m.Sleeps, Incarnation: m.Incarnation, Promised: m.Promised, Unfit: m.Unfit, Format: m.Format,
 	}
 	if len(w.Unfit) > unfitMax {
 		w.Unfit = w.Unfit[:unfitMax]
@@ -109,7 +111,7 @@ func DecodeMeta(b []byte) (Meta, error) {
 	m := Meta{
 		Cluster: hex.EncodeToString(w.Cluster), Name: w.Name, Protocol: w.Protocol, Version: w.Version,
 		Pin: hex.EncodeToString(w.Pin), Digest: hex.EncodeToString(w.Digest), Policy: fsm.Policy(w.Policy),
-		Power: fsm.Power(w.Power), Sleeps: w.Sleeps, Incarnation: w.Incarnation, Promised: w.Promised, Unfit: w.Unfit,
+		Power: fsm.Power(w.Power), Sleeps: w.Sleeps, Incarnation: w.Incarnation, Promised: w.Promised, Unfit: w.Unfit, Format: w.Format,
 	}
 	if w.Raft != "" {
 		a, err := netip.ParseAddrPort(w.Raft)

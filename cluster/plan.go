@@ -13,7 +13,8 @@ import (
 // plan, and after the plan is carried out it is empty.
 //
 // Preference: a ready target in the order of the definition, else an awake front; an owner that can go on keeps the
-// service (sticky), but a front gives it to a target that became ready.
+// service (sticky), but a front gives it to a target that became ready. Where a service has checks, a target is ready when they pass
+// there, and one where they do not pass holds nothing, not even as a front: it would refuse its clients.
 func Plan(v View) []fsm.Assign {
 	if v.State == nil || v.State.Cluster.ID == "" {
 		return nil
@@ -28,18 +29,26 @@ func Plan(v View) []fsm.Assign {
 		}
 		load[owner]++
 		plan = append(plan, fsm.Assign{
-			Service: name, Owner: owner, Planned: own.Epoch, Reason: reason, At: v.Wall, By: v.Self,
+			Service: name, Owner: owner, Planned: own.Epoch, Reason: reason, At: v.Wall, By: v.Self, Detail: v.detail(sv, own, reason),
 		})
 	}
 	return plan
 }
 
+// detail is what a person wants to know beside the reason.
+func (v View) detail(sv fsm.Service, own fsm.Ownership, reason fsm.Reason) string {
+	if reason == fsm.CheckFailed {
+		return own.Owner + ": " + v.sick(sv, own)
+	}
+	return ""
+}
+
 // next decides one service: the owner it should have, and the reason for a change ("" = leave it).
 func (v View) next(sv fsm.Service, own fsm.Ownership, load map[string]int) (string, fsm.Reason) {
-	lost := v.lost(sv.Name, own)
+	lost := v.lost(sv, own)
 	if lost == "" {
 		if t := v.takesBack(sv, own); t != "" {
-			return t, fsm.TargetReady
+			return t, v.regained(sv.Name, t)
 		}
 		return "", ""
 	}
@@ -60,7 +69,7 @@ func (v View) next(sv fsm.Service, own fsm.Ownership, load map[string]int) (stri
 }
 
 // lost says why the present owner cannot keep the service, or "".
-func (v View) lost(service string, own fsm.Ownership) fsm.Reason {
+func (v View) lost(sv fsm.Service, own fsm.Ownership) fsm.Reason {
 	if own.Owner == "" {
 		if own.Epoch == 0 {
 			return fsm.FirstOwner
@@ -89,8 +98,10 @@ func (v View) lost(service string, own fsm.Ownership) fsm.Reason {
 		return fsm.OwnerUnfit
 	case n.Power == fsm.Off && !v.Present[own.Owner].Alive:
 		return fsm.OwnerFailed
-	case v.Silent(service, own) && !(v.Present[own.Owner].Alive && v.restless(service, own)):
+	case v.Silent(sv.Name, own) && !(v.Present[own.Owner].Alive && v.restless(sv.Name, own)):
 		return fsm.OwnerFailed
+	case v.sick(sv, own) != "":
+		return fsm.CheckFailed
 	}
 	return ""
 }
@@ -102,7 +113,7 @@ func (v View) takesBack(sv fsm.Service, own fsm.Ownership) string {
 		return ""
 	}
 	for _, t := range sv.Targets {
-		if !v.eligible(t) || v.damped(sv.Name, t) {
+		if !v.ready(sv, t) || v.damped(sv.Name, t) {
 			continue
 		}
 		if own.Reason == fsm.OperatorMoved && !v.State.Nodes[t].PowerSince.After(own.Since) {
@@ -116,13 +127,13 @@ func (v View) takesBack(sv fsm.Service, own fsm.Ownership) string {
 // candidate gives the best node to hold a service other than the one that lost it, or "".
 func (v View) candidate(sv fsm.Service, not string, load map[string]int) string {
 	for _, t := range sv.Targets {
-		if t != not && v.eligible(t) && !v.damped(sv.Name, t) {
+		if t != not && v.ready(sv, t) && !v.damped(sv.Name, t) {
 			return t
 		}
 	}
 	var fronts []string
 	for name := range v.State.Nodes {
-		if name != not && v.eligible(name) {
+		if name != not && v.CannotTake(sv, name) == "" {
 			fronts = append(fronts, name)
 		}
 	}

@@ -161,9 +161,19 @@ func TestPlanSettles(t *testing.T) {
 			v.State.Nodes[n] = fsm.Node{Name: n, Power: p, Policy: fsm.AlwaysOn, Maintenance: rapid.IntRange(0, 5).Draw(t, "maint") == 0}
 			v.Present[n] = Presence{Alive: rapid.Bool().Draw(t, "alive")}
 		}
-		v.State.Services, v.State.Ownerships = map[string]fsm.Service{}, map[string]fsm.Ownership{}
+		v.State.Services, v.State.Ownerships, v.Health = map[string]fsm.Service{}, map[string]fsm.Ownership{}, HealthTable{}
 		for _, s := range []string{"s1", "s2", "s3"} {
-			v.State.Services[s] = fsm.Service{Name: s, Targets: rapid.SliceOfNDistinct(rapid.SampledFrom(names), 1, 3, rapid.ID).Draw(t, "targets")}
+			sv := fsm.Service{Name: s, Targets: rapid.SliceOfNDistinct(rapid.SampledFrom(names), 1, 3, rapid.ID).Draw(t, "targets")}
+			if rapid.Bool().Draw(t, "checked") {
+				sv.Checks = []fsm.Check{{Kind: fsm.CheckTCP, Port: 80, Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 1}}
+				c := ServiceChecks{Sum: ChecksSum(sv), Targets: map[string]Health{}}
+				for _, n := range sv.Targets {
+					state := rapid.SampledFrom([]HealthState{HealthReady, HealthFailing, HealthUnknown}).Draw(t, "health")
+					c.Targets[n] = Health{State: state, Why: "why", Sum: c.Sum, Heard: v.Now}
+				}
+				v.Health[s] = c
+			}
+			v.State.Services[s] = sv
 			owner := rapid.SampledFrom(append([]string{"", "gone"}, names...)).Draw(t, "owner")
 			v.State.Ownerships[s] = fsm.Ownership{Owner: owner, Epoch: 5}
 			v.Tenures[s] = Sign{Epoch: 5, Seen: v.Now.Add(-time.Duration(rapid.IntRange(0, 2000).Draw(t, "quiet")) * time.Millisecond)}
@@ -175,6 +185,9 @@ func TestPlanSettles(t *testing.T) {
 			}
 			if a.Owner != "" && v.CannotHold(a.Owner) != "" {
 				t.Fatalf("%s was given to %s: %s", a.Service, a.Owner, v.CannotHold(a.Owner))
+			}
+			if why := v.CannotTake(v.State.Services[a.Service], a.Owner); a.Owner != "" && a.Owner != before[a.Service].Owner && why != "" {
+				t.Fatalf("%s was given to %s: %s", a.Service, a.Owner, why)
 			}
 			v.State.Ownerships[a.Service] = fsm.Ownership{Owner: a.Owner, Epoch: a.Planned + 1, Reason: a.Reason}
 			v.Tenures[a.Service] = Sign{Epoch: a.Planned + 1, Seen: v.Now}

@@ -22,6 +22,8 @@ type View struct {
 	// TableAge is the time since this voter's daemon started: a table younger than 2 TTL says nothing (a renewal may
 	// have been answered by the others alone).
 	TableAge time.Duration
+
+	Health HealthTable // what the targets of services with checks say of themselves
 }
 
 // Presence is what gossip says of a node.

@@ -20,6 +20,7 @@ const (
 	DefaultSecretFile     = "/etc/nightporter/secret"
 	DefaultDataDir        = "/var/lib/nightporter"
 	DefaultRunDir         = "/run/nightporter"
+	DefaultChecksDir      = "/etc/nightporter/checks.d"
 	DefaultGossipPort     = 7373
 	DefaultPeerPort       = 7374
 	DefaultFailover       = time.Second
@@ -101,6 +102,7 @@ type Config struct {
 	WakeTimeout    time.Duration // a wake that has not succeeded by then has failed
 	WoL            WoL
 	WakeMACs       []net.HardwareAddr // where magic packets for this host go; empty = read from Interface
+	ChecksDir      string             // where this host's executables for exec checks are
 	OnConflict     OnConflict
 	Fence          Fence
 	LogLevel       string // debug, info, warn, error
@@ -127,6 +129,8 @@ type Service struct {
 	Targets   []string        // in order of preference
 	Hold      string          // HoldDrop, HoldReject, HoldHTTP or HoldProxy
 	Holds     map[Port]string // of the ports that have another one; nil = none has
+	Checks    []Check         // all must pass for a target to be ready
+	Unit      Unit
 }
 
 // Port is one guarded port.

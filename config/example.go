@@ -31,6 +31,15 @@ func FormatServices(list []Service) string {
 		fmt.Fprintf(&b, "    ports: %s\n", flow(s.Ports, fmt.Stringer.String))
 		fmt.Fprintf(&b, "    targets: [%s]\n", strings.Join(mapped(s.Targets, quoted), ", "))
 		fmt.Fprintf(&b, "    hold: %s\n", formatHold(s))
+		if len(s.Checks) > 0 {
+			b.WriteString("    checks:\n")
+		}
+		for _, c := range s.Checks {
+			fmt.Fprintf(&b, "      - %s\n", c)
+		}
+		if s.Unit.Name != "" {
+			fmt.Fprintf(&b, "    unit: %s\n    manage: %t\n", s.Unit.Name, s.Unit.Manage)
+		}
 	}
 	return b.String()
 }

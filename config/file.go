@@ -30,6 +30,7 @@ type host struct {
 	suspendCommand value[[]string]
 	dataDir        value[string]
 	runDir         value[string]
+	checksDir      value[string]
 }
 
 // node is one entry of nodes.
@@ -70,6 +71,7 @@ func (r *reader) hostFields(h *host) fields {
 		"suspend_command": func(_ place, n ast.Node) { h.suspendCommand = r.words(n) },
 		"data_dir":        func(_ place, n ast.Node) { h.dataDir = r.path(n) },
 		"run_dir":         func(_ place, n ast.Node) { h.runDir = r.path(n) },
+		"checks_dir":      func(_ place, n ast.Node) { h.checksDir = r.path(n) },
 		"wake": func(_ place, n ast.Node) {
 			h.wake.at = placeOf(n)
 			r.list(n, func(e ast.Node) {

@@ -107,6 +107,7 @@ func settings(f file, own host, name string) *Config {
 		WakeTimeout:     f.wakeTimeout.or(DefaultWakeTimeout),
 		WoL:             first(own.wol, f.wol).or(WoLAuto),
 		WakeMACs:        first(own.wake, f.wake).v,
+		ChecksDir:       first(own.checksDir, f.checksDir).or(DefaultChecksDir),
 		OnConflict:      f.onConflict.or(ConflictStop),
 		Fence:           f.fence.or(FenceAuto),
 		LogLevel:        f.logLevel.or("info"),

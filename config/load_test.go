@@ -37,6 +37,14 @@ services:
     ports: [53/udp, 53, "22/TCP"]
     targets: [bravo, alpha]
     hold: drop
+    unit: named@lan.service
+    manage: true
+    checks:
+      - tcp: 53
+      - {http: 8053, host: dns.example}
+      - {http: "8080/health?a=1", status: 204, interval: 500ms, timeout: 100ms, rise: 2, fall: 1}
+      - exec: zone.ok
+      - unit: named-chroot.service
   - {name: web, address: 192.0.2.201, ports: 8080, targets: bravo}
 `
 
@@ -65,13 +73,20 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 		Join:  []string{"192.0.2.9:17373", "[2001:db8::9]:1", "beacon:17373", "beacon:99", "192.0.2.9:5"},
 		Power: AlwaysOn, SuspendCommand: []string{"systemctl", "suspend"},
 		SuspendTimeout: 30 * time.Second, WakeTimeout: 90 * time.Second,
-		WoL: WoLAuto, Fence: FenceAuto, OnConflict: ConflictStop, LogLevel: "info",
+		WoL: WoLAuto, ChecksDir: "/etc/nightporter/checks.d", Fence: FenceAuto, OnConflict: ConflictStop, LogLevel: "info",
 		Nodes: []string{"alpha", "bravo"},
 		Services: []Service{
 			{
 				Name: "dns", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.200"), netip.MustParseAddr("2001:db8::200")},
 				Mode: ModeMAC, MAC: net.HardwareAddr{2, 0, 0, 0, 0, 0xaa}, Ports: []Port{{"udp", 53}, {"tcp", 53}, {"tcp", 22}},
-				Targets: []string{"bravo", "alpha"}, Hold: "drop",
+				Targets: []string{"bravo", "alpha"}, Hold: "drop", Unit: Unit{Name: "named@lan.service", Manage: true},
+				Checks: []Check{
+					{Kind: "tcp", Port: 53, Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 3},
+					{Kind: "http", Port: 8053, Path: "/", Host: "dns.example", StatusMin: 200, StatusMax: 399, Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 3},
+					{Kind: "http", Port: 8080, Path: "/health?a=1", StatusMin: 204, StatusMax: 204, Interval: 500 * time.Millisecond, Timeout: 100 * time.Millisecond, Rise: 2, Fall: 1},
+					{Kind: "exec", Name: "zone.ok", Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 3},
+					{Kind: "unit", Name: "named-chroot.service", Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 3},
+				},
 			},
 			{
 				Name: "web", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.201")}, Mode: ModeMAC, MAC: DeriveMAC("lab", "web"),

@@ -95,6 +95,16 @@ func (r *reader) integer(n ast.Node, what string, lowest, highest int) value[int
 	return value[int]{i, v.at, true}
 }
 
+// yes reads true or false.
+func (r *reader) yes(n ast.Node) value[bool] {
+	v := r.text(n, "true or false")
+	if v.set && v.v != "true" && v.v != "false" {
+		r.problem(v.at, "%q is neither true nor false; write one of them", v.v)
+		return value[bool]{}
+	}
+	return value[bool]{v.v == "true", v.at, v.set}
+}
+
 // path reads an absolute path.
 func (r *reader) path(n ast.Node) value[string] {
 	v := r.text(n, "an absolute path")

@@ -34,11 +34,16 @@ type service struct {
 	targets   []value[string]
 	hold      value[string]
 	holds     []holdOf
+	checks    []Check
+	unit      value[string]
+	manage    value[bool]
 }
 
 // plain gives the values alone.
 func (s service) plain() Service {
-	out := Service{Name: s.name.v, Mode: s.mode.or(ModeMAC), MAC: s.mac.v, Hold: s.hold.or(HoldDrop)}
+	out := Service{
+		Name: s.name.v, Mode: s.mode.or(ModeMAC), MAC: s.mac.v, Hold: s.hold.or(HoldDrop), Checks: s.checks, Unit: Unit{s.unit.v, s.manage.v},
+	}
 	for _, a := range s.addresses {
 		out.Addresses = append(out.Addresses, a.v)
 	}
@@ -123,7 +128,13 @@ func (r *reader) services(n ast.Node) []service {
 					}
 				})
 			},
-			"hold": func(_ place, n ast.Node) { s.hold, s.holds = r.hold(n) },
+			"hold":   func(_ place, n ast.Node) { s.hold, s.holds = r.hold(n) },
+			"checks": func(_ place, n ast.Node) { s.checks = r.checks(n) },
+			"unit": func(_ place, n ast.Node) {
+				v := r.unitName(n)
+				s.unit = value[string]{v, placeOf(n), v != ""}
+			},
+			"manage": func(_ place, n ast.Node) { s.manage = r.yes(n) },
 		})
 		if len(r.problems) == before {
 			r.complete(s)
@@ -154,6 +165,9 @@ func (r *reader) complete(s service) {
 		r.problem(s.mac.at, "%s has a mac, and in mode address it has its holder's; leave mac out, or write `mode: mac`", title)
 	}
 	r.judgeHolds(s, title)
+	if s.manage.v && !s.unit.set {
+		r.problem(s.manage.at, "%s has `manage: true`, but no unit to start and stop; add `unit: NAME.service`", title)
+	}
 	families := map[bool]int{}
 	for _, a := range s.addresses {
 		if families[a.v.Is4()]++; families[a.v.Is4()] == 2 {

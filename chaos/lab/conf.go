@@ -21,6 +21,9 @@ func writeConfig(o Options) error {
 	return nil
 }
 
+// ChecksDir is where each host has its executables for checks, below its directory.
+const ChecksDir = "checks.d"
+
 // configText is the configuration file. A JSON string is a YAML string, so strconv.Quote does for paths.
 func configText(o Options) string {
 	var b strings.Builder
@@ -30,6 +33,7 @@ func configText(o Options) string {
 	for k := 1; k <= o.Hosts; k++ {
 		p := hostPlug(k)
 		fmt.Fprintf(&b, "  %s:\n    address: %s\n    power: %s\n    data_dir: %s\n", p.name, p.addr, o.policy(k), quote(o.Dir, "hosts", p.name, "data"))
+		fmt.Fprintf(&b, "    checks_dir: %s\n", quote(o.Dir, "hosts", p.name, ChecksDir))
 		fmt.Fprintf(&b, "    suspend_command: [%s, lab, suspend-self, --dir, %s, --host, %s]\n", quote(o.Dir, "bin", "nightporter"), quote(o.Dir), p.name)
 	}
 	if len(o.Services) > 0 {
@@ -46,6 +50,15 @@ func configText(o Options) string {
 		fmt.Fprintf(&b, "    ports: [%s]\n    targets: [%s]\n", list(sv.Ports), strings.Join(sv.Targets, ", "))
 		if sv.Hold != "" {
 			fmt.Fprintf(&b, "    hold: %s\n", sv.Hold)
+		}
+		if len(sv.Checks) > 0 {
+			fmt.Fprintf(&b, "    checks:\n")
+		}
+		for _, c := range sv.Checks {
+			fmt.Fprintf(&b, "      - %s\n", c)
+		}
+		if sv.Unit.Name != "" {
+			fmt.Fprintf(&b, "    unit: %s\n    manage: %t\n", strconv.Quote(sv.Unit.Name), sv.Unit.Manage)
 		}
 	}
 	return b.String()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -67,6 +68,13 @@ func fromAPI(in []api.Service) []config.Service {
 				out[i].Holds[config.Port(p)] = h
 			}
 		}
+		out[i].Unit = config.Unit{Name: s.Unit, Manage: s.Manage}
+		for _, c := range s.Checks {
+			out[i].Checks = append(out[i].Checks, config.Check{
+				Kind: c.Kind, Port: c.Port, Path: c.Path, Host: c.Host, StatusMin: c.StatusMin, StatusMax: c.StatusMax, Name: c.Name,
+				Interval: time.Duration(c.Interval), Timeout: time.Duration(c.Timeout), Rise: c.Rise, Fall: c.Fall,
+			})
+		}
 	}
 	return out
 }
@@ -83,6 +91,13 @@ func toAPI(in []config.Service) []api.Service {
 				}
 				out[i].Holds[p.String()] = h
 			}
+		}
+		out[i].Unit, out[i].Manage, out[i].Checks = s.Unit.Name, s.Unit.Manage, []api.Check{}
+		for _, c := range s.Checks {
+			out[i].Checks = append(out[i].Checks, api.Check{
+				Kind: c.Kind, Port: c.Port, Path: c.Path, Host: c.Host, StatusMin: c.StatusMin, StatusMax: c.StatusMax, Name: c.Name,
+				Interval: api.Duration(c.Interval), Timeout: api.Duration(c.Timeout), Rise: c.Rise, Fall: c.Fall,
+			})
 		}
 	}
 	return out

@@ -23,13 +23,14 @@ const module = "nightporter/"
 // single packages of a folder. The folder's own packages may always import each other.
 var allowed = map[string][]string{
 	"cmd":       {"agent", "api", "config", "chaos"},
-	"agent":     {"cluster", "lease", "fsm", "identity", "wake", "api", "config", "internal/labpage", "internal/mutant"},
+	"agent":     {"cluster", "lease", "fsm", "identity", "wake", "health", "api", "config", "internal/labpage", "internal/mutant"},
 	"cluster":   {"fsm", "lease", "internal/mutant"},
 	"chaos":     {"api", "fsm", "config", "internal/labpage", "internal/mutant"},
 	"fsm":       {"internal/mutant"},
 	"lease":     {"internal/mutant"},
 	"identity":  {"internal/mutant"},
 	"wake":      {},
+	"health":    {},
 	"config":    {},
 	"api":       {},
 	"packaging": {},

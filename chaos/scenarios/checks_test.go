@@ -1,0 +1,204 @@
+package scenarios
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"nightporter/chaos/lab"
+	"nightporter/config"
+)
+
+// checkedWeb is web on h3 and h4, asked twice in a second by an executable and by HTTP.
+func checkedWeb() config.Service {
+	quick := config.Check{Interval: 200 * time.Millisecond, Timeout: 300 * time.Millisecond, Rise: 1, Fall: 2}
+	exec, http := quick, quick
+	exec.Kind, exec.Name = "exec", "answers"
+	http.Kind, http.Port, http.Path, http.StatusMin, http.StatusMax = "http", lab.ServerPort, "/", 200, 299
+	return config.Service{
+		Name: web, Addresses: []netip.Addr{lab.ServiceAddr()}, Ports: []config.Port{{Protocol: "tcp", Number: lab.ServerPort}},
+		Targets: []string{"h3", "h4"}, Checks: []config.Check{exec, http},
+	}
+}
+
+// patient is a host whose check can be told how to come out.
+type patient struct {
+	*world
+	name string
+}
+
+func (p patient) file(name string) string { return filepath.Join(p.lab.Host(p.name).Dir(), name) }
+
+// equip puts the executable there: it fails while a file "broken" is there, and hangs while there is one "hang".
+func (p patient) equip() {
+	p.Helper()
+	dir := p.file(lab.ChecksDir)
+	p.must(os.MkdirAll(dir, 0o755))
+	script := fmt.Sprintf("#!/bin/sh\nwhile test -e %q; do sleep 0.05; done\ntest ! -e %q || { echo 'it is broken'; exit 1; }\n", p.file("hang"), p.file("broken"))
+	p.must(os.WriteFile(filepath.Join(dir, "answers"), []byte(script), 0o755))
+}
+
+// is makes it so ("broken", "hang") or ends it.
+func (p patient) is(what string, on bool) {
+	p.Helper()
+	if on {
+		p.must(os.WriteFile(p.file(what), nil, 0o644))
+	} else {
+		p.must(os.Remove(p.file(what)))
+	}
+}
+
+var pidOf = regexp.MustCompile(`pid=(\d+)`)
+
+// server finds the host's server by the socket that it listens with.
+func (p patient) server() int {
+	p.Helper()
+	out, err := p.lab.Host(p.name).Output(p.limit(), "ss", "-Hltnp", "sport = :"+strconv.Itoa(lab.ServerPort))
+	p.must(err)
+	m := pidOf.FindStringSubmatch(out)
+	if m == nil {
+		p.Fatalf("nobody listens on %s: %s", p.name, out)
+	}
+	pid, err := strconv.Atoi(m[1])
+	p.must(err)
+	return pid
+}
+
+// awaitOwner waits until a host has web, opened, for a reason.
+func (w *world) awaitOwner(host, role, reason string) {
+	w.Helper()
+	w.await(fmt.Sprintf("%s is %s because %s", host, role, reason), func() string {
+		at, s, missing := w.holder(web)
+		if missing == "" && ((host != "" && at != host) || s.Role != role || s.Reason != reason) {
+			missing = fmt.Sprintf("%s is %s because %s; health %+v", at, s.Role, s.Reason, s.Health)
+		}
+		return missing
+	})
+}
+
+// awaitHealth waits until every host says what a target's health is.
+func (w *world) awaitHealth(target, state, detail string) {
+	w.Helper()
+	match := regexp.MustCompile(detail)
+	w.await(target+" is "+state, func() string {
+		for host, st := range w.running() {
+			s, ok := service(st, web)
+			if !ok {
+				return host + " does not know web"
+			}
+			for _, h := range s.Health {
+				if h.Node == target && (h.State != state || !match.MatchString(h.Detail)) {
+					return fmt.Sprintf("%s says that %s is %s (%s)", host, h.Node, h.State, h.Detail)
+				}
+			}
+		}
+		return ""
+	})
+}
+
+// A service whose program fails on its target moves to the other one; when that fails too, a front holds it and clients wait; the
+// first one that answers again gets it back, and the client that waited is answered. Then the same with a check that hangs, with a
+// server that hangs, and with agents that are killed in between. No client is ever refused.
+func TestAFailingServiceMovesAndComesBack(t *testing.T) {
+	w := build(t, lab.Options{Hosts: 4, Sleepers: []int{4}, Services: []config.Service{checkedWeb()}})
+	h3, h4 := patient{w, "h3"}, patient{w, "h4"}
+	w.settled(nil, 3)
+	w.awaitHealth("h3", "failing", "there is no .*/checks.d on this host")
+	w.awaitOwner("", "holding", "first-owner") // no target is ready
+	h4.equip()
+	w.awaitOwner("h4", "serving", "target-ready")
+	h3.equip()
+	w.awaitHealth("h3", "ready", "^$")
+	w.connect("c1", "h4")
+
+	h4.is("broken", true)
+	w.awaitOwner("h3", "serving", "check-failed")
+	w.awaitHealth("h4", "failing", "exec answers: exit status 1: it is broken")
+	w.connect("c1", "h3")
+
+	h3.is("broken", true)
+	w.awaitOwner("", "holding", "check-failed")
+	type answer struct {
+		reply lab.Reply
+		err   error
+	}
+	waits := make(chan answer, 1)
+	ask := func() {
+		r, err := w.lab.Host("c1").Connect(w.limit(), webPort())
+		waits <- answer{r, err}
+	}
+	go ask()
+	h4.is("broken", false)
+	w.awaitOwner("h4", "serving", "check-passed")
+	if a := <-waits; a.err != nil || a.reply.Host != "h4" {
+		t.Fatalf("the client that waited got %+v", a)
+	}
+
+	h4.is("hang", true) // a hanging check is no healthy one
+	w.awaitOwner("", "holding", "check-failed")
+	w.awaitHealth("h4", "failing", "exec answers: no answer within 300ms")
+	began := time.Now()
+	go ask()
+	w.must(w.lab.Host("h4").Signal(w.limit(), syscall.SIGKILL))
+	w.must(w.lab.Host("h3").Signal(w.limit(), syscall.SIGKILL))
+	w.must(w.lab.Host("h3").Start(w.limit()))
+	w.must(w.lab.Host("h4").Start(w.limit()))
+	w.awaitHealth("h4", "failing", "no answer within 300ms") // the new life has found it out anew
+	h3.is("broken", false)
+	w.awaitOwner("h3", "serving", "check-passed")
+	if a := <-waits; a.err != nil || a.reply.Host != "h3" {
+		t.Fatalf("the client that waited got %+v", a)
+	}
+	if n := w.wire.magicBetween(began, time.Now()); n > 10 {
+		t.Errorf("targets that are awake and fail were called %d times", n)
+	}
+
+	pid := h3.server()
+	w.must(syscall.Kill(pid, syscall.SIGSTOP)) // the kernel goes on taking connections for it
+	w.awaitOwner("", "holding", "check-failed")
+	w.must(syscall.Kill(pid, syscall.SIGCONT))
+	w.awaitOwner("h3", "serving", "check-passed")
+	w.connect("c1", "h3")
+	if bad := w.wire.refused(); len(bad) > 0 {
+		t.Errorf("clients were refused: %v", bad)
+	}
+}
+
+// A target that was woken gets its service when the program answers, not when the host is up.
+func TestAWokenTargetMustAnswerFirst(t *testing.T) {
+	w := build(t, lab.Options{Hosts: 4, Sleepers: []int{4}, Services: []config.Service{func() config.Service {
+		s := checkedWeb()
+		s.Targets = []string{"h4"}
+		return s
+	}()}})
+	h4 := patient{w, "h4"}
+	h4.equip()
+	w.settled(nil, 3)
+	w.awaitServing("h4")
+	w.sleep("h4")
+	h4.is("broken", true)
+	done := make(chan error, 1)
+	go func() {
+		r, err := w.lab.Host("c1").Connect(w.limit(), webPort())
+		if err == nil && r.Host != "h4" {
+			err = fmt.Errorf("%s answered", r.Host)
+		}
+		done <- err
+	}()
+	w.awaitHealth("h4", "failing", "it is broken")
+	if at, s, missing := w.holder(web); missing != "" || at == "h4" || s.Role != "holding" {
+		t.Fatalf("%s is %s (%s) though h4 does not answer", at, s.Role, missing)
+	}
+	h4.is("broken", false)
+	w.awaitServing("h4")
+	w.must(<-done)
+	if bad := w.wire.refused(); len(bad) > 0 {
+		t.Errorf("clients were refused: %v", bad)
+	}
+}

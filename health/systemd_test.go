@@ -1,0 +1,110 @@
+package health
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// manager runs a real systemd as a user's manager, with units of its own, and gives its private socket. It runs without the one that
+// this machine may have: in a mount namespace in which /run says that the machine was booted with systemd, which is all that it asks.
+func manager(t *testing.T, units map[string]string) Systemd {
+	t.Helper()
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "conf", "systemd", "user")
+	if err := os.MkdirAll(conf, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range units {
+		if err := os.WriteFile(filepath.Join(conf, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := filepath.Join(dir, "run")
+	if err := os.Mkdir(run, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	c := exec.Command("sh", "-c", "mount --make-rprivate / && mount -t tmpfs tmpfs /run && mkdir /run/systemd /run/systemd/system && exec /usr/lib/systemd/systemd --user --log-target=console")
+	c.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+run, "XDG_CONFIG_HOME="+filepath.Join(dir, "conf"), "HOME="+dir)
+	c.Stdout, c.Stderr = &said, &said
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if err := c.Start(); err != nil {
+		t.Fatalf("systemd, which this test needs, cannot be started: %v", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	t.Cleanup(func() {
+		_ = c.Process.Signal(syscall.Signal(34 + 24)) // exit at once
+		<-ended
+	})
+	s := Systemd{Socket: filepath.Join(run, "systemd", "private")}
+	for {
+		err := s.Active(t.Context(), "basic.target")
+		if err == nil {
+			return s
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("systemd, which this test needs, ended: %v: %s", err, said.String())
+		case <-t.Context().Done():
+			t.Fatalf("systemd does not answer: %v", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func TestSystemd(t *testing.T) {
+	out := t.TempDir()
+	s := manager(t, map[string]string{
+		"web.service":  "[Service]\nExecStart=/bin/sh -c 'echo $$$$ >" + out + "/pid; exec sleep infinity'\n",
+		"bad.service":  "[Service]\nType=oneshot\nExecStart=/bin/false\n",
+		"slow.service": "[Service]\nType=oneshot\nExecStart=/bin/sleep infinity\nTimeoutStartSec=infinity\n",
+	})
+	active := func(unit string) string {
+		return says(t, 10*time.Second, func(ctx context.Context) error { return s.Active(ctx, unit) })
+	}
+	want(t, active("web.service"), "it: it is inactive (dead)")
+	want(t, active("absent.service"), "it: there is no such unit on this host")
+	for range 2 { // what runs stays as it is
+		if err := s.Start(t.Context(), "web.service"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(t, active("web.service"), "")
+	pid := awaitPID(t, filepath.Join(out, "pid"))
+	for range 2 {
+		if err := s.Stop(t.Context(), "web.service"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitGone(t, pid)
+	want(t, active("web.service"), "it: it is inactive (dead)")
+	err := s.Start(t.Context(), "bad.service")
+	want(t, fmtErr(err), `the job ended as "failed"`)
+	want(t, active("bad.service"), "it: it is failed (failed)")
+	want(t, fmtErr(s.Start(t.Context(), "absent.service")), "systemd does not start absent.service")
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	want(t, fmtErr(s.Start(short, "slow.service")), "has not managed to start slow.service yet")
+	want(t, active("slow.service"), "it: it is activating (start)")
+}
+
+// Where there is no systemd, a unit is not active.
+func TestSystemdThatIsNotThere(t *testing.T) {
+	s := Systemd{Socket: filepath.Join(t.TempDir(), "private")}
+	want(t, says(t, 10*time.Second, func(ctx context.Context) error { return s.Active(ctx, "web.service") }), "it: systemd cannot be reached on this host")
+}
+
+func fmtErr(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
