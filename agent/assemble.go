@@ -114,6 +114,11 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		incarnation: incarnation, log: deps.Log, bell: newBell(), all: make(map[string]*checkup), units: make(map[string]*caretaker),
 	}
 	a.tenants.changed = a.checkups.bell.ring
+	a.tenants.desk = &desk{
+		self: cfg.Node, clock: deps.Clock, machine: a.machine, view: a.scene.view, gaveUp: a.waking.problem, open: deps.Front,
+		ring: func(service string) { a.tenants.with(service, func(*tenant) {}) },
+	}
+	a.closers = append(a.closers, a.tenants.desk)
 	w := a.waking
 	w.self, w.clock, w.machine, w.scene, w.raft, w.proposer = cfg.Node, deps.Clock, a.machine, a.scene, a.raft, a.proposer
 	w.out, w.tenants, w.caller, w.log = a.post, a.tenants, deps.Caller, deps.Log

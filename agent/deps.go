@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"nightporter/cluster"
+	"nightporter/front"
 	"nightporter/identity"
 	"nightporter/lease"
 	"nightporter/wake"
@@ -26,6 +27,7 @@ type Deps struct {
 	Caller  Caller
 	Checks  Checks
 	Listen  func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
+	Front   func(front.Desk) (Front, error) // nil: a world without connections
 	Net     Net
 	Disk    Disk
 	Former  *Estate // what this process left open before it replaced itself by this program; nil = it did not
@@ -63,6 +65,7 @@ type Kernel interface {
 // Hold is one prepared identity. Close, Open and Extend never wait.
 type Hold interface {
 	Guard(on bool) error
+	Answer([]identity.Answer) error
 	Generation() (uint64, error) // read before the lease is asked for
 	Open(deadline time.Duration, generation uint64) error
 	Extend(deadline time.Duration) error

@@ -15,6 +15,7 @@ import (
 type outbox interface {
 	send(node string, m cluster.Message)
 	all(m cluster.Message)
+	engage([]cluster.Tenure) // for this host itself, which may lead
 	vote(r lease.Request) (lease.Answer, bool)
 	free(r lease.Release) (lease.Ack, bool)
 }
@@ -99,6 +100,8 @@ func (p *post) conflicting() string {
 	return ""
 }
 
+func (p *post) engage(list []cluster.Tenure) { p.scene.engage(list) }
+
 func (p *post) vote(r lease.Request) (lease.Answer, bool) { return p.ballot.request(r) }
 func (p *post) free(r lease.Release) (lease.Ack, bool)    { return p.ballot.release(r) }
 
@@ -138,6 +141,7 @@ func (p *post) receive(m cluster.Message) {
 	for _, w := range m.Wake {
 		p.waking.help(w)
 	}
+	p.scene.engage(m.Engaged)
 	if m.Health != nil {
 		p.scene.hear(m.From, *m.Health)
 	}

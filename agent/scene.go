@@ -24,9 +24,10 @@ type scene struct {
 	freed  lease.Boot            // when this host last learnt that a service was deleted or redefined
 	timing time.Time             // fsm.Timing.Changed as last seen, and when it was first seen
 	timed  lease.Boot
-	health cluster.HealthTable // what targets say of their services
-	looked lease.Boot          // when the last view was taken
-	news   func()              // called when a target says something else than before; nil = nobody cares
+	health cluster.HealthTable   // what targets say of their services
+	looked lease.Boot            // when the last view was taken
+	busy   map[string]tenureSeen // by service: when its owner last said that it passes connections on
+	news   func()                // called when a target says something else than before; nil = nobody cares
 }
 
 // deafGap is the time without any view after which this host may have missed what was said: it was suspended, or stood still.
@@ -42,6 +43,34 @@ func (s *scene) hear(from string, r cluster.HealthReport) {
 	if news && s.news != nil {
 		s.news()
 	}
+}
+
+// engage takes in that a service's owner passes connections on.
+func (s *scene) engage(list []cluster.Tenure) {
+	now := s.clock.Boot()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range list {
+		if s.busy == nil {
+			s.busy = make(map[string]tenureSeen)
+		}
+		s.busy[t.Service] = tenureSeen{t.Epoch, now}
+	}
+}
+
+// engaged are the services whose owner said so under the present epoch within the last rounds of its lease. The caller holds mu.
+func (s *scene) engaged(now lease.Boot, state *fsm.State, t cluster.Timing) map[string]bool {
+	var out map[string]bool
+	for name, b := range s.busy {
+		if own := state.Ownerships[name]; own.Epoch != b.epoch || now.Sub(b.at) > 2*t.TTL {
+			continue
+		}
+		if out == nil {
+			out = make(map[string]bool)
+		}
+		out[name] = true
+	}
+	return out
 }
 
 // expect brings the table of health in line with the state. The caller holds mu.
@@ -79,6 +108,7 @@ func (s *scene) view() cluster.View {
 	defer s.mu.Unlock()
 	s.expect(now, state)
 	v.Health = s.health.Clone()
+	v.Engaged = s.engaged(now, state, v.Timing)
 	if s.timed == 0 || !s.timing.Equal(state.Timing.Changed) {
 		s.timing, s.timed = state.Timing.Changed, now
 	}

@@ -16,6 +16,7 @@ import (
 	"nightporter/api"
 	"nightporter/cluster"
 	"nightporter/config"
+	"nightporter/front"
 	"nightporter/identity"
 	"nightporter/internal/labpage"
 	"nightporter/lease"
@@ -53,6 +54,7 @@ func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) 
 		Listen: func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error) {
 			return wake.Listen(link, g, on)
 		},
+		Front: func(d front.Desk) (Front, error) { return front.Open(d, cfg.WakeTimeout, log) },
 		Ready: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
 				log.Debug("the service manager was not told", "state", state, "err", err)

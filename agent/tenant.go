@@ -63,6 +63,7 @@ type tenant struct {
 	demand    func(wake.Demand)
 	listen    func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
 	onForeign identityConflict
+	desk      *desk // what clients get while this host is the front
 
 	changed func() // called when what is shown of the tenure or of the preparation changed; nil = nobody cares
 	inbox   chan func()
@@ -265,6 +266,7 @@ func (t *tenant) keep(ctx context.Context, now lease.Boot) {
 	if !mutant.On(mutant.LateGuard) || t.announced > 1 { // breaks I5
 		t.setGuard(!t.wish.Serving)
 	}
+	t.setAnswers()
 	t.listenFor()
 	if t.wantsProbe() && now >= t.nextProbe {
 		t.startProbe(ctx)

@@ -26,6 +26,7 @@ type tenants struct {
 	demand      func(wake.Demand)
 	listen      func(string, wake.Guard, func(wake.Demand)) (io.Closer, error)
 	onForeign   identityConflict
+	desk        *desk
 	incarnation uint64
 	changed     func() // passed on to the tenants
 
@@ -147,7 +148,7 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 func (ts *tenants) make(name string) *tenant {
 	return &tenant{
 		service: name, self: ts.self, clock: ts.clock, kernel: ts.kernel, log: ts.log, out: ts.out,
-		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign, changed: ts.changed,
+		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign, desk: ts.desk, changed: ts.changed,
 		inbox:  make(chan func(), 256),
 		holder: lease.NewHolder(name, ts.self, ts.incarnation),
 	}

@@ -33,9 +33,11 @@ func (t *tenant) ask(now lease.Boot) {
 		// have not applied it yet. The running lease gets shorter meanwhile.
 		t.nextAsk = min(t.nextAsk, now.Add(max(t.deadline.Sub(now)/3, 5*time.Millisecond)))
 	}
+	engaged := t.engaged()
+	t.out.engage(engaged)
 	for _, voter := range t.wish.Quorum.Voters {
 		if voter != t.self {
-			t.out.send(voter, cluster.Message{Requests: []lease.Request{req}})
+			t.out.send(voter, cluster.Message{Requests: []lease.Request{req}, Engaged: engaged})
 		}
 	}
 	if slices.Contains(t.wish.Quorum.Voters, t.self) {
@@ -212,6 +214,9 @@ func (t *tenant) giveUp(now lease.Boot) {
 	at := t.clock.Boot()
 	t.seized = nil
 	t.opened = false
+	if t.desk != nil {
+		t.desk.leave(t.service)
+	}
 	if rel, ok := t.holder.Release(); ok && rel.Epoch == t.epoch {
 		t.release, t.acked, t.heir = &rel, false, t.wish.Own.Owner
 		t.nextTell, t.tellUntil = now, now.Add(t.wish.Timing.TTL)

@@ -12,6 +12,7 @@ const (
 	doPrepare  = "prepare the identity"
 	doGuard    = "set the guard"
 	doListen   = "listen for demand"
+	doAnswer   = "answer its ports as their hold says"
 	doRepair   = "repair the identity"
 	doOpen     = "open the fence"
 	doExtend   = "extend the fence's deadline"

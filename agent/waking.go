@@ -294,6 +294,13 @@ func (w *waking) giveUp(a wake.Action) {
 	}
 }
 
+// problem says why a node could not be woken, or "".
+func (w *waking) problem(node string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.gaveUp[node]
+}
+
 // settle moves the power state of those that are called, and ends the campaigns of those that are back. A node that
 // only has not gone yet is called back; a node is back when its record says awake and gossip has it.
 func (w *waking) settle() {

@@ -151,6 +151,8 @@ func (h *fakeHold) Guard(on bool) error {
 	return nil
 }
 
+func (h *fakeHold) Answer([]identity.Answer) error { return nil }
+
 func (h *fakeHold) Generation() (uint64, error) {
 	h.k.mu.Lock()
 	defer h.k.mu.Unlock()
@@ -366,6 +368,8 @@ func (h *worldHost) all(m cluster.Message) {
 		}
 	}
 }
+
+func (h *worldHost) engage([]cluster.Tenure) {} // nobody leads in this world
 
 func (h *worldHost) vote(r lease.Request) (lease.Answer, bool) { return h.ballot.request(r) }
 func (h *worldHost) free(r lease.Release) (lease.Ack, bool)    { return h.ballot.release(r) }

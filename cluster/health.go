@@ -157,8 +157,8 @@ func (v View) Readiness(sv fsm.Service, node string) (HealthState, string) {
 	return HealthUnknown, h.Why
 }
 
-// ready says whether a target could take its service now.
-func (v View) ready(sv fsm.Service, node string) bool {
+// Ready says whether a target could take its service now.
+func (v View) Ready(sv fsm.Service, node string) bool {
 	state, _ := v.Readiness(sv, node)
 	return state == HealthReady && v.eligible(node)
 }

@@ -24,6 +24,7 @@ type Message struct {
 	Prepared  []Tenure        `json:"p,omitempty"` // the new owner has applied the record and prepared everything
 	Handed    []lease.Release `json:"h,omitempty"` // the former holder has closed its fence
 	Open      []Tenure        `json:"o,omitempty"` // the new holder has opened its fence
+	Engaged   []Tenure        `json:"b,omitempty"` // the sender holds it and passes connections on
 	Wake      []WakeCall      `json:"w,omitempty"` // the sender calls a sleeping node
 
 	Health *HealthReport `json:"e,omitempty"` // how the services are of which the sender is a target

@@ -109,11 +109,11 @@ func (v View) lost(sv fsm.Service, own fsm.Ownership) fsm.Reason {
 // takesBack gives the target that should take a service from the front that holds it, or "". An operator's move
 // stays in force until a target comes back after it.
 func (v View) takesBack(sv fsm.Service, own fsm.Ownership) string {
-	if slices.Contains(sv.Targets, own.Owner) {
+	if slices.Contains(sv.Targets, own.Owner) || v.Engaged[sv.Name] {
 		return ""
 	}
 	for _, t := range sv.Targets {
-		if !v.ready(sv, t) || v.damped(sv.Name, t) {
+		if !v.Ready(sv, t) || v.damped(sv.Name, t) {
 			continue
 		}
 		if own.Reason == fsm.OperatorMoved && !v.State.Nodes[t].PowerSince.After(own.Since) {
@@ -127,7 +127,7 @@ func (v View) takesBack(sv fsm.Service, own fsm.Ownership) string {
 // candidate gives the best node to hold a service other than the one that lost it, or "".
 func (v View) candidate(sv fsm.Service, not string, load map[string]int) string {
 	for _, t := range sv.Targets {
-		if t != not && v.ready(sv, t) && !v.damped(sv.Name, t) {
+		if t != not && v.Ready(sv, t) && !v.damped(sv.Name, t) {
 			return t
 		}
 	}

@@ -23,7 +23,8 @@ type View struct {
 	// have been answered by the others alone).
 	TableAge time.Duration
 
-	Health HealthTable // what the targets of services with checks say of themselves
+	Engaged map[string]bool // services whose owner, a front, passes connections on: they end when it gives the identity away
+	Health  HealthTable     // what the targets of services with checks say of themselves
 }
 
 // Presence is what gossip says of a node.

@@ -49,7 +49,7 @@ func (p *Hold) guardRules(c *nftables.Conn, t *nftables.Table, on bool, answers 
 	}
 	if len(answers) > 0 {
 		p.answerRules(c, t, answers)
-		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: join(arrivesOn(p.link), []expr.Any{jump(answerChain)})})
+		c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: join(arrivesOn(p.Link()), []expr.Any{jump(answerChain)})})
 	}
 	for _, a := range p.spec.Addrs {
 		family, offset := byte(unix.NFPROTO_IPV4), uint32(ip4Dest)

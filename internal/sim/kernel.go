@@ -231,6 +231,16 @@ func (h *hold) Guard(on bool) error {
 	return h.do(func() error { h.r.guard = on; return nil })
 }
 
+// Answer implements agent.Hold. The plans have services that swallow only: this world knows attempts, and no connections.
+func (h *hold) Answer(list []identity.Answer) error {
+	return h.do(func() error {
+		if len(list) > 0 {
+			return errors.ErrUnsupported
+		}
+		return nil
+	})
+}
+
 // Generation implements agent.Hold.
 func (h *hold) Generation() (g uint64, err error) {
 	return g, h.do(func() error { g = h.k.generation; return nil })
