@@ -116,7 +116,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.tenants.changed = a.checkups.bell.ring
 	a.tenants.desk = &desk{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, view: a.scene.view, gaveUp: a.waking.problem, open: deps.Front,
-		ring: func(service string) { a.tenants.with(service, func(*tenant) {}) },
+		ring: func(service string) { a.tenants.with(service, func(t *tenant) { t.nextAsk = 0 }) },
 	}
 	a.closers = append(a.closers, a.tenants.desk)
 	w := a.waking
@@ -216,7 +216,7 @@ func services(cfg *config.Config) []fsm.Service {
 			Name: s.Name, Addresses: s.Addresses, Mode: modeOf(s.Mode), MAC: macOf(cfg.Cluster, s.Name, s.Mode, s.MAC), Targets: s.Targets,
 		}
 		for _, p := range s.Ports {
-			sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number, Hold: fsm.Hold(s.Holds[p])})
+			sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number, Hold: fsm.Hold(s.Holds[p.String()])})
 		}
 		sv.Unit = fsm.Unit(s.Unit)
 		for _, c := range s.Checks {

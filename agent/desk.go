@@ -23,13 +23,13 @@ type desk struct {
 	view    func() cluster.View
 	gaveUp  func(node string) string          // why a node could not be woken, or ""
 	open    func(d front.Desk) (Front, error) // nil: there is no front in this world
-	ring    func(service string)              // its tenant looks again
+	ring    func(service string)              // its tenant looks again, and says so at once
 
 	mu     sync.Mutex
 	door   Front
 	failed error
 	tried  lease.Boot
-	live   map[string]int // connections that are passed on, by service
+	live   map[string]int // connections that are passed on, or wait for that, by service
 }
 
 // viewer is what the desk reads of the replicated state.
@@ -92,7 +92,7 @@ func (d *desk) answers(sv fsm.Service) ([]identity.Answer, error) {
 	return out, trouble
 }
 
-// busy says whether connections of a service are passed on here.
+// busy says whether connections of a service are passed on here, or wait for that.
 func (d *desk) busy(service string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -167,8 +167,8 @@ func (d *desk) Upstream(service string, port uint16) (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(addr, port), up
 }
 
-// Spliced implements front.Desk.
-func (d *desk) Spliced(service string, n int) {
+// Engaged implements front.Desk.
+func (d *desk) Engaged(service string, n int) {
 	d.mu.Lock()
 	if d.live == nil {
 		d.live = make(map[string]int)

@@ -126,10 +126,10 @@ type Service struct {
 	Mode      string           // ModeMAC or ModeAddress; "" = ModeMAC
 	MAC       net.HardwareAddr // mac0; nil from ParseServices when the file has none: see DeriveMAC; always nil in ModeAddress
 	Ports     []Port
-	Targets   []string        // in order of preference
-	Hold      string          // HoldDrop, HoldReject, HoldHTTP or HoldProxy
-	Holds     map[Port]string // of the ports that have another one; nil = none has
-	Checks    []Check         // all must pass for a target to be ready
+	Targets   []string          // in order of preference
+	Hold      string            // HoldDrop, HoldReject, HoldHTTP or HoldProxy
+	Holds     map[string]string // by port ("8080/tcp"): of those that have another one; nil = none has
+	Checks    []Check           // all must pass for a target to be ready
 	Unit      Unit
 }
 

@@ -30,7 +30,7 @@ func FormatServices(list []Service) string {
 		}
 		fmt.Fprintf(&b, "    ports: %s\n", flow(s.Ports, fmt.Stringer.String))
 		fmt.Fprintf(&b, "    targets: [%s]\n", strings.Join(mapped(s.Targets, quoted), ", "))
-		fmt.Fprintf(&b, "    hold: %s\n", formatHold(s))
+		fmt.Fprintf(&b, "    hold: %s\n", s.FormatHold())
 		if len(s.Checks) > 0 {
 			b.WriteString("    checks:\n")
 		}

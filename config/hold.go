@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -69,16 +70,16 @@ func (r *reader) judgeHolds(s service, title string) {
 
 // HoldOf is what a front does with attempts to a port.
 func (s Service) HoldOf(p Port) string {
-	if h, ok := s.Holds[p]; ok {
+	if h, ok := s.Holds[p.String()]; ok {
 		return h
 	}
-	return s.Hold
+	return cmp.Or(s.Hold, HoldDrop)
 }
 
-// formatHold writes what hold reads.
-func formatHold(s Service) string {
+// FormatHold writes what stands after `hold:` in the file.
+func (s Service) FormatHold() string {
 	if len(s.Holds) == 0 {
-		return s.Hold
+		return cmp.Or(s.Hold, HoldDrop)
 	}
 	var words []string
 	for _, p := range s.Ports {

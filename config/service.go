@@ -55,9 +55,9 @@ func (s service) plain() Service {
 	}
 	for _, h := range s.holds {
 		if out.Holds == nil {
-			out.Holds = make(map[Port]string)
+			out.Holds = make(map[string]string)
 		}
-		out.Holds[h.port.v] = h.hold.v
+		out.Holds[h.port.v.String()] = h.hold.v
 	}
 	return out
 }

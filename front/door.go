@@ -37,8 +37,8 @@ type Desk interface {
 	Waiting(service string) Waiting
 	// Upstream gives the host address of a target that is up, with the port; false: none is, yet.
 	Upstream(service string, port uint16) (netip.AddrPort, bool)
-	// Spliced is told how many connections of a service are passed on now.
-	Spliced(service string, n int)
+	// Engaged is told how many connections of a service are passed on now, or wait for that.
+	Engaged(service string, n int)
 }
 
 // Bounds of what one host does for waiting clients.
@@ -63,7 +63,9 @@ type Door struct {
 	mu    sync.Mutex
 	from  map[netip.Addr]int
 	conns map[*visit]struct{}
-	live  map[string]int // spliced, by service
+
+	telling sync.Mutex
+	live    map[string]int // passed on or waiting for it, by service
 }
 
 // visit is one connection.
@@ -189,22 +191,15 @@ func (d *Door) dismiss(v *visit) {
 	}
 }
 
-// spliced counts the connections of a service that are passed on.
-func (d *Door) spliced(service string, by int) {
-	d.mu.Lock()
+// engaged counts the connections of a service that are passed on, or wait for that. The desk hears of each change in order.
+func (d *Door) engaged(service string, by int) {
+	d.telling.Lock()
+	defer d.telling.Unlock()
 	n := d.live[service] + by
 	if d.live[service] = n; n == 0 {
 		delete(d.live, service)
 	}
-	d.mu.Unlock()
-	d.desk.Spliced(service, n)
-}
-
-// Live says how many connections of a service are passed on now.
-func (d *Door) Live(service string) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.live[service]
+	d.desk.Engaged(service, n)
 }
 
 // Leave ends all connections of a service whose identity is not here any more.

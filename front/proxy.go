@@ -31,6 +31,8 @@ func unmapped(p netip.AddrPort) netip.AddrPort {
 func (d *Door) pass(ctx context.Context, v *visit, port uint16) {
 	keep := net.KeepAliveConfig{Enable: true, Idle: probeIdle, Interval: probeEvery, Count: 4}
 	_ = v.conn.SetKeepAliveConfig(keep) // at worst nobody notices that a client is gone
+	d.engaged(v.service, 1)             // from now on: who waits here can only be served by way of this host
+	defer d.engaged(v.service, -1)
 	waiting, enough := context.WithTimeoutCause(ctx, d.patience, errNobody)
 	defer enough()
 	up, err := d.reach(waiting, v, port)
@@ -40,8 +42,6 @@ func (d *Door) pass(ctx context.Context, v *visit, port uint16) {
 	}
 	defer up.Close()
 	_ = up.SetKeepAliveConfig(keep)
-	d.spliced(v.service, 1)
-	defer d.spliced(v.service, -1)
 	stop := context.AfterFunc(ctx, func() { up.Close(); v.conn.Close() })
 	defer stop()
 	splice(v.conn, up)

@@ -48,8 +48,8 @@ func configText(o Options) string {
 			fmt.Fprintf(&b, "    mac: %s\n", strconv.Quote(sv.MAC.String()))
 		}
 		fmt.Fprintf(&b, "    ports: [%s]\n    targets: [%s]\n", list(sv.Ports), strings.Join(sv.Targets, ", "))
-		if sv.Hold != "" {
-			fmt.Fprintf(&b, "    hold: %s\n", sv.Hold)
+		if sv.Hold != "" || len(sv.Holds) > 0 {
+			fmt.Fprintf(&b, "    hold: %s\n", sv.FormatHold())
 		}
 		if len(sv.Checks) > 0 {
 			fmt.Fprintf(&b, "    checks:\n")

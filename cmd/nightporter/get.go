@@ -58,15 +58,9 @@ func choose(all []api.Service, names []string) ([]api.Service, error) {
 func fromAPI(in []api.Service) []config.Service {
 	out := make([]config.Service, len(in))
 	for i, s := range in {
-		out[i] = config.Service{Name: s.Name, Addresses: s.Addresses, Mode: s.Mode, MAC: net.HardwareAddr(s.MAC), Targets: s.Targets, Hold: s.Hold}
+		out[i] = config.Service{Name: s.Name, Addresses: s.Addresses, Mode: s.Mode, MAC: net.HardwareAddr(s.MAC), Targets: s.Targets, Hold: s.Hold, Holds: s.Holds}
 		for _, p := range s.Ports {
 			out[i].Ports = append(out[i].Ports, config.Port(p))
-			if h, ok := s.Holds[p.String()]; ok {
-				if out[i].Holds == nil {
-					out[i].Holds = make(map[config.Port]string)
-				}
-				out[i].Holds[config.Port(p)] = h
-			}
 		}
 		out[i].Unit = config.Unit{Name: s.Unit, Manage: s.Manage}
 		for _, c := range s.Checks {
@@ -82,15 +76,9 @@ func fromAPI(in []api.Service) []config.Service {
 func toAPI(in []config.Service) []api.Service {
 	out := make([]api.Service, len(in))
 	for i, s := range in {
-		out[i] = api.Service{Name: s.Name, Addresses: s.Addresses, Mode: s.Mode, MAC: api.MAC(s.MAC), Targets: s.Targets, Hold: s.Hold}
+		out[i] = api.Service{Name: s.Name, Addresses: s.Addresses, Mode: s.Mode, MAC: api.MAC(s.MAC), Targets: s.Targets, Hold: s.Hold, Holds: s.Holds}
 		for _, p := range s.Ports {
 			out[i].Ports = append(out[i].Ports, api.Port(p))
-			if h, ok := s.Holds[p]; ok {
-				if out[i].Holds == nil {
-					out[i].Holds = make(map[string]string)
-				}
-				out[i].Holds[p.String()] = h
-			}
 		}
 		out[i].Unit, out[i].Manage, out[i].Checks = s.Unit.Name, s.Unit.Manage, []api.Check{}
 		for _, c := range s.Checks {
