@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ func (b *backend) Apply(ctx context.Context, list []api.Service) (api.Applied, e
 	var wanted []fsm.Service
 	for _, s := range list {
 		sv := b.fromAPI(s)
-		problems = append(problems, fsm.Validate(sv)...)
+		problems = append(append(problems, strayHolds(s)...), fsm.Validate(sv)...)
 		wanted = append(wanted, sv)
 		late = append(late, belated(state, fsm.PutService{Service: sv})...)
 	}
@@ -38,7 +39,7 @@ func (b *backend) Apply(ctx context.Context, list []api.Service) (api.Applied, e
 	}
 	if len(late) > 0 {
 		late = slices.Compact(slices.Sorted(slices.Values(late)))
-		return done, api.Refused("cannot "+tried+": "+strings.Join(late, ", ")+" would have to stop: the version there does not know checks and units", "nothing was changed; upgrade every host first")
+		return done, api.Refused("cannot "+tried+": "+strings.Join(late, ", ")+" would have to stop: the version there does not know all that they say", "nothing was changed; upgrade every host first")
 	}
 	for _, sv := range wanted {
 		old, known := state.Services[sv.Name]
@@ -166,6 +167,16 @@ func (b *backend) fromAPI(s api.Service) fsm.Service {
 		})
 	}
 	return withHolds(sv, s.Hold)
+}
+
+// strayHolds finds holds of ports that the service does not guard: a slip of the pen, which would leave a port with another hold.
+func strayHolds(s api.Service) (problems []string) {
+	for _, port := range slices.Sorted(maps.Keys(s.Holds)) {
+		if !slices.ContainsFunc(s.Ports, func(p api.Port) bool { return p.String() == port }) {
+			problems = append(problems, fmt.Sprintf("service %s has a hold for port %s, which it does not guard: add the port, or leave its hold out", s.Name, port))
+		}
+	}
+	return problems
 }
 
 // withHolds gives a definition its hold and brings those of its ports into the one form that says the same: where all are alike

@@ -151,6 +151,22 @@ func TestPlan(t *testing.T) {
 
 // TestPlanSettles drives random worlds: carrying out a plan leaves nothing to do, an assignee could always hold, and
 // fronts share the load.
+// TestAFrontThatPassesConnectionsOnKeepsTheService until the last of them is over, unless it is lost anyway.
+func TestAFrontThatPassesConnectionsOnKeepsTheService(t *testing.T) {
+	w := world{nodes: "a:awake b:awake", targets: []string{"b"}, owner: "a", epoch: 3}
+	v := w.view()
+	v.Engaged = map[string]bool{"web": true}
+	if plan := Plan(v); len(plan) != 0 {
+		t.Errorf("%+v, want nothing", plan)
+	}
+	w.nodes = "a:suspending b:awake"
+	v = w.view()
+	v.Engaged = map[string]bool{"web": true}
+	if plan := Plan(v); len(plan) != 1 || plan[0].Owner != "b" {
+		t.Errorf("%+v, want b", plan)
+	}
+}
+
 func TestPlanSettles(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		names := []string{"a", "b", "c", "d"}

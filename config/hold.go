@@ -34,6 +34,10 @@ func (r *reader) hold(n ast.Node) (value[string], []holdOf) {
 			r.problem(at, "%q is not a port: %s", key, why)
 			return
 		}
+		if i := slices.IndexFunc(out, func(o holdOf) bool { return o.port.v == p }); i >= 0 {
+			r.problem(at, "port %s stands here a second time (first in line %d); keep one", p, out[i].port.at.line)
+			return
+		}
 		if word := oneOf(r, v, HoldDrop, HoldReject, HoldHTTP, HoldProxy); word.set {
 			out = append(out, holdOf{value[Port]{p, at, true}, word})
 		}

@@ -45,7 +45,7 @@ services:
       - {http: "8080/health?a=1", status: 204, interval: 500ms, timeout: 100ms, rise: 2, fall: 1}
       - exec: zone.ok
       - unit: named-chroot.service
-  - {name: web, address: 192.0.2.201, ports: 8080, targets: bravo}
+  - {name: web, address: 192.0.2.201, ports: [8080, 22, 443], targets: bravo, hold: {8080: http, 22/tcp: proxy, 443: drop}}
 `
 
 func compared(t *testing.T, want, got any) {
@@ -90,7 +90,8 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 			},
 			{
 				Name: "web", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.201")}, Mode: ModeMAC, MAC: DeriveMAC("lab", "web"),
-				Ports: []Port{{"tcp", 8080}}, Targets: []string{"bravo"}, Hold: "drop",
+				Ports: []Port{{"tcp", 8080}, {"tcp", 22}, {"tcp", 443}}, Targets: []string{"bravo"},
+				Hold: "drop", Holds: map[string]string{"8080/tcp": "http", "22/tcp": "proxy"},
 			},
 		},
 		Notes: []string{FailoverNote(300 * time.Millisecond)},

@@ -54,6 +54,9 @@ func (s service) plain() Service {
 		out.Targets = append(out.Targets, t.v)
 	}
 	for _, h := range s.holds {
+		if h.hold.v == HoldDrop {
+			continue // as every port that is not named
+		}
 		if out.Holds == nil {
 			out.Holds = make(map[string]string)
 		}

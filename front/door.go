@@ -140,7 +140,7 @@ func (d *Door) accept(l *net.TCPListener) {
 
 // welcome gives a connection to who is to answer it.
 func (d *Door) welcome(conn *net.TCPConn) {
-	dest, client := ends(conn)
+	dest, client := addresses(conn)
 	route := d.desk.Route(dest)
 	if route.Kind == Refused {
 		conn.Close()
@@ -161,8 +161,8 @@ func (d *Door) welcome(conn *net.TCPConn) {
 	d.pass(ctx, v, dest.Port())
 }
 
-// ends gives a connection's two addresses: the service's, and the client's.
-func ends(conn *net.TCPConn) (dest netip.AddrPort, client netip.Addr) {
+// addresses gives a connection's two addresses: the service's, and the client's.
+func addresses(conn *net.TCPConn) (dest netip.AddrPort, client netip.Addr) {
 	plain := func(a net.Addr) netip.AddrPort {
 		p := a.(*net.TCPAddr).AddrPort()
 		return netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
