@@ -148,8 +148,12 @@ func (p *Hold) guardPresent() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("reading the guard of %s: %w", p.spec.Service, err)
 	}
-	if !have[guardChain] {
+	if !have[guardChain] || !have[startChain] {
 		return false, nil
+	}
+	starting, err := p.host.nft.rules(p.guard, startChain)
+	if err != nil {
+		return false, fmt.Errorf("reading the guard of %s: %w", p.spec.Service, err)
 	}
 	n, err := p.host.nft.rules(p.guard, guardChain)
 	if err != nil {
@@ -157,7 +161,7 @@ func (p *Hold) guardPresent() (bool, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.guarded || n == 2*len(p.spec.Addrs), nil
+	return (!p.guarded || n == 2*len(p.spec.Addrs)) && starting == p.starting.count(), nil
 }
 
 // Repair puts back what is missing, fence and guard first; an open identity keeps its deadline.

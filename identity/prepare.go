@@ -36,6 +36,7 @@ type Hold struct {
 	mu       sync.Mutex
 	index    int // of the macvlan
 	guarded  bool
+	starting ports // at which nobody listens yet
 	opened   bool
 	deadline time.Duration
 	out      *packet.Conn // for announcements; nil until the first one
