@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -130,7 +131,7 @@ func (b *backend) Delete(ctx context.Context, service string) error {
 }
 
 func sameService(a, b fsm.Service) bool {
-	return sameIdentity(a, b) && slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Targets, b.Targets) && a.Hold == b.Hold
+	return sameIdentity(a, b) && slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Targets, b.Targets) && a.Hold == b.Hold && a.Replay == b.Replay
 }
 
 // fromAPI reads a definition; without a MAC it gets the one that is derived from the names.
@@ -139,7 +140,7 @@ func (b *backend) fromAPI(s api.Service) fsm.Service {
 	if len(mac) == 0 {
 		mac = config.DeriveMAC(b.cfg.Cluster, s.Name)
 	}
-	sv := fsm.Service{Name: s.Name, Addresses: s.Addresses, MAC: fsm.MAC(mac), Targets: s.Targets, Hold: fsm.Hold(s.Hold)}
+	sv := fsm.Service{Name: s.Name, Addresses: s.Addresses, MAC: fsm.MAC(mac), Targets: s.Targets, Hold: fsm.Hold(s.Hold), Replay: replayWord(s.Replay)}
 	if sv.Hold == "" {
 		sv.Hold = fsm.HoldDrop
 	}
@@ -150,7 +151,7 @@ func (b *backend) fromAPI(s api.Service) fsm.Service {
 }
 
 func toAPI(s fsm.Service) api.Service {
-	out := api.Service{Name: s.Name, Addresses: s.Addresses, MAC: api.MAC(s.MAC), Targets: s.Targets, Hold: string(s.Hold), Ports: []api.Port{}}
+	out := api.Service{Name: s.Name, Addresses: s.Addresses, MAC: api.MAC(s.MAC), Targets: s.Targets, Hold: string(s.Hold), Replay: cmp.Or(string(s.Replay), config.ReplayTCP), Ports: []api.Port{}}
 	for _, p := range s.Ports {
 		out.Ports = append(out.Ports, api.Port{Protocol: string(p.Protocol), Number: p.Number})
 	}

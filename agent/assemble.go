@@ -104,7 +104,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		gate: &quorumGuard{scene: a.scene, machine: a.machine, barrier: a.raft.Barrier, turn: make(turn, 1)},
 	}
 	a.tenants = &tenants{
-		self: cfg.Node, clock: deps.Clock, kernel: deps.Kernel, log: deps.Log, out: a.post, demand: a.waking.demand,
+		self: cfg.Node, clock: deps.Clock, kernel: deps.Kernel, reach: deps.Reach, log: deps.Log, out: a.post, demand: a.waking.demand,
 		listen: deps.Listen, onForeign: identityConflict(cfg.OnConflict), incarnation: incarnation, all: make(map[string]*tenant),
 	}
 	a.post.tenants = a.tenants
@@ -200,7 +200,7 @@ func services(cfg *config.Config) []fsm.Service {
 		if mac == nil {
 			mac = config.DeriveMAC(cfg.Cluster, s.Name)
 		}
-		sv := fsm.Service{Name: s.Name, Addresses: s.Addresses, MAC: fsm.MAC(mac), Targets: s.Targets, Hold: fsm.Hold(s.Hold)}
+		sv := fsm.Service{Name: s.Name, Addresses: s.Addresses, MAC: fsm.MAC(mac), Targets: s.Targets, Hold: fsm.Hold(s.Hold), Replay: replayWord(s.Replay)}
 		for _, p := range s.Ports {
 			sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number})
 		}

@@ -25,6 +25,7 @@ type Deps struct {
 	Power   Power
 	Caller  Caller
 	Listen  func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
+	Reach   Reach
 	Net     Net
 	Disk    Disk
 	Former  *Estate // what this process left open before it replaced itself by this program; nil = it did not
@@ -62,7 +63,8 @@ type Kernel interface {
 // Hold is one prepared identity. Close, Open and Extend never wait.
 type Hold interface {
 	Guard(on bool) error
-	Generation() (uint64, error) // read before the lease is asked for
+	GuardPorts(tcp, udp []netip.AddrPort) error // nobody listens there yet: first segments are dropped, not refused
+	Generation() (uint64, error)                // read before the lease is asked for
 	Open(deadline time.Duration, generation uint64) error
 	Extend(deadline time.Duration) error
 	Close() error

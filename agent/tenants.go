@@ -20,6 +20,7 @@ type tenants struct {
 	self        string
 	clock       Clock
 	kernel      Kernel
+	reach       Reach
 	log         *slog.Logger
 	out         outbox
 	demand      func(wake.Demand)
@@ -116,13 +117,18 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 	if h := v.State.History[name]; len(h) > 0 {
 		w.Prev = h[len(h)-1].From
 	}
+	for _, h := range v.State.History[name] {
+		if slices.Contains(sv.Targets, h.To) {
+			w.Served = h.Epoch
+		}
+	}
 	w.Heir = own.Owner != "" && own.Owner != ts.self && v.Present[own.Owner].Alive
 	return w
 }
 
 func (ts *tenants) make(name string) *tenant {
 	return &tenant{
-		service: name, self: ts.self, clock: ts.clock, kernel: ts.kernel, log: ts.log, out: ts.out,
+		service: name, self: ts.self, clock: ts.clock, kernel: ts.kernel, reach: ts.reach, log: ts.log, out: ts.out,
 		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign,
 		inbox:  make(chan func(), 256),
 		holder: lease.NewHolder(name, ts.self, ts.incarnation),
@@ -150,6 +156,9 @@ func (ts *tenants) quiet() bool {
 	}
 	return true
 }
+
+// reporting says whether a front has yet to acknowledge which connections of this host stay.
+func (ts *tenants) reporting(service string) bool { return ts.shown(service).Reporting }
 
 // problems gathers what the tenants complain about.
 func (ts *tenants) problems() []string {

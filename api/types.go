@@ -97,6 +97,7 @@ type Service struct {
 	Ports     []Port       `json:"ports"`
 	Targets   []string     `json:"targets"`
 	Hold      string       `json:"hold"`
+	Replay    string       `json:"replay"` // "tcp" (empty in Apply = that), "all", "none"
 }
 
 // Applied says what Apply did to each service.

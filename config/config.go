@@ -77,6 +77,14 @@ const (
 // HoldDrop is the only hold policy: the front swallows connection attempts while no target serves.
 const HoldDrop = "drop"
 
+// What a target gets, once it can be reached, of what a front has swallowed: attempts to connect and the words on existing
+// connections; datagrams too; or nothing.
+const (
+	ReplayTCP  = "tcp"
+	ReplayAll  = "all"
+	ReplayNone = "none"
+)
+
 // Config is the file as one host sees it: defaults filled in and the host's own entry under nodes applied.
 type Config struct {
 	File    string // the path it was read from
@@ -122,6 +130,7 @@ type Service struct {
 	Ports     []Port
 	Targets   []string // in order of preference
 	Hold      string   // HoldDrop
+	Replay    string   // "" = ReplayTCP, ReplayAll, ReplayNone
 }
 
 // Port is one guarded port.

@@ -28,6 +28,9 @@ func FormatServices(list []Service) string {
 		fmt.Fprintf(&b, "    ports: %s\n", flow(s.Ports, fmt.Stringer.String))
 		fmt.Fprintf(&b, "    targets: [%s]\n", strings.Join(mapped(s.Targets, quoted), ", "))
 		fmt.Fprintf(&b, "    hold: %s\n", s.Hold)
+		if s.Replay != "" && s.Replay != ReplayTCP {
+			fmt.Fprintf(&b, "    replay: %s\n", s.Replay)
+		}
 	}
 	return b.String()
 }

@@ -32,11 +32,12 @@ type service struct {
 	ports     []value[Port]
 	targets   []value[string]
 	hold      value[string]
+	replay    value[string]
 }
 
 // plain gives the values alone.
 func (s service) plain() Service {
-	out := Service{Name: s.name.v, MAC: s.mac.v, Hold: s.hold.or(HoldDrop)}
+	out := Service{Name: s.name.v, MAC: s.mac.v, Hold: s.hold.or(HoldDrop), Replay: s.replay.v}
 	for _, a := range s.addresses {
 		out.Addresses = append(out.Addresses, a.v)
 	}
@@ -114,7 +115,8 @@ func (r *reader) services(n ast.Node) []service {
 					}
 				})
 			},
-			"hold": func(_ place, n ast.Node) { s.hold = oneOf(r, n, HoldDrop) },
+			"hold":   func(_ place, n ast.Node) { s.hold = oneOf(r, n, HoldDrop) },
+			"replay": func(_ place, n ast.Node) { s.replay = oneOf(r, n, ReplayTCP, ReplayAll, ReplayNone) },
 		})
 		if len(r.problems) == before {
 			r.complete(s)

@@ -30,16 +30,19 @@ const Format = 2
 func FormatOf(c Command) uint8 {
 	switch c := c.(type) {
 	case Found:
-		if slices.ContainsFunc(c.Services, Service.Checked) {
+		if slices.ContainsFunc(c.Services, Service.second) {
 			return 2
 		}
 	case PutService:
-		if c.Service.Checked() {
+		if c.Service.second() {
 			return 2
 		}
 	}
 	return entryVersion
 }
+
+// second says whether a definition says what format 1 has no word for.
+func (sv Service) second() bool { return sv.Checked() || sv.Replay != ReplayTCP }
 
 // readable says whether a kind exists in a format.
 func readable(k Kind, format byte) bool {

@@ -36,7 +36,7 @@ func EncodeState(s *State) ([]byte, error) {
 // stateFormat is the oldest format that says all of a state.
 func stateFormat(s *State) byte {
 	for _, sv := range s.Services {
-		if sv.Checked() {
+		if sv.second() {
 			return 2
 		}
 	}

@@ -28,6 +28,9 @@ func Validate(sv Service) []string {
 	validatePorts(sv.Ports, add)
 	validateTargets(sv.Targets, add)
 	validateChecks(sv, add)
+	if sv.Replay != ReplayTCP && sv.Replay != ReplayAll && sv.Replay != ReplayNone {
+		add("replay %q is unknown: write tcp, all or none", sv.Replay)
+	}
 	if sv.Hold != HoldDrop {
 		add("hold %q is unknown: write %s", sv.Hold, HoldDrop)
 	}

@@ -57,7 +57,7 @@ func choose(all []api.Service, names []string) ([]api.Service, error) {
 func fromAPI(in []api.Service) []config.Service {
 	out := make([]config.Service, len(in))
 	for i, s := range in {
-		out[i] = config.Service{Name: s.Name, Addresses: s.Addresses, MAC: net.HardwareAddr(s.MAC), Targets: s.Targets, Hold: s.Hold}
+		out[i] = config.Service{Name: s.Name, Addresses: s.Addresses, MAC: net.HardwareAddr(s.MAC), Targets: s.Targets, Hold: s.Hold, Replay: s.Replay}
 		for _, p := range s.Ports {
 			out[i].Ports = append(out[i].Ports, config.Port(p))
 		}
@@ -68,7 +68,7 @@ func fromAPI(in []api.Service) []config.Service {
 func toAPI(in []config.Service) []api.Service {
 	out := make([]api.Service, len(in))
 	for i, s := range in {
-		out[i] = api.Service{Name: s.Name, Addresses: s.Addresses, MAC: api.MAC(s.MAC), Targets: s.Targets, Hold: s.Hold}
+		out[i] = api.Service{Name: s.Name, Addresses: s.Addresses, MAC: api.MAC(s.MAC), Targets: s.Targets, Hold: s.Hold, Replay: s.Replay}
 		for _, p := range s.Ports {
 			out[i].Ports = append(out[i].Ports, api.Port(p))
 		}
