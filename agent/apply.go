@@ -147,14 +147,14 @@ func (b *backend) Delete(ctx context.Context, service string) error {
 }
 
 func sameService(a, b fsm.Service) bool {
-	return sameIdentity(a, b) && slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Targets, b.Targets) && a.Hold == b.Hold &&
+	return sameIdentity(a, b) && slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Targets, b.Targets) && a.Hold == b.Hold && a.Replay == b.Replay &&
 		slices.Equal(a.Checks, b.Checks) && a.Unit == b.Unit
 }
 
 // fromAPI reads a definition; without a MAC it gets the one that is derived from the names.
 func (b *backend) fromAPI(s api.Service) fsm.Service {
 	sv := fsm.Service{
-		Name: s.Name, Addresses: s.Addresses, Mode: modeOf(s.Mode), MAC: macOf(b.cfg.Cluster, s.Name, s.Mode, s.MAC), Targets: s.Targets,
+		Name: s.Name, Addresses: s.Addresses, Mode: modeOf(s.Mode), MAC: macOf(b.cfg.Cluster, s.Name, s.Mode, s.MAC), Targets: s.Targets, Replay: replayWord(s.Replay),
 	}
 	for _, p := range s.Ports {
 		sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number, Hold: fsm.Hold(s.Holds[p.String()])})
@@ -219,6 +219,7 @@ func macOf(clusterName, service, mode string, mac []byte) fsm.MAC {
 func toAPI(s fsm.Service) api.Service {
 	out := api.Service{
 		Name: s.Name, Addresses: s.Addresses, Mode: config.ModeMAC, MAC: api.MAC(s.MAC), Targets: s.Targets, Hold: string(s.Hold), Ports: []api.Port{},
+		Replay: cmp.Or(string(s.Replay), config.ReplayTCP),
 	}
 	if s.Mode != fsm.ModeMAC {
 		out.Mode = string(s.Mode)

@@ -105,7 +105,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		gate: &quorumGuard{scene: a.scene, machine: a.machine, barrier: a.raft.Barrier, turn: make(turn, 1)},
 	}
 	a.tenants = &tenants{
-		self: cfg.Node, clock: deps.Clock, kernel: deps.Kernel, log: deps.Log, out: a.post, demand: a.waking.demand,
+		self: cfg.Node, clock: deps.Clock, kernel: deps.Kernel, reach: deps.Reach, log: deps.Log, out: a.post, demand: a.waking.demand,
 		listen: deps.Listen, onForeign: identityConflict(cfg.OnConflict), incarnation: incarnation, all: make(map[string]*tenant),
 	}
 	a.post.tenants, a.post.scene = a.tenants, a.scene
@@ -213,7 +213,7 @@ func services(cfg *config.Config) []fsm.Service {
 	var out []fsm.Service
 	for _, s := range cfg.Services {
 		sv := fsm.Service{
-			Name: s.Name, Addresses: s.Addresses, Mode: modeOf(s.Mode), MAC: macOf(cfg.Cluster, s.Name, s.Mode, s.MAC), Targets: s.Targets,
+			Name: s.Name, Addresses: s.Addresses, Mode: modeOf(s.Mode), MAC: macOf(cfg.Cluster, s.Name, s.Mode, s.MAC), Targets: s.Targets, Replay: replayWord(s.Replay),
 		}
 		for _, p := range s.Ports {
 			sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number, Hold: fsm.Hold(s.Holds[p.String()])})

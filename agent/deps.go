@@ -28,6 +28,7 @@ type Deps struct {
 	Checks  Checks
 	Listen  func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
 	Front   func(front.Desk) (Front, error) // nil: a world without connections
+	Reach   Reach
 	Net     Net
 	Disk    Disk
 	Former  *Estate // what this process left open before it replaced itself by this program; nil = it did not
@@ -66,7 +67,8 @@ type Kernel interface {
 type Hold interface {
 	Guard(on bool) error
 	Answer([]identity.Answer) error
-	Generation() (uint64, error) // read before the lease is asked for
+	GuardPorts(tcp, udp []netip.AddrPort) error // nobody listens there yet: first segments are dropped, not refused
+	Generation() (uint64, error)                // read before the lease is asked for
 	Open(deadline time.Duration, generation uint64) error
 	Extend(deadline time.Duration) error
 	Close() error

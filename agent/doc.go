@@ -7,6 +7,9 @@
 //	scene.go     what is known at a moment, gathered as one value
 //	tenant.go    one service on this host: prepare, ask, open, renew, close, release, clean up
 //	ballot.go    this host's vote in the leases, with its mirror on tmpfs
+//	ports.go     who listens on a target; what nobody listens at is shut
+//	replay.go    what a front keeps of clients, and gives to the target
+//	flows.go     connections that stay while their target sleeps
 //	post.go      the messages between agents
 //	lead.go      what only the Raft leader does: records, plan, voters
 //	founding.go  how a cluster begins

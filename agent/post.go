@@ -170,6 +170,15 @@ func (p *post) forTenants(m cluster.Message) {
 			p.tenants.with(r.Service, func(t *tenant) { t.handed(r) })
 		}
 	}
+	for _, l := range m.Listening {
+		p.tenants.with(l.Service, func(t *tenant) { t.targetListens(m.From, l) })
+	}
+	for _, f := range m.Flows {
+		p.tenants.with(f.Service, func(t *tenant) { t.learnFlows(m.From, f) })
+	}
+	for _, x := range m.FlowsKnown {
+		p.tenants.with(x.Service, func(t *tenant) { t.reported(m.From, x) })
+	}
 	for _, r := range m.Prepared {
 		p.tenants.with(r.Service, func(t *tenant) { t.ready(r.Epoch) })
 	}

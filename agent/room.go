@@ -91,7 +91,8 @@ func (t *tenant) listenFor() {
 	if now < t.nextEars {
 		return
 	}
-	g := wake.Guard{Service: t.service, Addrs: t.wish.Service.Addresses}
+	g := wake.Guard{Service: t.service, Addrs: t.wish.Service.Addresses, Later: true}
+	t.openReplays()
 	for _, p := range t.wish.Service.Ports {
 		if p.Protocol == fsm.UDP {
 			g.UDP = append(g.UDP, p.Number)
@@ -100,7 +101,7 @@ func (t *tenant) listenFor() {
 		}
 	}
 	for _, link := range []string{t.hold.Link(), "lo"} {
-		ear, err := t.listen(link, g, t.demand)
+		ear, err := t.listen(link, g, t.heard)
 		if err != nil {
 			t.fail(doListen, fmt.Errorf("on %s: %w", link, err))
 			t.deafen()
@@ -131,19 +132,36 @@ func (t *tenant) standBy(now lease.Boot) {
 
 // tidy removes what is prepared once it has been closed for a while; a sleeping target's address stays parked.
 func (t *tenant) tidy(now lease.Boot) {
-	if t.hold == nil || t.wish.Park || t.wish.Stand || t.wish.Mine || (t.wish.Exists && now < t.closedAt.Add(settle)) {
+	if t.hold != nil && t.wish.Park {
+		t.parkedAt = now
+	}
+	if t.hold == nil || t.wish.Park || t.wish.Stand || t.wish.Mine || (t.wish.Exists && now < t.leaveAt()) {
 		return
 	}
 	t.tearDown()
 }
 
+// stay is how long a host that is back from its sleep keeps the address parked: it is about to get the identity back, and
+// connections that have something to send would slow down without the address.
+const stay = 15 * time.Second
+
+// leaveAt is when a closed identity may be removed.
+func (t *tenant) leaveAt() lease.Boot {
+	at := t.closedAt.Add(settle)
+	if t.parkedAt != 0 && t.wish.Serving {
+		at = max(at, t.parkedAt.Add(stay))
+	}
+	return at
+}
+
 // tearDown removes the identity from this host, the fence last.
 func (t *tenant) tearDown() {
 	t.deafen()
+	t.muteReplays()
 	if err := t.hold.Remove(); err != nil {
 		t.log.Warn("cleaning up an identity", "service", t.service, "err", err)
 	}
-	t.hold, t.guarded = nil, false
+	t.hold, t.guarded, t.parkedAt, t.doors = nil, false, 0, doors{}
 }
 
 // check repairs what others removed: an address taken by a network manager, a flushed rule.
@@ -215,6 +233,7 @@ func (t *tenant) close() {
 	if t.hold != nil {
 		t.tearDown()
 	}
+	t.closeReplays()
 }
 
 func (t *tenant) lastHeir() string {

@@ -155,6 +155,9 @@ func (s *sleeper) relieved() bool {
 		if own.Owner == s.self {
 			return false
 		}
+		if s.tenants.reporting(name) {
+			return false
+		}
 		h := v.History[name]
 		if len(h) == 0 || own.Owner == "" {
 			continue

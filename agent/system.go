@@ -48,7 +48,7 @@ func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) 
 		return Deps{}, errors.Join(err, caller.Close(), disk.lock.Close())
 	}
 	deps := Deps{
-		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Net: systemNet{},
+		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Reach: systemReach{}, Net: systemNet{},
 		Power: systemPower{cfg: cfg, suspender: wake.Suspender{Command: cfg.SuspendCommand}},
 		Disk:  disk, Former: former, Checks: systemChecks{dir: cfg.ChecksDir},
 		Listen: func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error) {

@@ -32,6 +32,7 @@ type wish struct {
 	Park    bool               // keep the address behind the closed fence (a target on its way into sleep or out of it)
 	Heir    bool               // another host owns it now and is in touch
 	Cards   []net.HardwareAddr // of all members, where the service has its holder's MAC
+	Served  uint64             // the newest tenure of a target
 	Quorum  lease.Quorum
 	Timing  cluster.Timing
 }
@@ -49,6 +50,8 @@ type tenancy struct {
 	FenceKind string
 	Limits    []string
 	Problem   string
+	Reporting bool // the heir has not acknowledged yet which connections stay
+	Waiting   int  // clients whose attempts are kept for a target
 }
 
 // tenant is one service on this host. All of its state belongs to one goroutine, so closing the fence and moving its
@@ -58,6 +61,7 @@ type tenant struct {
 	self      string
 	clock     Clock
 	kernel    Kernel
+	reach     Reach
 	log       *slog.Logger
 	out       outbox
 	demand    func(wake.Demand)
@@ -108,6 +112,12 @@ type tenant struct {
 	will   chan<- tenure // set: this life of the process ends, and the next one goes on with an open tenure
 	willAt lease.Boot
 
+	kept    kept // what this host swallowed as a front
+	replays replays
+	voice   atomic.Pointer[Wire] // replays.own, for the ears
+	doors   doors
+	report  reporting
+
 	release   *lease.Release
 	heir      string
 	acked     bool
@@ -115,6 +125,7 @@ type tenant struct {
 	tellUntil lease.Boot
 
 	closedAt lease.Boot
+	parkedAt lease.Boot        // when it was last parked for a sleep
 	retryAt  lease.Boot        // after a failed Prepare
 	trouble  map[string]string // by what failed: the sentence
 	seized   error             // the fence could not be closed
@@ -216,6 +227,8 @@ func (t *tenant) step(ctx context.Context) {
 		t.standBy(now)
 		t.tidy(now)
 	}
+	t.keepReplays(now)
+	t.keepReport(now)
 	if t.hold == nil && !t.wish.Mine && !t.wish.Stand {
 		clear(t.trouble) // whatever it was, this host has no part in it any more
 	}
@@ -255,6 +268,7 @@ func (t *tenant) begin(ctx context.Context, now lease.Boot) {
 			delete(t.prepared, e)
 		}
 	}
+	t.beginKeeping()
 	t.startProbe(ctx)
 }
 
@@ -268,6 +282,9 @@ func (t *tenant) keep(ctx context.Context, now lease.Boot) {
 	}
 	t.setAnswers()
 	t.listenFor()
+	if t.wish.Serving {
+		t.keepDoors(now)
+	}
 	if t.wantsProbe() && now >= t.nextProbe {
 		t.startProbe(ctx)
 	}
@@ -304,7 +321,10 @@ func (t *tenant) due() time.Duration {
 	earliest(t.retryAt, (t.wish.Mine || t.wish.Stand) && t.hold == nil)
 	earliest(t.willAt.Add(t.wish.Timing.TTL/4), t.will != nil)
 	earliest(t.nextTell, t.release != nil && !t.acked)
-	earliest(t.closedAt.Add(settle), t.hold != nil && !mine && !t.wish.Park && !t.wish.Stand)
+	earliest(t.leaveAt(), t.hold != nil && !mine && !t.wish.Park && !t.wish.Stand)
+	earliest(t.doors.nextLook, keeps && t.wish.Serving && t.hold != nil && !t.doors.shut.empty())
+	earliest(t.replays.nextAt, t.replays.word != nil)
+	earliest(t.report.nextAt, len(t.report.reports) > 0)
 	if t.seized != nil {
 		return min(max(t.deadline.Sub(now), 0), foreignEvery/10)
 	}
@@ -315,8 +335,9 @@ func (t *tenant) due() time.Duration {
 func (t *tenant) show() {
 	v := tenancy{
 		Epoch: t.epoch, Released: t.released, Opened: t.opened, Deadline: t.deadline, Majority: t.majority,
-		Prepared: t.hold != nil, Serving: t.wish.Serving, Problem: t.problem(),
+		Prepared: t.hold != nil, Serving: t.wish.Serving, Problem: t.problem(), Reporting: len(t.report.reports) > 0,
 	}
+	t.kept.take(func(k *kept) { v.Waiting = k.attempts.Len() })
 	if t.hold != nil {
 		v.FenceKind, v.Limits = t.hold.Fence().Kind(), t.hold.Fence().Limits()
 	}

@@ -21,6 +21,7 @@ type tenants struct {
 	self        string
 	clock       Clock
 	kernel      Kernel
+	reach       Reach
 	log         *slog.Logger
 	out         outbox
 	demand      func(wake.Demand)
@@ -141,13 +142,18 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 			}
 		}
 	}
+	for _, h := range v.State.History[name] {
+		if slices.Contains(sv.Targets, h.To) {
+			w.Served = h.Epoch
+		}
+	}
 	w.Heir = own.Owner != "" && own.Owner != ts.self && v.Present[own.Owner].Alive
 	return w
 }
 
 func (ts *tenants) make(name string) *tenant {
 	return &tenant{
-		service: name, self: ts.self, clock: ts.clock, kernel: ts.kernel, log: ts.log, out: ts.out,
+		service: name, self: ts.self, clock: ts.clock, kernel: ts.kernel, reach: ts.reach, log: ts.log, out: ts.out,
 		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign, desk: ts.desk, changed: ts.changed,
 		inbox:  make(chan func(), 256),
 		holder: lease.NewHolder(name, ts.self, ts.incarnation),
@@ -175,6 +181,9 @@ func (ts *tenants) quiet() bool {
 	}
 	return true
 }
+
+// reporting says whether a front has yet to acknowledge which connections of this host stay.
+func (ts *tenants) reporting(service string) bool { return ts.shown(service).Reporting }
 
 // problems gathers what the tenants complain about.
 func (ts *tenants) problems() []string {

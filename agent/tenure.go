@@ -83,7 +83,7 @@ const openFor = 10 * time.Second
 func (t *tenant) sayOpen(now lease.Boot) {
 	prev := t.wish.Prev
 	if prev != "" && prev != t.self && t.opened && now.Sub(t.openedAt) < openFor {
-		t.out.send(prev, cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})
+		t.out.send(prev, cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}, Listening: t.listening()})
 	}
 }
 
@@ -158,6 +158,9 @@ func (t *tenant) open() {
 	if len(t.foreign) > 0 && t.onForeign == conflictStop {
 		return
 	}
+	if t.wish.Serving && t.doors.epoch != t.epoch {
+		t.keepDoors(now) // no port may refuse anybody before it is known who listens
+	}
 	until := time.Duration(t.granted)
 	if mutant.On(mutant.Unarmed) { // breaks I3: only the daemon itself still closes
 		until += time.Hour
@@ -180,7 +183,7 @@ func (t *tenant) open() {
 	t.opened, t.openedAt, t.announced = true, now, 0
 	t.announce(now)
 	t.nextCheck = now.Add(checkEvery)
-	t.out.all(cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})
+	t.out.all(cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}, Listening: t.listening()})
 	t.log.Info("identity opened", "service", t.service, "epoch", t.epoch, "reason", t.wish.Own.Reason, "boottime_ns", int64(at))
 }
 
@@ -194,7 +197,7 @@ func (t *tenant) announce(now lease.Boot) {
 		t.well(doAnnounce)
 	}
 	if t.announced > 0 {
-		t.out.all(cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})
+		t.out.all(cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}, Listening: t.listening()})
 	}
 	t.announced++
 	t.nextSay = now.Add(announceWait(t.announced))
@@ -217,11 +220,15 @@ func (t *tenant) giveUp(now lease.Boot) {
 	if t.desk != nil {
 		t.desk.leave(t.service)
 	}
+	if t.replays.sight != nil {
+		t.replays.sight.Again() // what comes from now on is the next holder's
+	}
 	if rel, ok := t.holder.Release(); ok && rel.Epoch == t.epoch {
 		t.release, t.acked, t.heir = &rel, false, t.wish.Own.Owner
 		t.nextTell, t.tellUntil = now, now.Add(t.wish.Timing.TTL)
 		t.tell(now)
 	}
+	t.reportFlows(now)
 	t.log.Info("identity released", "service", t.service, "epoch", t.epoch, "reason", t.wish.Own.Reason, "heir", t.wish.Own.Owner, "boottime_ns", int64(at))
 	t.epoch, t.released, t.closedAt, t.probed, t.deadline, t.granted = 0, t.epoch, now, 0, 0, 0
 	t.foreign = nil

@@ -19,6 +19,8 @@ const (
 	doClose    = "close the fence"
 	doAnnounce = "announce the identity"
 	doProbe    = "ask the LAN whether the address is free"
+	doLook     = "look who listens at its ports"
+	doReplay   = "keep what clients say for the target"
 	doClaim    = "claim the address" // a host outside the cluster has it
 )
 

@@ -78,6 +78,7 @@ type tenure struct {
 	Deadline   lease.Boot        `json:"deadline"`
 	Offset     time.Duration     `json:"offset"` // CLOCK_BOOTTIME minus CLOCK_MONOTONIC at the last round
 	Heirloom   identity.Heirloom `json:"heirloom"`
+	Shut       endpoints         `json:"shut"` // where nobody listened yet
 }
 
 // kernel is the part that identity.NewHost needs.
@@ -139,6 +140,12 @@ func (t *tenant) takeOver(one adopted) {
 	t.epoch, t.probed, t.opened, t.generation = one.Epoch, one.Epoch, true, one.Generation
 	t.deadline, t.granted, t.majority = one.Deadline, one.Deadline, t.clock.Boot()
 	t.offset = one.Offset
+	t.doors = doors{epoch: one.Epoch, all: endpointsOf(one.Wish.Service), shut: one.Shut, began: t.clock.Boot()}
+	if !one.Shut.empty() {
+		if err := t.hold.GuardPorts(one.Shut.TCP, one.Shut.UDP); err != nil { // the kernel has it; the new Hold must know
+			t.fail(doGuard, err)
+		}
+	}
 	t.announced = 1 // the LAN knows; the next ones come as they would have
 	t.nextCheck = t.clock.Boot().Add(checkEvery)
 }
@@ -227,6 +234,7 @@ func (t *tenant) bequeathed() bool {
 		return true
 	}
 	t.deafen()
-	t.will <- tenure{Wish: t.wish, Epoch: t.epoch, Generation: t.generation, Deadline: t.deadline, Offset: t.offset, Heirloom: left}
+	t.closeReplays()
+	t.will <- tenure{Wish: t.wish, Epoch: t.epoch, Generation: t.generation, Deadline: t.deadline, Offset: t.offset, Heirloom: left, Shut: t.doors.shut}
 	return true
 }

@@ -27,7 +27,7 @@ func (w *world) replace(name string, after time.Duration) (left tenure, goesOn b
 	w.pass(after)
 	next := &tenant{
 		service: old.service, self: old.self, clock: old.clock, kernel: old.kernel, log: old.log, out: old.out, onForeign: old.onForeign,
-		inbox: make(chan func(), 64), holder: lease.NewHolder("web", name, 1000), demand: old.demand, listen: old.listen,
+		inbox: make(chan func(), 64), holder: lease.NewHolder("web", name, 1000), demand: old.demand, listen: old.listen, reach: old.reach,
 	}
 	select {
 	case left = <-wills:

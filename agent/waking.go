@@ -58,6 +58,10 @@ func newWaking(timeout time.Duration) *waking {
 func (w *waking) demand(d wake.Demand) {
 	state := w.machine.View().State
 	node, ok := w.target(state, d.Service)
+	if d.Node != "" { // a connection belongs to one target
+		n := state.Nodes[d.Node]
+		node, ok = d.Node, n.Power != fsm.Awake && len(n.Wake) > 0
+	}
 	if !ok {
 		v := w.scene.view()
 		for _, t := range state.Services[d.Service].Targets {

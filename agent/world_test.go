@@ -59,6 +59,7 @@ type fakeKernel struct {
 	mu       sync.Mutex
 	deadline lease.Boot // of the open fence; 0 = closed
 	guard    bool
+	shut     []netip.AddrPort
 	prepared bool
 	events   []string
 	foreign  []identity.Foreign
@@ -152,6 +153,13 @@ func (h *fakeHold) Guard(on bool) error {
 }
 
 func (h *fakeHold) Answer([]identity.Answer) error { return nil }
+func (h *fakeHold) GuardPorts(tcp, udp []netip.AddrPort) error {
+	h.k.mu.Lock()
+	defer h.k.mu.Unlock()
+	h.k.shut = slices.Concat(tcp, udp)
+	h.k.note("doors %d", len(h.k.shut))
+	return nil
+}
 
 func (h *fakeHold) Generation() (uint64, error) {
 	h.k.mu.Lock()
@@ -237,6 +245,8 @@ type worldHost struct {
 	ended   chan struct{}
 	opens   []uint64
 	demands int
+	called  string // whom the last demand was for, where it says so
+	ether   fakeEther
 }
 
 var testService = fsm.Service{
@@ -274,7 +284,8 @@ func newWorld(t *testing.T) *world {
 		h.tenant = &tenant{
 			service: "web", self: name, clock: w.clock, kernel: h.kernel, log: log, out: h, onForeign: conflictStop,
 			inbox: make(chan func(), 64), holder: lease.NewHolder("web", name, uint64(100+i)),
-			demand: func(wake.Demand) { h.demands++ },
+			demand: func(d wake.Demand) { h.demands++; h.called = d.Node },
+			reach:  fakeReach{h},
 			listen: func(string, wake.Guard, func(wake.Demand)) (io.Closer, error) { return io.NopCloser(nil), nil },
 		}
 		ctx, stop := context.WithCancel(context.Background())
@@ -400,6 +411,15 @@ func (h *worldHost) receive(m cluster.Message) {
 		}
 		for _, r := range m.Prepared {
 			t.ready(r.Epoch)
+		}
+		for _, l := range m.Listening {
+			t.targetListens(m.From, l)
+		}
+		for _, f := range m.Flows {
+			t.learnFlows(m.From, f)
+		}
+		for _, x := range m.FlowsKnown {
+			t.reported(m.From, x)
 		}
 	})
 	for _, o := range m.Open {

@@ -97,7 +97,8 @@ type Service struct {
 	MAC       MAC          `json:"mac"`  // empty in Apply = derived from the names of cluster and service; always empty in mode address
 	Ports     []Port       `json:"ports"`
 	Targets   []string     `json:"targets"`
-	Hold      string       `json:"hold"` // drop, reject, http or proxy; empty in Apply = drop
+	Replay    string       `json:"replay"` // "tcp" (empty in Apply = that), "all", "none"
+	Hold      string       `json:"hold"`   // drop, reject, http or proxy; empty in Apply = drop
 	// Holds has the ports ("8080/tcp") with another one.
 	Holds  map[string]string `json:"holds,omitempty"`
 	Checks []Check           `json:"checks"` // all must pass for a target to be ready

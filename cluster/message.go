@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"nightporter/fsm"
 	"nightporter/lease"
@@ -20,12 +21,15 @@ type Message struct {
 	Releases []lease.Release `json:"r,omitempty"`
 	Acks     []lease.Ack     `json:"k,omitempty"`
 
-	Committed *Mark           `json:"c,omitempty"` // this entry is committed
-	Prepared  []Tenure        `json:"p,omitempty"` // the new owner has applied the record and prepared everything
-	Handed    []lease.Release `json:"h,omitempty"` // the former holder has closed its fence
-	Open      []Tenure        `json:"o,omitempty"` // the new holder has opened its fence
-	Engaged   []Tenure        `json:"b,omitempty"` // the sender holds it and passes connections on
-	Wake      []WakeCall      `json:"w,omitempty"` // the sender calls a sleeping node
+	Committed  *Mark           `json:"c,omitempty"` // this entry is committed
+	Prepared   []Tenure        `json:"p,omitempty"` // the new owner has applied the record and prepared everything
+	Handed     []lease.Release `json:"h,omitempty"` // the former holder has closed its fence
+	Open       []Tenure        `json:"o,omitempty"` // the new holder has opened its fence
+	Listening  []Listening     `json:"l,omitempty"` // what can be reached at the new holder
+	Flows      []Flows         `json:"y,omitempty"` // the connections that stay while their target sleeps
+	FlowsKnown []Tenure        `json:"x,omitempty"` // the sender knows all of them
+	Wake       []WakeCall      `json:"w,omitempty"` // the sender calls a sleeping node
+	Engaged    []Tenure        `json:"b,omitempty"` // the sender holds it and passes connections on
 
 	Health *HealthReport `json:"e,omitempty"` // how the services are of which the sender is a target
 
@@ -44,6 +48,33 @@ type Mark struct {
 type Tenure struct {
 	Service string `json:"s"`
 	Epoch   uint64 `json:"e"`
+}
+
+// Listening is the word of the holder of a service: at these endpoints of the identity a program listens, so what clients said to
+// a front can be given to it. Ports that are served later are added.
+type Listening struct {
+	Service string           `json:"s"`
+	Epoch   uint64           `json:"e"`
+	TCP     []netip.AddrPort `json:"t,omitempty"`
+	UDP     []netip.AddrPort `json:"u,omitempty"`
+}
+
+// Flows is a part of what a target that gave a service up has of connections.
+type Flows struct {
+	Service string `json:"s"`
+	Target  string `json:"n"`
+	Epoch   uint64 `json:"e"` // the tenure that ended
+	Total   int    `json:"t"` // in all parts
+	Flows   []Flow `json:"f"`
+}
+
+// Flow is one established TCP connection.
+type Flow struct {
+	Client netip.AddrPort `json:"c"`
+	Dest   netip.AddrPort `json:"d"`
+	Next   uint32         `json:"n,omitempty"` // the sequence number that the target expects
+	Window uint16         `json:"w,omitempty"` // as its segments announce it
+	Known  bool           `json:"k,omitempty"` // Next was found out
 }
 
 // WakeCall tells of a wake campaign, so that others help and so that a node that has not gone yet stays.

@@ -75,6 +75,14 @@ const (
 	ConflictOverride OnConflict = "override"
 )
 
+// What a target gets, once it can be reached, of what a front has swallowed: attempts to connect and the words on existing
+// connections; datagrams too; or nothing.
+const (
+	ReplayTCP  = "tcp"
+	ReplayAll  = "all"
+	ReplayNone = "none"
+)
+
 // Config is the file as one host sees it: defaults filled in and the host's own entry under nodes applied.
 type Config struct {
 	File    string // the path it was read from
@@ -131,6 +139,7 @@ type Service struct {
 	Holds     map[string]string // by port ("8080/tcp"): of those that have another one; nil = none has
 	Checks    []Check           // all must pass for a target to be ready
 	Unit      Unit
+	Replay    string // "" = ReplayTCP, ReplayAll, ReplayNone
 }
 
 // Port is one guarded port.

@@ -30,6 +30,9 @@ func FormatServices(list []Service) string {
 		}
 		fmt.Fprintf(&b, "    ports: %s\n", flow(s.Ports, fmt.Stringer.String))
 		fmt.Fprintf(&b, "    targets: [%s]\n", strings.Join(mapped(s.Targets, quoted), ", "))
+		if s.Replay != "" && s.Replay != ReplayTCP {
+			fmt.Fprintf(&b, "    replay: %s\n", s.Replay)
+		}
 		fmt.Fprintf(&b, "    hold: %s\n", s.FormatHold())
 		if len(s.Checks) > 0 {
 			b.WriteString("    checks:\n")

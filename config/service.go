@@ -37,12 +37,14 @@ type service struct {
 	checks    []Check
 	unit      value[string]
 	manage    value[bool]
+	replay    value[string]
 }
 
 // plain gives the values alone.
 func (s service) plain() Service {
 	out := Service{
 		Name: s.name.v, Mode: s.mode.or(ModeMAC), MAC: s.mac.v, Hold: s.hold.or(HoldDrop), Checks: s.checks, Unit: Unit{s.unit.v, s.manage.v},
+		Replay: s.replay.v,
 	}
 	for _, a := range s.addresses {
 		out.Addresses = append(out.Addresses, a.v)
@@ -138,6 +140,7 @@ func (r *reader) services(n ast.Node) []service {
 				s.unit = value[string]{v, placeOf(n), v != ""}
 			},
 			"manage": func(_ place, n ast.Node) { s.manage = r.yes(n) },
+			"replay": func(_ place, n ast.Node) { s.replay = oneOf(r, n, ReplayTCP, ReplayAll, ReplayNone) },
 		})
 		if len(r.problems) == before {
 			r.complete(s)

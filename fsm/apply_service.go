@@ -140,7 +140,7 @@ func sameIdentity(a, b Service) bool {
 }
 
 func sameDefinition(a, b Service) bool {
-	return a.MAC == b.MAC && a.Mode == b.Mode && a.Hold == b.Hold && slices.Equal(a.Addresses, b.Addresses) &&
+	return a.MAC == b.MAC && a.Mode == b.Mode && a.Hold == b.Hold && a.Replay == b.Replay && slices.Equal(a.Addresses, b.Addresses) &&
 		slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Targets, b.Targets) &&
 		slices.Equal(a.Checks, b.Checks) && a.Unit == b.Unit
 }

@@ -43,11 +43,17 @@ func FormatOf(c Command) uint8 {
 
 func formatOfServices(list iter.Seq[Service]) uint8 {
 	for sv := range list {
-		if sv.Checked() || sv.Mode != ModeMAC || sv.Hold != HoldDrop || slices.ContainsFunc(sv.Ports, func(p Port) bool { return p.Hold != "" }) {
+		if sv.second() {
 			return 2
 		}
 	}
 	return entryVersion
+}
+
+// second says whether a definition says what format 1 has no word for.
+func (sv Service) second() bool {
+	return sv.Checked() || sv.Mode != ModeMAC || sv.Replay != ReplayTCP || sv.Hold != HoldDrop ||
+		slices.ContainsFunc(sv.Ports, func(p Port) bool { return p.Hold != "" })
 }
 
 // readable says whether a kind exists in a format.

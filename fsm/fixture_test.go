@@ -16,7 +16,9 @@ type fixture struct {
 }
 
 // formats are the logs of all formats that were ever released, by their folder.
-func formats() map[string][]fixture { return map[string][]fixture{"v1": v1Log(), "v2": v2Log()} }
+func formats() map[string][]fixture {
+	return map[string][]fixture{"v1": v1Log(), "v2": v2Log(), "v2-replay": replayLog()}
+}
 
 // v1Log holds every kind of command, with every field set, and can be applied from first to last.
 func v1Log() []fixture {
@@ -55,6 +57,15 @@ func v2Log() []fixture {
 		{"02-put-node", PutNode{Node: d, At: at(3)}},
 		{"03-put-service", PutService{Service: checkedService("db", 201), At: at(5), By: "a"}},
 		{"04-put-service", PutService{Service: nas, At: at(6), By: "a"}},
+	}
+}
+
+// replayLog holds what else format 2 has.
+func replayLog() []fixture {
+	web := testService("web", 200)
+	web.Replay = ReplayAll
+	return []fixture{
+		{"01-found", Found{Cluster: Cluster{ID: testID, Name: "home", Created: at(0)}, Failover: time.Second, Services: []Service{web}, By: "a"}},
 	}
 }
 

@@ -56,6 +56,7 @@ type Service struct {
 	Ports     []Port       `json:"ports"`   // the ports whose demand wakes a target
 	Targets   []string     `json:"targets"` // nodes that run the service, in order of preference
 	Hold      Hold         `json:"hold"`
+	Replay    Replay       `json:"replay,omitempty"` // since format 2
 	// Since format 2 (codec.go). A service without them is ready wherever a target is awake and in touch.
 	Checks []Check `json:"checks,omitempty"` // all must pass for a target to be ready
 	Unit   Unit    `json:"unit,omitzero"`
@@ -108,6 +109,16 @@ func (sv Service) HoldOf(p Port) Hold {
 	}
 	return sv.Hold
 }
+
+// Replay is what a target gets of what a front has swallowed for it, once it can be reached.
+type Replay string
+
+// The forms.
+const (
+	ReplayTCP  Replay = ""     // attempts to connect, and what clients said on connections that the target had
+	ReplayAll  Replay = "all"  // datagrams too: for protocols to which a question asked twice does no harm
+	ReplayNone Replay = "none" // nothing: clients repeat what they said
+)
 
 // Ownership says who owns a service's identity, under which epoch, and why.
 type Ownership struct {

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -81,7 +82,11 @@ func (p *Hold) answerRules(c *nftables.Conn, t *nftables.Table, list []Answer) {
 			fam = answered6
 		}
 		for _, a := range list {
-			to := join(ofFamily(fam.proto), network(fam.dest, addr.AsSlice()), toPort(a))
+			proto := byte(unix.IPPROTO_TCP)
+			if a.UDP {
+				proto = unix.IPPROTO_UDP
+			}
+			to := endpoint(proto, netip.AddrPortFrom(addr, a.Port))
 			switch divert := fam.divert(a); {
 			case a.refuses() && a.UDP:
 				add(to, []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}})
@@ -97,16 +102,16 @@ func (p *Hold) answerRules(c *nftables.Conn, t *nftables.Table, list []Answer) {
 
 // answered is what differs between the families.
 type answered struct {
-	proto        byte
-	source, dest uint32 // offsets of the addresses in the header
-	length       uint32 // of an address
-	set          string
-	loopback     []byte
+	proto    byte
+	source   uint32 // offset of the address in the header
+	length   uint32 // of an address
+	set      string
+	loopback []byte
 }
 
 var (
-	answered4 = answered{unix.NFPROTO_IPV4, ip4Source, ip4Dest, 4, flowSet4, []byte{127, 0, 0, 1}}
-	answered6 = answered{unix.NFPROTO_IPV6, ip6Source, ip6Dest, 16, flowSet6, []byte{15: 1}}
+	answered4 = answered{unix.NFPROTO_IPV4, ip4Source, 4, flowSet4, []byte{127, 0, 0, 1}}
+	answered6 = answered{unix.NFPROTO_IPV6, ip6Source, 16, flowSet6, []byte{15: 1}}
 )
 
 func (f answered) divert(a Answer) uint16 {
@@ -150,20 +155,6 @@ func ofFamily(proto byte) []expr.Any {
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
-	}
-}
-
-// toPort matches packets to the port of an answer.
-func toPort(a Answer) []expr.Any {
-	proto := byte(unix.IPPROTO_TCP)
-	if a.UDP {
-		proto = unix.IPPROTO_UDP
-	}
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{byte(a.Port >> 8), byte(a.Port)}},
 	}
 }
 

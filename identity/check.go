@@ -141,8 +141,12 @@ func (p *Hold) guardPresent() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("reading the guard of %s: %w", p.spec.Service, err)
 	}
-	if !have[guardChain] {
+	if !have[guardChain] || !have[startChain] {
 		return false, nil
+	}
+	starting, err := p.host.nft.rules(p.guard, startChain)
+	if err != nil {
+		return false, fmt.Errorf("reading the guard of %s: %w", p.spec.Service, err)
 	}
 	n, err := p.host.nft.rules(p.guard, guardChain)
 	if err != nil {
@@ -154,7 +158,7 @@ func (p *Hold) guardPresent() (bool, error) {
 	if len(p.answers) > 0 {
 		want++
 	}
-	return !p.guarded || n == want, nil
+	return (!p.guarded || n == want) && starting == p.starting.count(), nil
 }
 
 // Repair puts back what is missing, fence and guard first; an open identity keeps its deadline.

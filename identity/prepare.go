@@ -39,6 +39,7 @@ type Hold struct {
 	index    int              // of the link that carries it
 	guarded  bool
 	answers  []Answer // nil = never any
+	starting ports    // at which nobody listens yet
 	opened   bool
 	deadline time.Duration
 	out      *packet.Conn // for announcements; nil until the first one

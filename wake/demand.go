@@ -18,19 +18,31 @@ type Guard struct {
 	Service  string
 	Addrs    []netip.Addr // ip0
 	TCP, UDP []uint16     // the guarded ports
+	Later    bool         // hand on all other TCP segments to Addrs as well, whatever their port: they may belong to a flow
 }
 
-// Demand is one attempt of a client to reach a guarded port.
+// Stage tells what was heard.
+type Stage uint8
+
+// The stages.
+const (
+	Attempt Stage = iota // to connect, or a datagram: demand as it stands
+	Later                // a TCP segment that is no first one. Whether it is demand the flows say (Parked).
+)
+
+// Demand is one attempt of a client to reach a guarded port, or another segment of its.
 type Demand struct {
+	Stage    Stage
 	Service  string
 	Client   netip.AddrPort
 	Dest     netip.AddrPort
 	Protocol string        // "tcp" or "udp"
 	At       time.Duration // since boot (CLOCK_BOOTTIME), when it was read from the socket
-	// Frame is the whole Ethernet frame, for a replay; nil if it was larger than 2048 bytes. Its transport checksum may
-	// be unfinished. It belongs to the receiver.
+	// Frame is the whole Ethernet frame, for a replay; nil if it was larger than 2048 bytes. Of a larger one of stage Later it
+	// is the beginning. Its transport checksum may be unfinished. It belongs to the receiver.
 	Frame []byte
-	Local bool // the client runs on this host
+	Local bool   // the client runs on this host
+	Node  string // the target whose connection a later segment belongs to; set by who knows it
 }
 
 // flow is what a client's repetitions have in common.
@@ -38,6 +50,15 @@ type flow struct {
 	protocol     string
 	client, dest netip.AddrPort
 }
+
+// place is what in the queue a newer demand takes the place of: an attempt that of its flow, a later segment only itself.
+type place struct {
+	flow
+	stage Stage
+	seq   uint32
+}
+
+func (d Demand) flow() flow { return flow{d.Protocol, d.Client, d.Dest} }
 
 // Stats counts what a Listener saw.
 type Stats struct {
@@ -183,18 +204,18 @@ func (l *Listener) ending(err error) error {
 
 func (l *Listener) see(buf []byte, n int) {
 	at := readClock(unix.CLOCK_BOOTTIME)
-	s, ok := l.guard.demands(buf[:min(n, len(buf))])
+	s, stage, ok := l.guard.hears(buf[:min(n, len(buf))])
 	if !ok {
 		return
 	}
-	d := Demand{Service: l.guard.Service, Client: s.client, Dest: s.dest, Protocol: "tcp", At: at, Local: l.local}
+	d := Demand{Stage: stage, Service: l.guard.Service, Client: s.client, Dest: s.dest, Protocol: "tcp", At: at, Local: l.local}
 	if s.protocol == protoUDP {
 		d.Protocol = "udp"
 	}
-	if n <= len(buf) {
-		d.Frame = append([]byte(nil), buf[:n]...)
+	if n <= len(buf) || stage == Later {
+		d.Frame = append([]byte(nil), buf[:min(n, len(buf))]...)
 	}
-	l.queue.put(d)
+	l.queue.put(d, s)
 }
 
 // Close ends the listener and waits until the callback has returned. Demands that still wait are not delivered. A second

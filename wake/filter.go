@@ -138,7 +138,11 @@ func (g Guard) filterIPv4(p *program) {
 	p.when(bpf.JumpEqual, protoUDP, udp4)
 	p.jump(reject)
 	p.place(tcp4)
-	p.add(bpf.LoadIndirect{Off: offNetwork + tcpFlagsOffset, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: tcpHandshake})
+	p.add(bpf.LoadIndirect{Off: offNetwork + tcpFlagsOffset, Size: 1})
+	if g.Later {
+		p.when(bpf.JumpBitsSet, tcpLater, accept)
+	}
+	p.add(bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: tcpHandshake})
 	p.unless(bpf.JumpEqual, tcpSYN, reject)
 	p.add(bpf.LoadIndirect{Off: offNetwork + 2, Size: 2})
 	p.jump(tcpPorts)
@@ -171,7 +175,11 @@ func (g Guard) filterIPv6(p *program) {
 	p.add(bpf.LoadAbsolute{Off: offNetwork + 40 + 2, Size: 2})
 	p.jump(udpPorts)
 	p.place(tcp6)
-	p.add(bpf.LoadAbsolute{Off: offNetwork + 40 + tcpFlagsOffset, Size: 1}, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: tcpHandshake})
+	p.add(bpf.LoadAbsolute{Off: offNetwork + 40 + tcpFlagsOffset, Size: 1})
+	if g.Later {
+		p.when(bpf.JumpBitsSet, tcpLater, accept)
+	}
+	p.add(bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: tcpHandshake})
 	p.unless(bpf.JumpEqual, tcpSYN, reject)
 	p.add(bpf.LoadAbsolute{Off: offNetwork + 40 + 2, Size: 2})
 	p.jump(tcpPorts)

@@ -10,19 +10,22 @@ const flowLimit = 1024
 // order in which the flows first came: a client that repeats its SYN takes nobody's place, and a replay wants the newest.
 type flowQueue struct {
 	mu      sync.Mutex
-	waiting map[flow]Demand
-	order   []flow
+	waiting map[place]Demand
+	order   []place
 	stats   Stats
 	filled  chan struct{} // capacity 1: a token while there may be something to take
 }
 
 func newFlowQueue() *flowQueue {
-	return &flowQueue{waiting: map[flow]Demand{}, filled: make(chan struct{}, 1)}
+	return &flowQueue{waiting: map[place]Demand{}, filled: make(chan struct{}, 1)}
 }
 
 // put never blocks.
-func (q *flowQueue) put(d Demand) {
-	f := flow{d.Protocol, d.Client, d.Dest}
+func (q *flowQueue) put(d Demand, s segment) {
+	f := place{flow: d.flow(), stage: d.Stage}
+	if d.Stage == Later {
+		f.seq = s.next()
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.stats.Seen++

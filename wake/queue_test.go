@@ -13,11 +13,11 @@ func demandFrom(port int, at time.Duration) Demand {
 func TestFlowQueueKeepsNewestInOrder(t *testing.T) {
 	q := newFlowQueue()
 	for i, port := range []int{1, 2, 1, 3, 2, 1} {
-		q.put(demandFrom(port, time.Duration(i)))
+		q.put(demandFrom(port, time.Duration(i)), segment{})
 	}
 	udp := demandFrom(1, 9)
 	udp.Protocol = "udp" // another flow
-	q.put(udp)
+	q.put(udp, segment{})
 	for _, want := range []struct {
 		port uint16
 		at   time.Duration
@@ -38,9 +38,9 @@ func TestFlowQueueKeepsNewestInOrder(t *testing.T) {
 func TestFlowQueueIsBounded(t *testing.T) {
 	q := newFlowQueue()
 	for port := range flowLimit + 10 {
-		q.put(demandFrom(port, 0))
+		q.put(demandFrom(port, 0), segment{})
 	}
-	q.put(demandFrom(3, 7)) // a flow that waits is still renewed
+	q.put(demandFrom(3, 7), segment{}) // a flow that waits is still renewed
 	if got, want := q.snapshot(), (Stats{Seen: flowLimit + 11, Merged: 1, Dropped: 10}); got != want {
 		t.Errorf("stats %+v, want %+v", got, want)
 	}

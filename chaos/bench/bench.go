@@ -53,6 +53,7 @@ func experiments() []experiment {
 		{"crash-300ms", func(ctx context.Context, o *Options) (Table, error) { return crash(ctx, o, 300*time.Millisecond) }},
 		{"move", move},
 		{"wake", wake},
+		{"replay", replay},
 		{"idle", idle},
 		{"fence", fence},
 	}

@@ -21,7 +21,7 @@ func wake(ctx context.Context, o *Options) (Table, error) {
 		Title: "A client connects to a sleeping service (3 voters, one sleeping target)",
 		Notes: []string{
 			"SYN to magic packet: from the client's first SYN to the first magic packet for the target, both as they come in at the switch",
-			fmt.Sprintf("connect(2) has in it the %v that the sleeping host takes to resume, and the client's own wait of 1 s before it repeats its SYN", resumeTime),
+			fmt.Sprintf("connect(2) has in it the %v that the sleeping host takes to resume; the table replay has what comes after that", resumeTime),
 		},
 	}
 	magic := Row{Name: "SYN to first magic packet", Unit: "ms", Goal: Goal{Median: 0.5, Max: 5}}

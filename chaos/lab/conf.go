@@ -48,6 +48,9 @@ func configText(o Options) string {
 			fmt.Fprintf(&b, "    mac: %s\n", strconv.Quote(sv.MAC.String()))
 		}
 		fmt.Fprintf(&b, "    ports: [%s]\n    targets: [%s]\n", list(sv.Ports), strings.Join(sv.Targets, ", "))
+		if sv.Replay != "" {
+			fmt.Fprintf(&b, "    replay: %s\n", sv.Replay)
+		}
 		if sv.Hold != "" || len(sv.Holds) > 0 {
 			fmt.Fprintf(&b, "    hold: %s\n", sv.FormatHold())
 		}

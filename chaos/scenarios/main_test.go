@@ -1,6 +1,8 @@
 package scenarios
 
 import (
+	"fmt"
+	"os"
 	"testing"
 
 	"nightporter/internal/nstest"
@@ -9,7 +11,12 @@ import (
 // program is the program that all labs run.
 var program string
 
+// TestMain has two lives: a host of a lab runs this same binary as its server of sessions.
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == sessionWord {
+		fmt.Fprintln(os.Stderr, serveSessions())
+		os.Exit(1)
+	}
 	nstest.Main(m, func(dir string) (err error) {
 		program, err = nstest.Program(dir, "nightporter")
 		return err

@@ -46,6 +46,7 @@ type wire struct {
 	services []*watched
 	magic    []time.Time // of magic packets, as a host sends them
 	refusals []string    // what told a client that a service is not there: RST and ICMP errors
+	acks     []time.Time // of the server of sessions to a client, without data
 	passed   time.Time   // the newest frame of all
 }
 
@@ -80,6 +81,7 @@ func (x *wire) see(f lab.Frame) {
 	if f.ToHost {
 		if strings.HasPrefix(f.Port, "c") {
 			x.seeRefusal(f)
+			x.seePulse(f)
 		}
 		return
 	}
@@ -113,7 +115,7 @@ func (x *wire) seeRefusal(f lab.Frame) {
 	body := f.Data[atPayload+header:]
 	src, _ := netip.AddrFromSlice(f.Data[atSrc : atSrc+4])
 	switch {
-	case f.Data[atProto] == 6 && len(body) >= 20 && body[13]&4 != 0 && binary.BigEndian.Uint16(body) == lab.ServerPort:
+	case f.Data[atProto] == 6 && len(body) >= 20 && body[13]&4 != 0 && slices.Contains([]uint16{lab.ServerPort, echoPort, talkPort}, binary.BigEndian.Uint16(body)):
 		x.refusals = append(x.refusals, fmt.Sprintf("RST from %s (%s) to %s at %v", src, f.Src(), f.Port, f.Time))
 	case f.Data[atProto] == 1 && (body[0] == 3 || body[0] == 11):
 		x.refusals = append(x.refusals, fmt.Sprintf("ICMP type %d code %d from %s to %s at %v", body[0], body[1], src, f.Port, f.Time))

@@ -58,7 +58,7 @@ func choose(all []api.Service, names []string) ([]api.Service, error) {
 func fromAPI(in []api.Service) []config.Service {
 	out := make([]config.Service, len(in))
 	for i, s := range in {
-		out[i] = config.Service{Name: s.Name, Addresses: s.Addresses, Mode: s.Mode, MAC: net.HardwareAddr(s.MAC), Targets: s.Targets, Hold: s.Hold, Holds: s.Holds}
+		out[i] = config.Service{Name: s.Name, Addresses: s.Addresses, Mode: s.Mode, MAC: net.HardwareAddr(s.MAC), Targets: s.Targets, Hold: s.Hold, Holds: s.Holds, Replay: s.Replay}
 		for _, p := range s.Ports {
 			out[i].Ports = append(out[i].Ports, config.Port(p))
 		}
@@ -76,7 +76,7 @@ func fromAPI(in []api.Service) []config.Service {
 func toAPI(in []config.Service) []api.Service {
 	out := make([]api.Service, len(in))
 	for i, s := range in {
-		out[i] = api.Service{Name: s.Name, Addresses: s.Addresses, Mode: s.Mode, MAC: api.MAC(s.MAC), Targets: s.Targets, Hold: s.Hold, Holds: s.Holds}
+		out[i] = api.Service{Name: s.Name, Addresses: s.Addresses, Mode: s.Mode, MAC: api.MAC(s.MAC), Targets: s.Targets, Hold: s.Hold, Holds: s.Holds, Replay: s.Replay}
 		for _, p := range s.Ports {
 			out[i].Ports = append(out[i].Ports, api.Port(p))
 		}

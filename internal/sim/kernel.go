@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,17 +22,20 @@ type kernel struct {
 	mu         sync.Mutex
 	generation uint64 // counts the entries into a suspend
 	rooms      map[string]*room
+	seen       map[string]uint64   // announcements that came by, by MAC
+	ways       map[string]*machine // who made the newest of them
 }
 
 // room is one prepared identity.
 type room struct {
 	spec     identity.Spec
 	guard    bool
-	deadline time.Duration // on CLOCK_BOOTTIME; 0 = closed
-	armed    uint64        // the generation under which it was opened
-	edge     bool          // the last frame before the deadline is to be noted
-	heir     *life         // who took it over from the former life of the process
-	kept     bool          // left open for the next life of the process, which has not taken it yet
+	shut     []netip.AddrPort // nobody listens there yet
+	deadline time.Duration    // on CLOCK_BOOTTIME; 0 = closed
+	armed    uint64           // the generation under which it was opened
+	edge     bool             // the last frame before the deadline is to be noted
+	heir     *life            // who took it over from the former life of the process
+	kept     bool             // left open for the next life of the process, which has not taken it yet
 	ears     map[*ear]struct{}
 }
 
@@ -241,6 +245,11 @@ func (h *hold) Answer(list []identity.Answer) error {
 	})
 }
 
+// GuardPorts implements agent.Hold.
+func (h *hold) GuardPorts(tcp, _ []netip.AddrPort) error {
+	return h.do(func() error { h.r.shut = slices.Clone(tcp); return nil })
+}
+
 // Generation implements agent.Hold.
 func (h *hold) Generation() (g uint64, err error) {
 	return g, h.do(func() error { g = h.k.generation; return nil })
@@ -290,7 +299,7 @@ func (h *hold) Announce(stillMine func() bool) error {
 		}
 		err := h.do(func() error {
 			if h.k.passes(h.r) {
-				h.k.m.w.lan.announce(h.k.m, h.name)
+				h.k.m.w.lan.announce(h.k.m, h.name, h.r.spec.MAC)
 			}
 			return nil
 		})

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ type lan struct {
 
 	mu      sync.Mutex
 	learned map[way]*machine
+	asked   map[asked]attempt           // the newest of each
 	foreign map[string]net.HardwareAddr // by service: a host outside the cluster that answers for the address
 }
 
@@ -26,14 +28,19 @@ type lan struct {
 type way struct{ client, service string }
 
 func newLAN(w *world) *lan {
-	return &lan{w: w, learned: make(map[way]*machine), foreign: make(map[string]net.HardwareAddr)}
+	return &lan{w: w, learned: make(map[way]*machine), foreign: make(map[string]net.HardwareAddr), asked: make(map[asked]attempt)}
 }
 
 // announce is a gratuitous ARP: all clients' switches learn from it.
-func (l *lan) announce(from *machine, service string) {
+func (l *lan) announce(from *machine, service string, mac net.HardwareAddr) {
 	from.use(service, "gratuitous ARP")
 	for _, c := range l.w.clients {
 		l.w.sw.Frame(from.addr, c.addr, func() { l.learn(c, service, from) })
+	}
+	for _, m := range l.w.machines {
+		if m != from {
+			l.w.sw.Frame(from.addr, m.addr, func() { m.kernel.saw(mac.String(), from) })
+		}
 	}
 }
 
@@ -121,7 +128,11 @@ func (k *kernel) syn(c *client, service string, port uint16, answered func(strin
 	for e := range r.ears { // before any filter
 		e.hear(c, service, port, r)
 	}
+	k.m.w.lan.ask(c, service, r.spec.MAC, port, answered)
 	if !k.passes(r) || r.guard {
+		return
+	}
+	if slices.Contains(r.shut, netip.AddrPortFrom(r.spec.Addrs[0], port)) {
 		return
 	}
 	server, words := k.m.name, "SYN-ACK"
@@ -136,12 +147,19 @@ func (k *kernel) syn(c *client, service string, port uint16, answered func(strin
 	})
 }
 
+// ask remembers an attempt, in case that the machine which heard it gives it to another one.
+func (l *lan) ask(c *client, service string, mac net.HardwareAddr, port uint16, answered func(string)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asked[asked{c.addr, mac.String(), port}] = attempt{c, service, answered}
+}
+
 // hear hands a demand to the daemon, on the packet socket's own goroutine.
 func (e *ear) hear(c *client, service string, port uint16, r *room) {
 	boot, _ := e.life.machine.clock.read()
 	d := wake.Demand{
-		Service: service, Client: netip.AddrPortFrom(c.addr, 40000), Dest: netip.AddrPortFrom(r.spec.Addrs[0], port),
-		Protocol: "tcp", At: boot,
+		Service: service, Client: netip.AddrPortFrom(c.addr, clientPort), Dest: netip.AddrPortFrom(r.spec.Addrs[0], port),
+		Protocol: "tcp", At: boot, Frame: synFrame(c, r.spec.MAC, netip.AddrPortFrom(r.spec.Addrs[0], port)),
 	}
 	go e.life.proc.When(func() { e.on(d) })
 }

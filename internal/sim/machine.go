@@ -158,7 +158,7 @@ func (l *life) deps() agent.Deps {
 	log := slog.New(l.machine.w.rec.handler(l.machine.name))
 	return agent.Deps{
 		Version: "sim", Log: log, Clock: l.clock, Kernel: lifeKernel{l}, Power: lifePower{l}, Caller: lifeCaller{l},
-		Listen: l.listen, Net: lifeNet{l.proc}, Disk: l.disk, Former: l.former, Ready: func(string) {},
+		Listen: l.listen, Reach: lifeReach{l}, Net: lifeNet{l.proc}, Disk: l.disk, Former: l.former, Ready: func(string) {},
 	}
 }
 

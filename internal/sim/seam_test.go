@@ -15,10 +15,10 @@ import (
 
 // What the simulation may name of the agent's package: the function that the command calls, what it replaces, and the types
 // that its replacements give back.
-var seam = []string{"Run", "Deps", "Hold", "Peers", "Mirror", "Estate", "ErrReplaced"}
+var seam = []string{"Run", "Deps", "Hold", "Peers", "Wire", "Sight", "Mirror", "Estate", "ErrReplaced"}
 
 // replaced is all that agent.Deps names, and Version, Log. A new field is a decision to be made here, too.
-var replaced = []string{"Version", "Log", "Clock", "Kernel", "Power", "Caller", "Listen", "Front", "Net", "Disk", "Former", "Ready"}
+var replaced = []string{"Version", "Log", "Clock", "Kernel", "Power", "Caller", "Listen", "Front", "Reach", "Net", "Disk", "Former", "Ready"}
 
 // uses lists what files name of a package, with where.
 func uses(t *testing.T, pattern, pkg string) (names []string, calls, made int) {
@@ -97,7 +97,7 @@ func TestOnlyTheOutsideIsReplaced(t *testing.T) {
 		"cluster":  {"Dial", "Directory", "Gossip", "GossipConfig", "Identity", "Keys", "Mark", "NewIdentity", "NewTransport", "Past", "RaftConfig", "StartGossip", "Stores"},
 		"fsm":      {"OperatorMoved"},
 		"identity": {"Answer", "Drift", "Fence", "Foreign", "Heirloom", "LAN", "Legacy", "Spec"},
-		"wake":     {"Demand", "Guard"},
+		"wake":     {"Demand", "Flow", "Guard"},
 	} {
 		names, _, _ := uses(t, "*.go", pkg)
 		for _, n := range names {

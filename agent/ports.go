@@ -1,0 +1,140 @@
+package agent
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"nightporter/cluster"
+	"nightporter/fsm"
+	"nightporter/lease"
+)
+
+// endpoints are addresses and ports, by protocol.
+type endpoints struct{ TCP, UDP []netip.AddrPort }
+
+// endpointsOf gives what a service guards.
+func endpointsOf(s fsm.Service) endpoints {
+	var e endpoints
+	for _, a := range s.Addresses {
+		for _, p := range s.Ports {
+			at := netip.AddrPortFrom(a, p.Number)
+			if p.Protocol == fsm.UDP {
+				e.UDP = append(e.UDP, at)
+			} else {
+				e.TCP = append(e.TCP, at)
+			}
+		}
+	}
+	return e
+}
+
+func (e endpoints) empty() bool { return len(e.TCP)+len(e.UDP) == 0 }
+
+// without gives what of e is not in other.
+func (e endpoints) without(other endpoints) endpoints {
+	less := func(a, b []netip.AddrPort) []netip.AddrPort {
+		return slices.DeleteFunc(slices.Clone(a), func(x netip.AddrPort) bool { return slices.Contains(b, x) })
+	}
+	return endpoints{less(e.TCP, other.TCP), less(e.UDP, other.UDP)}
+}
+
+func (e endpoints) count() int { return len(e.TCP) + len(e.UDP) }
+
+// doors are the guarded ports of a service on the target that holds it. One at which nobody listens yet is shut: its clients'
+// first segments are dropped there and not refused (I5). A door that was open once stays open for the tenure: when a program
+// stops listening later, clients are refused as on any host, and the health checks say what is to become of that.
+type doors struct {
+	epoch    uint64 // the tenure that they are for
+	all      endpoints
+	shut     endpoints
+	began    lease.Boot
+	nextLook lease.Boot
+	changed  lease.Boot // when a door last opened
+	said     bool
+}
+
+// Pauses between two looks at the doors that are shut: a look costs about 0.1 ms for each family and protocol. The first one lasts for
+// longer than most services take to start.
+const (
+	lookSoon   = 4 * time.Millisecond
+	lookLater  = 50 * time.Millisecond
+	lookSeldom = time.Second
+	soonFor    = 20 * time.Second
+	laterFor   = 2 * time.Minute
+	sayShut    = 10 * time.Second // after which the log says what nobody listens at
+)
+
+func (d *doors) pause(now lease.Boot) time.Duration {
+	switch open := now.Sub(d.began); {
+	case open < soonFor:
+		return lookSoon
+	case open < laterFor:
+		return lookLater
+	}
+	return lookSeldom
+}
+
+// keepDoors looks which doors can be opened. Until the fence opens all of them are shut at first, so that none is open for nobody.
+func (t *tenant) keepDoors(now lease.Boot) {
+	d := &t.doors
+	if all := endpointsOf(t.wish.Service); d.epoch != t.epoch || d.all.count() != all.count() || !d.all.without(all).empty() {
+		*d = doors{epoch: t.epoch, all: all, shut: all, began: now}
+		t.wayIn(now, true)
+		return
+	}
+	if now >= d.nextLook && !d.shut.empty() {
+		t.wayIn(now, false)
+	}
+	if !d.said && !d.shut.empty() && t.opened && now.Sub(d.began) > sayShut {
+		d.said = true
+		t.log.Info("nobody listens at some of the service's ports on this host: who asks there waits", "service", t.service, "tcp", d.shut.TCP, "udp", d.shut.UDP)
+	}
+}
+
+// wayIn opens the doors behind which somebody listens.
+func (t *tenant) wayIn(now lease.Boot, fresh bool) {
+	d := &t.doors
+	d.nextLook = now.Add(d.pause(now))
+	shut := d.shut
+	if t.wish.Service.Replay == fsm.ReplayNone {
+		shut = endpoints{}
+	} else {
+		listens, bound, err := t.reach.Listening(t.hold.Link(), d.shut.TCP, d.shut.UDP)
+		if err != nil {
+			t.fail(doLook, err) // nobody knows: what cannot be known must not shut a service out
+			shut = endpoints{}
+		} else {
+			t.well(doLook)
+			shut = d.shut.without(endpoints{listens, bound})
+		}
+	}
+	if !fresh && shut.count() == d.shut.count() {
+		return
+	}
+	if err := t.hold.GuardPorts(shut.TCP, shut.UDP); err != nil {
+		t.fail(doGuard, err)
+		return
+	}
+	t.well(doGuard)
+	d.shut, d.changed = shut, now
+	if t.opened {
+		t.sayListening()
+	}
+}
+
+// listening is this host's word about its doors, for those who keep attempts.
+func (t *tenant) listening() []cluster.Listening {
+	if t.wish.Service.Replay == fsm.ReplayNone || !t.wish.Serving || t.doors.epoch != t.epoch {
+		return nil
+	}
+	open := t.doors.all.without(t.doors.shut)
+	return []cluster.Listening{{Service: t.service, Epoch: t.epoch, TCP: open.TCP, UDP: open.UDP}}
+}
+
+// sayListening tells everybody; nobody here knows who was front while clients knocked.
+func (t *tenant) sayListening() {
+	t.out.all(cluster.Message{Listening: t.listening()})
+	open := t.doors.all.without(t.doors.shut)
+	t.log.Info("ports served", "service", t.service, "epoch", t.epoch, "tcp", open.TCP, "udp", open.UDP, "boottime_ns", int64(t.clock.Boot()))
+}

@@ -1,0 +1,61 @@
+package agent
+
+import (
+	"net"
+	"net/netip"
+
+	"nightporter/wake"
+)
+
+// Reach is this host's way to clients and to the sockets that they want: what replays need.
+type Reach interface {
+	// Wire sends frames by an interface.
+	Wire(link string) (Wire, error)
+	// Watch begins to look for frames that come in by an interface from a MAC.
+	Watch(link string, mac net.HardwareAddr) (Sight, error)
+	// Listening gives those of the endpoints, on an interface of this host, that a program serves.
+	Listening(link string, tcp, udp []netip.AddrPort) (listens, bound []netip.AddrPort, err error)
+	// Established gives the TCP connections to addresses of this host.
+	Established(addrs []netip.Addr) ([]wake.Flow, error)
+}
+
+// Wire sends frames as they are.
+type Wire interface {
+	Send(frame []byte) error
+	Address() net.HardwareAddr
+	Close() error
+}
+
+// Sight says whether a frame was seen since it was made, or since Again.
+type Sight interface {
+	Seen() bool
+	Again()
+	Close() error
+}
+
+// systemReach is the kernel's.
+type systemReach struct{}
+
+func (systemReach) Wire(link string) (Wire, error) {
+	w, err := wake.OpenWire(link)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (systemReach) Watch(link string, mac net.HardwareAddr) (Sight, error) {
+	s, err := wake.Watch(link, mac)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (systemReach) Listening(link string, tcp, udp []netip.AddrPort) (listens, bound []netip.AddrPort, err error) {
+	return wake.Listening(link, tcp, udp)
+}
+
+func (systemReach) Established(addrs []netip.Addr) ([]wake.Flow, error) {
+	return wake.Established(addrs)
+}

@@ -1,0 +1,86 @@
+package agent
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"nightporter/wake"
+)
+
+// fakeReach is a host's way to clients in these tests: what it sends and what listens is written down in the host.
+type fakeReach struct{ h *worldHost }
+
+// fakeEther is what is on a host's wires.
+type fakeEther struct {
+	mu       sync.Mutex
+	sent     [][]byte // by the LAN interface
+	answers  [][]byte // by the macvlan
+	announce bool     // somebody else's announcement came by
+	closed   []netip.AddrPort
+	flows    []wake.Flow
+	err      error
+}
+
+func (e *fakeEther) set(f func(*fakeEther)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f(e)
+}
+
+func (e *fakeEther) frames() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.sent)
+}
+
+func (r fakeReach) Wire(link string) (Wire, error) { return fakeWire{&r.h.ether, link}, nil }
+
+func (r fakeReach) Watch(string, net.HardwareAddr) (Sight, error) { return fakeSight{&r.h.ether}, nil }
+
+func (r fakeReach) Listening(_ string, tcp, udp []netip.AddrPort) (listens, bound []netip.AddrPort, err error) {
+	e := &r.h.ether
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	open := func(in []netip.AddrPort) []netip.AddrPort {
+		return slices.DeleteFunc(slices.Clone(in), func(a netip.AddrPort) bool { return slices.Contains(e.closed, a) })
+	}
+	return open(tcp), open(udp), e.err
+}
+
+func (r fakeReach) Established([]netip.Addr) ([]wake.Flow, error) {
+	r.h.ether.mu.Lock()
+	defer r.h.ether.mu.Unlock()
+	return r.h.ether.flows, nil
+}
+
+type fakeWire struct {
+	e    *fakeEther
+	link string
+}
+
+func (w fakeWire) Send(f []byte) error {
+	w.e.set(func(e *fakeEther) {
+		if w.link == "np-test" {
+			e.answers = append(e.answers, f)
+		} else {
+			e.sent = append(e.sent, f)
+		}
+	})
+	return nil
+}
+
+func (fakeWire) Address() net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 0, 9} }
+func (fakeWire) Close() error              { return nil }
+
+type fakeSight struct{ e *fakeEther }
+
+func (s fakeSight) Seen() bool {
+	s.e.mu.Lock()
+	defer s.e.mu.Unlock()
+	return s.e.announce
+}
+
+func (s fakeSight) Again()     { s.e.set(func(e *fakeEther) { e.announce = false }) }
+func (fakeSight) Close() error { return nil }
