@@ -95,7 +95,7 @@ func TestAComplaintTellsAll(t *testing.T) {
 // Each way to claim an identity is seen, and nothing else is taken for one.
 func TestEveryClaimIsSeen(t *testing.T) {
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
-	id := Identity{MAC: mac, IP: netip.AddrFrom4([4]byte{10, 77, 0, 200})}
+	id := Identity{MAC: mac, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 77, 0, 200})}}
 	const atDst, atTPA, atTHA = atPayload + 16, atPayload + 24, atPayload + 18
 	frame := func(src net.HardwareAddr, kind uint16, at int, what ...byte) lab.Frame {
 		data := make([]byte, 60)

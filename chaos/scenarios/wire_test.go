@@ -67,7 +67,7 @@ func tap(w *world) *wire {
 func (x *wire) follow(s api.Service) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.services = append(x.services, &watched{name: s.Name, id: judge.Identity{MAC: net.HardwareAddr(s.MAC), IP: s.Addresses[0]}})
+	x.services = append(x.services, &watched{name: s.Name, id: judge.Identity{MAC: net.HardwareAddr(s.MAC), Addrs: s.Addresses}})
 }
 
 func (x *wire) see(f lab.Frame) {
