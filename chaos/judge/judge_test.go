@@ -105,7 +105,7 @@ func TestEveryClaimIsSeen(t *testing.T) {
 		copy(data[at:], what)
 		return lab.Frame{Data: data}
 	}
-	advert := frame(net.HardwareAddr{2, 0, 0, 0, 0, 1}, typeIPv6, atTarget, six.AsSlice()...)
+	advert := frame(net.HardwareAddr{2, 0, 0, 0, 0, 1}, typeIPv6, atPayload)
 	advert.Data = append(advert.Data, make([]byte, 40)...)
 	copy(advert.Data[atTarget:], six.AsSlice())
 	advert.Data[atNext6], advert.Data[atType6] = protoICMPv6, neighbourAdvertisement
