@@ -30,10 +30,7 @@ func floating(targets ...string) config.Service {
 func (w *world) both(from, want string) {
 	w.Helper()
 	w.connect(from, want)
-	r, err := w.lab.Host(from).Connect(w.limit(), web6())
-	if err != nil || r.Host != want {
-		w.Fatalf("from %s by IPv6: %+v, %v; want %s", from, r, err, want)
-	}
+	w.connect6(from, want)
 }
 
 // The whole story in mode address: the target sleeps and is called, by either family and from a member too, the front's host dies, the
@@ -53,10 +50,7 @@ func TestModeAddress(t *testing.T) {
 	w.both("c1", "h4")
 
 	front = w.sleep("h4")
-	r, err := w.lab.Host("c1").Connect(w.limit(), web6())
-	if err != nil || r.Host != "h4" {
-		t.Fatalf("by IPv6: %+v, %v", r, err)
-	}
+	w.connect6("c1", "h4")
 	w.awaitServing("h4")
 
 	front = w.sleep("h4")
@@ -70,7 +64,7 @@ func TestModeAddress(t *testing.T) {
 	w.must(w.lab.Host(front).Start(w.limit()))
 	w.settled(nil, 3)
 
-	_, err = w.api("h1").Move(w.limit(), web, "h2")
+	_, err := w.api("h1").Move(w.limit(), web, "h2")
 	w.must(err)
 	holder, _ := w.awaitHolder(web, "holding")
 	if holder != "h2" {
