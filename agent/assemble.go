@@ -143,7 +143,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	}
 	a.ticks = &ticks{
 		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(), checks: a.checkups,
-		disk: a.raft.DiskTrouble,
+		disk: a.raft.DiskTrouble, machine: a.machine,
 	}
 	a.unseal = &unseal{machine: a.machine, raft: a.raft, kernel: deps.Kernel, log: deps.Log}
 	a.post.jumped = a.ticks.bell

@@ -49,7 +49,7 @@ func (b *backend) Status(context.Context) (api.Status, error) {
 	if v.State.Cluster.ID == "" { // nothing of this is decided yet
 		s.Failover, s.Quorum.Needed = s.FailoverFile, 0
 	}
-	s.Problems = b.problems(v, s, unfit(b.deps.Kernel, lan, lanErr))
+	s.Problems = b.problems(v, s, unfit(b.deps.Kernel, lan, lanErr, v.State.Services))
 	return s, nil
 }
 
@@ -90,7 +90,7 @@ func (b *backend) member(name string) (cluster.Member, bool) {
 func (b *backend) service(v cluster.View, name string) api.ServiceStatus {
 	own, t := v.State.Ownerships[name], b.tenants.shown(name)
 	s := api.ServiceStatus{
-		Service: toAPI(v.State.Services[name]), Owner: own.Owner, Epoch: own.Epoch, Reason: string(own.Reason),
+		Service: toAPI(v.State.Services[name]), ModeGives: modeGives(v.State.Services[name].Mode), Owner: own.Owner, Epoch: own.Epoch, Reason: string(own.Reason),
 		Since: own.Since, By: own.By, Role: "none", OwnerState: b.ownerState(v, name, own),
 		Lease: api.Lease{State: "none", Refused: []api.Refusal{}},
 		Fence: api.Fence{State: "none", Limits: t.Limits, Kind: t.FenceKind}, Health: targetHealth(v, v.State.Services[name]),
@@ -138,6 +138,16 @@ func targetHealth(v cluster.View, sv fsm.Service) []api.TargetHealth {
 		out = append(out, h)
 	}
 	return out
+}
+
+// modeGives is what a mode gives, a sentence.
+func modeGives(m fsm.Mode) string {
+	if m == fsm.ModeAddress {
+		return "the address is on its holder's own MAC, for networks that allow no second one on a port; a client that misses the announcement of " +
+			"a change stays stuck until one that it hears: 100 ms later, then after 1, 2, 4, 8 and 16 s, then every 45 s"
+	}
+	return "the address has a MAC of its own that moves with it: clients notice nothing of a change, only the switches learn; " +
+		"for networks that allow several MACs on a port"
 }
 
 // ownerState tells from here what the owner does: exactly for this host, by the evidence for another.

@@ -3,8 +3,12 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync/atomic"
 	"time"
 
+	"nightporter/fsm"
 	"nightporter/identity"
 	"nightporter/wake"
 )
@@ -27,6 +31,8 @@ type ticks struct {
 	log     *slog.Logger
 	bell    bell // rung when a message found the clocks changed
 	disk    func() string
+	machine *fsm.Machine
+	oneMAC  atomic.Bool // the LAN interface carries services in mode address only: which ones there are is looked at with each tick
 }
 
 func (k *ticks) run(ctx context.Context) {
@@ -58,7 +64,7 @@ func (k *ticks) look(edge *wake.Edge) {
 	if away, gap := edge.Tick(time.Duration(boot), mono); away != wake.Present {
 		k.returned(away, gap)
 	}
-	if k.disk() != "" || k.meta.now().Unfit != "" {
+	if k.disk() != "" || k.meta.now().Unfit != "" || k.oneMAC.Load() {
 		k.fitness() // until it is over and said to be
 	}
 }
@@ -77,19 +83,28 @@ func (k *ticks) returned(away wake.Absence, gap time.Duration) {
 // configuration wants, and its disk takes the log that gives it and takes it away.
 func (k *ticks) fitness() {
 	lan, err := k.kernel.LAN()
-	why := unfit(k.kernel, lan, err)
+	k.oneMAC.Store(lan.OneMAC != "")
+	why := unfit(k.kernel, lan, err, k.machine.View().State.Services)
 	if why == "" {
 		why = k.disk()
 	}
 	k.meta.setUnfit(why)
 }
 
-func unfit(k Kernel, lan identity.LAN, err error) string {
+func unfit(k Kernel, lan identity.LAN, err error, services map[string]fsm.Service) string {
 	switch {
 	case err != nil:
 		return "the LAN interface cannot be used: " + err.Error()
 	case !lan.Up:
 		return "the LAN interface " + lan.Name + " is down"
 	}
-	return k.Refusal()
+	if why := k.Refusal(); why != "" || lan.OneMAC == "" {
+		return why
+	}
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		if services[name].Mode == fsm.ModeMAC {
+			return "this host can hold nothing while there are services in mode mac, such as " + name + ": " + lan.OneMAC
+		}
+	}
+	return ""
 }

@@ -33,7 +33,7 @@ func AnnounceSchedule(n int) time.Duration {
 
 // Announce tells the LAN once where the identity is: for IPv4 a gratuitous ARP in the request form and then in the reply
 // form (RFC 5227 section 3, RFC 5944 section 4.6), for IPv6 an unsolicited neighbour advertisement with the override flag
-// (RFC 4861 section 7.2.6). The reply form goes last: a former holder's kernel may answer the request form, and what comes
+// (RFC 4861 section 7.2.6), behind reports of the multicast group in which the address is asked for. The reply form goes last: a former holder's kernel may answer the request form, and what comes
 // last stays in the switches' tables. stillMine is asked before each frame.
 func (p *Hold) Announce(stillMine func() bool) error {
 	conn, err := p.mouth()
@@ -42,7 +42,7 @@ func (p *Hold) Announce(stillMine func() bool) error {
 	}
 	mac := p.mac()
 	for _, a := range p.spec.Addrs {
-		frames, err := announcements(mac, a)
+		frames, err := p.words(mac, a)
 		if err != nil {
 			return err
 		}
@@ -57,6 +57,16 @@ func (p *Hold) Announce(stillMine func() bool) error {
 		}
 	}
 	return nil
+}
+
+// words are the frames of one round for one address.
+func (p *Hold) words(mac net.HardwareAddr, a netip.Addr) ([][]byte, error) {
+	frames, err := announcements(mac, a)
+	if err != nil || a.Is4() || p.spec.Mode == HostMAC { // there the kernel has reported the group, from the host's own address
+		return frames, err
+	}
+	reports, err := membership(mac, a)
+	return append(reports, frames...), err // first the way to here, then the news
 }
 
 // mouth is the packet socket for announcements, opened once. Frames sent through it pass the fence.

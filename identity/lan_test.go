@@ -2,6 +2,7 @@ package identity
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -235,8 +236,16 @@ func watchPorts(l *lan, hosts []string) *observer {
 			if err != nil {
 				return err
 			}
-			conn, err = packet.Listen(ifi, packet.Raw, unix.ETH_P_ALL, nil)
-			return err
+			if conn, err = packet.Listen(ifi, packet.Raw, unix.ETH_P_ALL, nil); err != nil {
+				return err
+			}
+			raw, err := conn.SyscallConn()
+			if err != nil {
+				return err
+			}
+			var serr error // what the switch sends to the host is not the host's
+			err = raw.Control(func(fd uintptr) { serr = unix.SetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) })
+			return errors.Join(err, serr)
 		})
 		ended := make(chan struct{})
 		go func() {

@@ -179,10 +179,17 @@ func (p *Hold) silence() error {
 func (p *Hold) address(link netlink.Link) error {
 	for _, a := range p.spec.Addrs {
 		if err := p.host.nl.AddrReplace(link, p.addressOf(a)); err != nil {
-			return fmt.Errorf("giving %s the address %s: %w", link.Attrs().Name, a, err)
+			return fmt.Errorf("giving %s the address %s: %w", link.Attrs().Name, a, addressHint(a, err))
 		}
 	}
 	return nil
+}
+
+func addressHint(a netip.Addr, err error) error {
+	if a.Is6() && errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w: IPv6 is switched off on this host (net.ipv6.conf.default.disable_ipv6); switch it on, or give the service an IPv4 address only", err)
+	}
+	return err
 }
 
 func single(a netip.Addr) *net.IPNet {

@@ -17,7 +17,9 @@ type identity struct {
 }
 
 // uses says whether the frame's sender claims the identity.
-func (id identity) uses(f lab.Frame) bool { return judge.Identity{MAC: id.mac, IP: id.ip}.Claimed(f) }
+func (id identity) uses(f lab.Frame) bool {
+	return judge.Identity{MAC: id.mac, Addrs: []netip.Addr{id.ip}}.Claimed(f)
+}
 
 // verdict is what the frames say of I1.
 type verdict struct {

@@ -2,6 +2,7 @@ package failures
 
 import (
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 
@@ -25,7 +26,7 @@ func tap(w *world, mac net.HardwareAddr) *wire {
 	c, err := w.lab.Capture(w.limit(), nil, false)
 	w.must(err)
 	x := &wire{capture: c, done: make(chan struct{}), last: map[string]judge.Use{}}
-	id := judge.Identity{MAC: mac, IP: lab.ServiceAddr()}
+	id := judge.Identity{MAC: mac, Addrs: []netip.Addr{lab.ServiceAddr()}}
 	go func() {
 		defer close(x.done)
 		for f := range c.Frames() {

@@ -124,6 +124,7 @@ type Host struct {
 type Service struct {
 	Name    string       `json:"name"`
 	Addrs   []netip.Addr `json:"addrs"`
+	Mode    string       `json:"mode,omitempty"` // "address": on its holder's own MAC; "" = on the one that follows
 	MAC     string       `json:"mac"`
 	Port    uint16       `json:"port"` // guarded, TCP
 	Targets []string     `json:"targets"`

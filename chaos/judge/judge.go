@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,29 +24,46 @@ const (
 	atSPA     = atPayload + 14 // the sender's address in ARP
 	atSrc     = atPayload + 12 // the sender's address in IPv4
 
+	atSrc6   = atPayload + 8  // in IPv6
+	atNext6  = atPayload + 6  // what follows the header of IPv6
+	atType6  = atPayload + 40 // of an ICMPv6 message
+	atTarget = atPayload + 48 // of an ICMPv6 message about a neighbour
+
 	typeIPv4 = 0x0800
 	typeARP  = 0x0806
+	typeIPv6 = 0x86dd
+
+	protoICMPv6            = 58
+	neighbourAdvertisement = 136
 )
 
 // Identity is what floats.
 type Identity struct {
-	MAC net.HardwareAddr
-	IP  netip.Addr
+	MAC   net.HardwareAddr // nil in mode address
+	Addrs []netip.Addr
 }
 
-// Claimed says whether the sender of a frame claims the identity: its MAC, or its address in ARP or IPv4.
+// Claimed says whether the sender of a frame claims the identity: its MAC, or one of its addresses in ARP, in IP, or in what it
+// advertises of a neighbour.
 func (id Identity) Claimed(f lab.Frame) bool {
 	if len(f.Data) < atPayload {
 		return false
 	}
-	ip := id.IP.As4()
+	field := func(at, n int) []byte { return f.Data[min(at, len(f.Data)):min(at+n, len(f.Data))] }
+	has := func(at, n int) bool {
+		a, ok := netip.AddrFromSlice(field(at, n))
+		return ok && slices.Contains(id.Addrs, a)
+	}
 	switch {
 	case bytes.Equal(f.Src(), id.MAC):
 		return true
 	case f.EtherType() == typeARP && len(f.Data) >= atSPA+4:
-		return bytes.Equal(f.Data[atSPA:atSPA+4], ip[:]) || bytes.Equal(f.Data[atSHA:atSHA+6], id.MAC)
+		return has(atSPA, 4) || bytes.Equal(field(atSHA, 6), id.MAC)
 	case f.EtherType() == typeIPv4 && len(f.Data) >= atSrc+4:
-		return bytes.Equal(f.Data[atSrc:atSrc+4], ip[:])
+		return has(atSrc, 4)
+	case f.EtherType() == typeIPv6 && len(f.Data) >= atPayload+40:
+		advert := f.Data[atNext6] == protoICMPv6 && len(f.Data) >= atTarget+16 && f.Data[atType6] == neighbourAdvertisement
+		return has(atSrc6, 16) || advert && has(atTarget, 16)
 	}
 	return false
 }

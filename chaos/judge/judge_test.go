@@ -95,7 +95,8 @@ func TestAComplaintTellsAll(t *testing.T) {
 // Each way to claim an identity is seen, and nothing else is taken for one.
 func TestEveryClaimIsSeen(t *testing.T) {
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
-	id := Identity{MAC: mac, IP: netip.AddrFrom4([4]byte{10, 77, 0, 200})}
+	six := netip.MustParseAddr("fd77::200")
+	id := Identity{MAC: mac, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 77, 0, 200}), six}}
 	const atDst, atTPA, atTHA = atPayload + 16, atPayload + 24, atPayload + 18
 	frame := func(src net.HardwareAddr, kind uint16, at int, what ...byte) lab.Frame {
 		data := make([]byte, 60)
@@ -104,6 +105,12 @@ func TestEveryClaimIsSeen(t *testing.T) {
 		copy(data[at:], what)
 		return lab.Frame{Data: data}
 	}
+	advert := frame(net.HardwareAddr{2, 0, 0, 0, 0, 1}, typeIPv6, atPayload)
+	advert.Data = append(advert.Data, make([]byte, 40)...)
+	copy(advert.Data[atTarget:], six.AsSlice())
+	advert.Data[atNext6], advert.Data[atType6] = protoICMPv6, neighbourAdvertisement
+	question := lab.Frame{Data: slices.Clone(advert.Data)}
+	question.Data[atType6]--
 	short := func(f lab.Frame, n int) lab.Frame { f.Data = f.Data[:n]; return f }
 	other := net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	for name, c := range map[string]struct {
@@ -120,12 +127,19 @@ func TestEveryClaimIsSeen(t *testing.T) {
 		"an answer to it":                {frame(other, typeARP, atTHA, mac...), false},
 		"another's address":              {frame(other, typeIPv4, atSrc, 10, 77, 0, 11), false},
 		"its address in another place":   {frame(other, 0x86dd, atSrc, 10, 77, 0, 200), false},
+		"its IPv6 address":               {frame(other, typeIPv6, atSrc6, six.AsSlice()...), true},
+		"its IPv6 address, advertised":   {advert, true},
+		"a question for it by IPv6":      {question, false},
 		"an ARP frame that ends early":   {short(frame(other, typeARP, atSPA, 10, 77, 0, 200), atSPA+3), false},
 		"an IP packet that ends early":   {short(frame(other, typeIPv4, atSrc, 10, 77, 0, 200), atSrc+3), false},
 		"less than a header of Ethernet": {short(frame(mac, typeIPv4, atSrc), atPayload-1), false},
 	} {
 		if got := id.Claimed(c.frame); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+		shared := Identity{Addrs: id.Addrs} // in mode address the MAC is nobody's
+		if got := shared.Claimed(c.frame); got != (c.want && !strings.HasPrefix(name, "its MAC")) {
+			t.Errorf("%s, in mode address: %v", name, got)
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The talker is a program as people have them on their hosts: it binds to every address that it finds, here those of
-// interfaces beside the LAN's, and speaks by the LAN interface whatever the routes say. Its sockets outlive the addresses. While
+// The talker is a program as people have them on their hosts: it binds to every address that it finds, here to
+// those that float, and speaks by the LAN interface whatever the routes say. Its sockets outlive the addresses. While
 // the host may not use such an address, nothing of this may come to the switch.
 
 const (
@@ -52,7 +52,8 @@ func talk(ctx context.Context) {
 	}
 }
 
-// floating lists the IPv4 addresses of the interfaces that are neither the LAN's nor the loopback.
+// floating lists the IPv4 addresses that float: those of the interfaces that are neither the LAN's nor the loopback, and what the LAN's
+// has without a network.
 func floating() []netip.Addr {
 	links, err := net.Interfaces()
 	if err != nil {
@@ -60,7 +61,7 @@ func floating() []netip.Addr {
 	}
 	var out []netip.Addr
 	for _, l := range links {
-		if l.Name == hostIface || l.Flags&net.FlagLoopback != 0 {
+		if l.Flags&net.FlagLoopback != 0 {
 			continue
 		}
 		addrs, err := l.Addrs()
@@ -68,7 +69,7 @@ func floating() []netip.Addr {
 			continue // it is gone
 		}
 		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && (l.Name != hostIface || p.IsSingleIP()) {
 				out = append(out, p.Addr())
 			}
 		}

@@ -3,6 +3,7 @@ package observer
 import (
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/gopacket/gopacket"
@@ -83,6 +84,10 @@ func TestClaims(t *testing.T) {
 		p := parse(c.f)
 		if got := web.claimed(c.f, p); got != c.claim {
 			t.Errorf("%s: claimed %v (%s)", c.name, got, words(c.f, p))
+		}
+		shared := Identity{Service: "web", Addrs: web.Addrs} // in mode address the MAC is nobody's
+		if got := shared.claimed(c.f, p); got != (c.claim && !strings.HasPrefix(c.name, "the MAC")) {
+			t.Errorf("%s, in mode address: claimed %v (%s)", c.name, got, words(c.f, p))
 		}
 	}
 }

@@ -9,7 +9,10 @@ package run
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"nightporter/api"
@@ -82,7 +85,8 @@ func (o Options) Check() error {
 }
 
 // field is the cluster of a run, which follows from the number of its hosts: a fifth of them, at least one, may sleep and
-// run the services "web" and "files"; "mail" runs on hosts that are always on.
+// run the services "web" and "files"; "mail" runs on hosts that are always on. Which of the services are in mode address follows from
+// the seed: one of these three, and some of those that come and go.
 type field struct {
 	hosts    []string
 	sleepers []string
@@ -91,7 +95,7 @@ type field struct {
 	extra    []history.Service
 }
 
-func fieldOf(hosts int) field {
+func fieldOf(hosts int, seed uint64) field {
 	var f field
 	for k := 1; k <= hosts; k++ {
 		f.hosts = append(f.hosts, fmt.Sprintf("h%d", k))
@@ -108,6 +112,13 @@ func fieldOf(hosts int) field {
 		f.services[i].Founded = true
 	}
 	f.extra = []history.Service{service(10, "x1", f.hosts[0], f.hosts[1]), service(11, "x2", f.hosts[1], f.hosts[2])}
+	r := rand.New(rand.NewPCG(seed, 0x6d6f6465))
+	f.services[r.IntN(len(f.services))].Mode = config.ModeAddress
+	for i := range f.extra {
+		if r.IntN(2) == 0 {
+			f.extra[i].Mode = config.ModeAddress
+		}
+	}
 	return f
 }
 
@@ -123,6 +134,19 @@ func (f field) all() []history.Service {
 	return append(append([]history.Service(nil), f.services...), f.extra...)
 }
 
+// inOtherMode gives a definition in the mode that it is not in.
+func (f field) inOtherMode(sv api.Service) api.Service {
+	i := slices.IndexFunc(f.extra, func(x history.Service) bool { return x.Name == sv.Name })
+	other := f.extra[i]
+	other.Mode = ""
+	if sv.Mode != config.ModeAddress {
+		other.Mode = config.ModeAddress
+	}
+	changed := forAPI(other)
+	changed.Targets = sv.Targets
+	return changed
+}
+
 func (f field) names() []string {
 	var out []string
 	for _, sv := range f.services {
@@ -133,16 +157,23 @@ func (f field) names() []string {
 
 // forFile is a service as the configuration has it, forAPI as `apply` brings it in.
 func forFile(sv history.Service) config.Service {
-	mac := mustMAC(sv.MAC)
 	return config.Service{
-		Name: sv.Name, Addresses: sv.Addrs, MAC: mac, Hold: config.HoldDrop, Targets: sv.Targets,
+		Name: sv.Name, Addresses: sv.Addrs, Mode: sv.Mode, MAC: macOf(sv), Hold: config.HoldDrop, Targets: sv.Targets,
 		Ports: []config.Port{{Protocol: "tcp", Number: sv.Port}},
 	}
 }
 
+// macOf is what a definition says of the MAC: nothing in mode address.
+func macOf(sv history.Service) net.HardwareAddr {
+	if sv.Mode == config.ModeAddress {
+		return nil
+	}
+	return mustMAC(sv.MAC)
+}
+
 func forAPI(sv history.Service) api.Service {
 	return api.Service{
-		Name: sv.Name, Addresses: sv.Addrs, MAC: api.MAC(mustMAC(sv.MAC)), Hold: string(config.HoldDrop), Targets: sv.Targets,
+		Name: sv.Name, Addresses: sv.Addrs, Mode: sv.Mode, MAC: api.MAC(macOf(sv)), Hold: string(config.HoldDrop), Targets: sv.Targets,
 		Ports: []api.Port{{Protocol: "tcp", Number: sv.Port}},
 	}
 }
@@ -152,7 +183,7 @@ func (o Options) Plan() []nemesis.Deed {
 	if o.Deeds != nil {
 		return o.Deeds
 	}
-	f := fieldOf(o.Hosts)
+	f := fieldOf(o.Hosts, o.Seed)
 	by := o.Switch
 	if by == Auto {
 		by = lab.SwitchUser
@@ -166,7 +197,7 @@ func (o *Options) settleSwitch() {
 		return
 	}
 	o.Switch = lab.SwitchBridge
-	for _, d := range nemesis.Plan(o.Seed, nemesis.Field{Hosts: fieldOf(o.Hosts).hosts, Services: fieldOf(o.Hosts).names(), Switch: lab.SwitchUser, Failover: o.Failover}, o.Duration) {
+	for _, d := range nemesis.Plan(o.Seed, nemesis.Field{Hosts: fieldOf(o.Hosts, o.Seed).hosts, Services: fieldOf(o.Hosts, o.Seed).names(), Switch: lab.SwitchUser, Failover: o.Failover}, o.Duration) {
 		if d.Kind == history.Noise && d.Way != "loss" {
 			o.Switch = lab.SwitchUser
 		}

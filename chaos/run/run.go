@@ -84,7 +84,7 @@ const building = time.Minute
 // the result. The folder has whatever there was to write.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	o.settleSwitch()
-	t := &trial{Options: o, field: fieldOf(o.Hosts), began: time.Now(), calm: make(chan struct{}), leaving: map[string]bool{}}
+	t := &trial{Options: o, field: fieldOf(o.Hosts, o.Seed), began: time.Now(), calm: make(chan struct{}), leaving: map[string]bool{}}
 	if err := t.writePlan(); err != nil {
 		return nil, err
 	}

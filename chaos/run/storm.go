@@ -75,6 +75,7 @@ func (t *trial) cast() {
 	for _, sv := range t.field.extra {
 		t.operator.Extra = append(t.operator.Extra, forAPI(sv))
 	}
+	t.operator.Other = t.field.inOtherMode
 	t.nemesis = &nemesis.Nemesis{
 		Lab: t.lab, Journal: t.journal, Scout: t.sampler, Foreign: foreign, Forget: t.operator.Forget, Tell: func(s string) { t.say("nemesis", "%s", s) },
 		Field: nemesis.Field{Hosts: t.field.hosts, Services: t.field.names(), Switch: t.Switch, Failover: t.Failover},

@@ -13,6 +13,7 @@ import (
 	"nightporter/chaos/check"
 	"nightporter/chaos/history"
 	"nightporter/chaos/lab"
+	"nightporter/config"
 )
 
 func sec(s float64) time.Time {
@@ -77,18 +78,25 @@ func TestLocalAddresses(t *testing.T) {
 
 func TestFieldsAreDistinct(t *testing.T) {
 	for n := LeastHosts; n <= MostHosts; n++ {
-		f := fieldOf(n)
+		f := fieldOf(n, uint64(n))
+		shared := 0
 		macs := map[string]bool{}
 		for _, sv := range f.all() {
 			if macs[sv.MAC] || len(sv.Targets) == 0 {
 				t.Errorf("%d hosts: %+v", n, sv)
 			}
 			macs[sv.MAC] = true
+			if sv.Mode == config.ModeAddress && sv.Founded {
+				shared++
+			}
 			for _, target := range sv.Targets {
 				if !slices.Contains(f.hosts, target) {
 					t.Errorf("%d hosts: %s of %s is nobody", n, target, sv.Name)
 				}
 			}
+		}
+		if shared != 1 {
+			t.Errorf("%d hosts: %d services that are always there are in mode address, want one of three", n, shared)
 		}
 		if len(f.sleepers) == 0 || len(f.hosts)-len(f.sleepers) < 2 {
 			t.Errorf("%d hosts: %v sleep", n, f.sleepers)

@@ -20,8 +20,9 @@ type Operator struct {
 	Journal  *history.Journal
 	Hosts    []string
 	Sleepers []string
-	Services []string      // that may be moved
-	Extra    []api.Service // that may be defined and deleted
+	Services []string                      // that may be moved
+	Extra    []api.Service                 // that may be defined and deleted
+	Other    func(api.Service) api.Service // a definition in the other mode
 	Failover []time.Duration
 	Seed     uint64
 	Name     string
@@ -78,6 +79,9 @@ func (o *Operator) once(ctx context.Context, r *rand.Rand) {
 		if r.IntN(2) == 0 { // another order of preference: a definition that changes
 			sv.Targets = slices.Clone(sv.Targets)
 			slices.Reverse(sv.Targets)
+		}
+		if r.IntN(4) == 0 { // the other mode: another identity
+			sv = o.Other(sv)
 		}
 		o.define(ctx, ask, sv)
 	case n < 18:

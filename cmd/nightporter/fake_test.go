@@ -15,7 +15,7 @@ type fakeAgent struct{ services []api.Service }
 
 func newFake() *fakeAgent {
 	return &fakeAgent{services: []api.Service{{
-		Name: "web", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.200")}, MAC: api.MAC{2, 0, 0, 0, 0, 1},
+		Name: "web", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.200")}, Mode: "mac", MAC: api.MAC{2, 0, 0, 0, 0, 1},
 		Ports: []api.Port{{Protocol: "tcp", Number: 8080}}, Targets: []string{"delta"}, Hold: "drop",
 	}}}
 }
@@ -36,7 +36,7 @@ func (f *fakeAgent) Status(ctx context.Context) (api.Status, error) {
 	}
 	for _, v := range f.services {
 		s.Services = append(s.Services, api.ServiceStatus{
-			Service: v, Owner: "alpha", OwnerState: "holding", Epoch: 7, Reason: "owner-sleeps", Since: since, Role: "holding",
+			Service: v, ModeGives: "what it gives", Owner: "alpha", OwnerState: "holding", Epoch: 7, Reason: "owner-sleeps", Since: since, Role: "holding",
 			Lease: api.Lease{State: "held", Epoch: 7, Left: api.Duration(187654321), Refused: []api.Refusal{{Voter: "bravo", Reason: "held-by-other", Holder: "delta", Left: api.Duration(time.Second)}}},
 			Fence: api.Fence{Kind: "nft", State: "open", Limits: []string{"a wall clock that is set back"}},
 		})

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,6 +69,7 @@ func drawServices(p *page, services []api.ServiceStatus) {
 		rows = append(rows, []string{v.Name, list(v.Addresses), v.Owner, v.OwnerState, number(v.Epoch), v.Reason, moment(v.Since), v.Role, lease, fence})
 	}
 	p.table([]string{"SERVICE", "ADDRESS", "OWNER", "STATE", "EPOCH", "REASON", "SINCE", "HERE", "LEASE", "FENCE"}, rows)
+	drawModes(p, services)
 	for _, v := range services {
 		for _, r := range v.Lease.Refused {
 			p.line("%s: voter %s refuses the lease (%s%s)", v.Name, r.Voter, r.Reason, inTheWay(r))
@@ -74,6 +77,19 @@ func drawServices(p *page, services []api.ServiceStatus) {
 		for _, l := range v.Fence.Limits {
 			p.line("limit of the fence of %s: %s", v.Name, l)
 		}
+	}
+}
+
+// drawModes says once of each mode which services have it, and what it gives.
+func drawModes(p *page, services []api.ServiceStatus) {
+	names, gives := map[string][]string{}, map[string]string{}
+	for _, v := range services {
+		if v.ModeGives != "" { // an older agent says nothing of it
+			names[v.Mode], gives[v.Mode] = append(names[v.Mode], v.Name), v.ModeGives
+		}
+	}
+	for _, mode := range slices.Sorted(maps.Keys(names)) {
+		p.line("mode %s (%s): %s", mode, strings.Join(names[mode], ", "), gives[mode])
 	}
 }
 

@@ -33,6 +33,7 @@ type PlanHost struct {
 type PlanService struct {
 	Name    string     `json:"name"`
 	Addr    netip.Addr `json:"addr"`
+	Mode    string     `json:"mode,omitempty"` // "address" or ""
 	Targets []string   `json:"targets"`
 	Founded bool       `json:"founded"` // else it is there only once somebody applies it
 }
@@ -99,6 +100,10 @@ func NewPlan(seed uint64) Plan {
 			Name: fmt.Sprintf("svc%d", i+1), Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(200 + i)}),
 			Targets: p.drawTargets(r), Founded: i == 0 || r.IntN(2) == 0,
 		})
+	}
+	modes := rand.New(rand.NewPCG(seed, 0x6d6f6465))
+	for i := range p.Services {
+		p.Services[i].Mode = pick(modes, "", "", "address")
 	}
 	p.drawSteps(r)
 	p.drawCalls(rand.New(rand.NewPCG(seed, 0x63616c6c)))

@@ -358,7 +358,7 @@ func (w *world) apply(ctx context.Context, a *api.Client, s Step, c *history.Com
 	i := slices.IndexFunc(w.plan.Services, func(v PlanService) bool { return v.Name == s.Service })
 	v := w.plan.Services[i]
 	done, err := a.Apply(ctx, []api.Service{{
-		Name: v.Name, Addresses: []netip.Addr{v.Addr}, Ports: []api.Port{{Protocol: "tcp", Number: servicePort}}, Targets: v.Targets, Hold: "drop",
+		Name: v.Name, Addresses: []netip.Addr{v.Addr}, Mode: v.Mode, Ports: []api.Port{{Protocol: "tcp", Number: servicePort}}, Targets: v.Targets, Hold: "drop",
 	}})
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -91,7 +92,7 @@ func (p Plan) file(secret string) string {
 	b.WriteString("services:\n")
 	for _, s := range p.Services {
 		if s.Founded {
-			fmt.Fprintf(&b, "  - {name: %s, address: %s, ports: [%d/tcp], targets: [%s]}\n", s.Name, s.Addr, servicePort, strings.Join(s.Targets, ", "))
+			fmt.Fprintf(&b, "  - {name: %s, address: %s, mode: %s, ports: [%d/tcp], targets: [%s]}\n", s.Name, s.Addr, cmp.Or(s.Mode, "mac"), servicePort, strings.Join(s.Targets, ", "))
 		}
 	}
 	return b.String()
@@ -114,7 +115,7 @@ func (p Plan) setup() history.Setup {
 	}
 	for _, v := range p.Services {
 		s.Services = append(s.Services, history.Service{
-			Name: v.Name, Addrs: []netip.Addr{v.Addr}, MAC: config.DeriveMAC("sim", v.Name).String(), Port: servicePort,
+			Name: v.Name, Addrs: []netip.Addr{v.Addr}, Mode: v.Mode, MAC: config.DeriveMAC("sim", v.Name).String(), Port: servicePort,
 			Targets: v.Targets, Founded: v.Founded,
 		})
 	}
