@@ -41,7 +41,8 @@ func (p *program) Ask(ctx context.Context, _ fsm.Service, c fsm.Check) string {
 }
 
 func (p *program) StartUnit(ctx context.Context, unit string) error { return p.do(ctx, "start "+unit) }
-func (p *program) StopUnit(ctx context.Context, unit string) error  { return p.do(ctx, "stop "+unit) }
+
+func (p *program) StopUnit(ctx context.Context, unit string) error { return p.do(ctx, "stop "+unit) }
 
 func (p *program) do(ctx context.Context, what string) error {
 	p.mu.Lock()

@@ -59,7 +59,9 @@ func TestValidate(t *testing.T) {
 		{"tcp 0", checks(func(c *Check) { c.Port = 0 }), "port 0 does not exist"},
 		{"tcp with a path", checks(func(c *Check) { c.Path = "/" }), "are for http checks"},
 		{"tcp with a name", checks(func(c *Check) { c.Name = "x" }), "it has a name"},
-		{"http without a path", checks(func(c *Check) { *c = Check{Kind: CheckHTTP, Port: 1, StatusMin: 200, StatusMax: 299, Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 1} }), "begin with /"},
+		{"http without a path", checks(func(c *Check) {
+			*c = Check{Kind: CheckHTTP, Port: 1, StatusMin: 200, StatusMax: 299, Interval: time.Second, Timeout: time.Second, Rise: 1, Fall: 1}
+		}), "begin with /"},
 		{"http path with a new line", checks(func(c *Check) { c.Kind, c.Path, c.StatusMin, c.StatusMax = CheckHTTP, "/\r\nx: y", 200, 200 }), "begin with /"},
 		{"http host", checks(func(c *Check) { c.Kind, c.Path, c.StatusMin, c.StatusMax, c.Host = CheckHTTP, "/", 200, 200, "a b" }), "Host header"},
 		{"http status", checks(func(c *Check) { c.Kind, c.Path, c.StatusMin, c.StatusMax = CheckHTTP, "/", 300, 200 }), "300-200 is no range"},
@@ -130,8 +132,11 @@ func TestFormatOf(t *testing.T) {
 		command Command
 		want    uint8
 	}{
-		{Found{Services: []Service{plain}}, 1}, {Found{Services: []Service{plain, checked}}, 2},
-		{PutService{Service: plain}, 1}, {PutService{Service: checked}, 2}, {PutNode{Node: Node{Format: 2}}, 1},
+		{Found{Services: []Service{plain}}, 1},
+		{Found{Services: []Service{plain, checked}}, 2},
+		{PutService{Service: plain}, 1},
+		{PutService{Service: checked}, 2},
+		{PutNode{Node: Node{Format: 2}}, 1},
 	} {
 		if b := mustEncode(t, c.command); FormatOf(c.command) != c.want || b[2] != c.want {
 			t.Errorf("%T is format %d, written as %d, want %d", c.command, FormatOf(c.command), b[2], c.want)
