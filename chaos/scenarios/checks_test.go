@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -201,5 +202,32 @@ func TestAWokenTargetMustAnswerFirst(t *testing.T) {
 	w.must(<-done)
 	if bad := w.wire.refused(); len(bad) > 0 {
 		t.Errorf("clients were refused: %v", bad)
+	}
+}
+
+// Where systemd cannot be reached, and in a lab it cannot, a unit is neither active nor started: the target is not ready, and says why.
+func TestAUnitWithoutSystemdIsNotReady(t *testing.T) {
+	s := checkedWeb()
+	s.Checks, s.Targets, s.Unit = nil, []string{"h3", "h4"}, config.Unit{Name: "web.service", Manage: true}
+	w := build(t, lab.Options{Hosts: 4, Sleepers: []int{4}, Services: []config.Service{s}})
+	w.settled(nil, 3)
+	for _, h := range []string{"h3", "h4"} {
+		w.awaitHealth(h, "failing", "^systemd cannot be reached on this host")
+	}
+	w.awaitOwner("", "holding", "first-owner")
+	w.await("h3 complains", func() string {
+		st, err := w.ask("h3")
+		if err != nil {
+			return err.Error()
+		}
+		for _, p := range st.Problems {
+			if strings.HasPrefix(p, "service web: systemd cannot be reached") {
+				return ""
+			}
+		}
+		return fmt.Sprint(st.Problems)
+	})
+	if _, err := w.api("h1").Move(w.limit(), web, "h3"); err == nil || !strings.Contains(err.Error(), "h3 is not ready for web: systemd cannot be reached") {
+		t.Errorf("web was moved to a target that is not ready: %v", err)
 	}
 }
