@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
@@ -215,6 +216,11 @@ func TestAUnitWithoutSystemdIsNotReady(t *testing.T) {
 		w.awaitHealth(h, "failing", "^systemd cannot be reached on this host")
 	}
 	w.awaitOwner("", "holding", "first-owner")
+	soon, cancel := context.WithTimeout(w.limit(), time.Second)
+	defer cancel()
+	if r, err := w.lab.Host("c1").Connect(soon, webPort()); err == nil || soon.Err() == nil {
+		t.Errorf("a client was to wait, and got %+v (%v)", r, err)
+	}
 	w.await("h3 complains", func() string {
 		st, err := w.ask("h3")
 		if err != nil {
