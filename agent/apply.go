@@ -22,9 +22,6 @@ import (
 func (b *backend) Apply(ctx context.Context, list []api.Service) (api.Applied, error) {
 	const tried = "apply the services"
 	done := api.Applied{Created: []string{}, Changed: []string{}, Unchanged: []string{}}
-	if c, err := b.forward(ctx, tried); err != nil || c != nil {
-		return forwarded(err, func() (api.Applied, error) { return c.Apply(ctx, list) })
-	}
 	state := b.machine.View().State
 	var problems, late []string
 	var wanted []fsm.Service
@@ -34,12 +31,15 @@ func (b *backend) Apply(ctx context.Context, list []api.Service) (api.Applied, e
 		wanted = append(wanted, sv)
 		late = append(late, belated(state, fsm.PutService{Service: sv})...)
 	}
-	if len(problems) > 0 {
-		return done, api.Invalid(strings.Join(problems, "; "), "nothing was changed; correct the definitions and apply them again")
-	}
-	if len(late) > 0 {
+	if len(late) > 0 { // before it is forwarded: a leader of an older version would leave out what it does not know
 		late = slices.Compact(slices.Sorted(slices.Values(late)))
 		return done, api.Refused("cannot "+tried+": "+strings.Join(late, ", ")+" would have to stop: the version there does not know all that they say", "nothing was changed; upgrade every host first")
+	}
+	if c, err := b.forward(ctx, tried); err != nil || c != nil {
+		return forwarded(err, func() (api.Applied, error) { return c.Apply(ctx, list) })
+	}
+	if len(problems) > 0 {
+		return done, api.Invalid(strings.Join(problems, "; "), "nothing was changed; correct the definitions and apply them again")
 	}
 	for _, sv := range wanted {
 		old, known := state.Services[sv.Name]

@@ -96,6 +96,11 @@ func (b *book) Propose(ctx context.Context, c []byte) ([]byte, error) {
 var web = Service{
 	Name: "web", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.200"), netip.MustParseAddr("2001:db8::200")},
 	Mode: "mac", MAC: MAC{2, 0, 0, 0, 0, 1}, Ports: []Port{{"tcp", 8080}, {"udp", 53}}, Targets: []string{"delta"}, Hold: "drop",
+	Checks: []Check{{
+		Kind: "http", Port: 8080, Path: "/health", Host: "www.example.net", StatusMin: 200, StatusMax: 299,
+		Interval: Duration(2 * time.Second), Timeout: Duration(500 * time.Millisecond), Rise: 1, Fall: 3,
+	}},
+	Unit: "web.service", Manage: true,
 }
 
 // serving starts a server for b at a unix socket and stops it at the end of the test.

@@ -149,8 +149,11 @@ func TestFormatOf(t *testing.T) {
 		command Command
 		want    uint8
 	}{
-		{Found{Services: []Service{plain}}, 1}, {Found{Services: []Service{plain, checked}}, 2},
-		{PutService{Service: plain}, 1}, {PutService{Service: checked}, 2}, {PutNode{Node: Node{Format: 2}}, 1},
+		{Found{Services: []Service{plain}}, 1},
+		{Found{Services: []Service{plain, checked}}, 2},
+		{PutService{Service: plain}, 1},
+		{PutService{Service: checked}, 2},
+		{PutNode{Node: Node{Format: 2}}, 1},
 	} {
 		if b := mustEncode(t, c.command); FormatOf(c.command) != c.want || b[2] != c.want {
 			t.Errorf("%T is format %d, written as %d, want %d", c.command, FormatOf(c.command), b[2], c.want)

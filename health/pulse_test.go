@@ -64,8 +64,16 @@ func TestPause(t *testing.T) {
 		why  string
 		want time.Duration
 	}{
-		{"no", 100 * time.Millisecond}, {"no", 200 * time.Millisecond}, {"no", 400 * time.Millisecond}, {"no", 800 * time.Millisecond},
-		{"no", time.Second}, {"", time.Second}, {"", time.Second}, {"no", time.Second}, {"no", time.Second}, {"no", 400 * time.Millisecond},
+		{"no", 100 * time.Millisecond},
+		{"no", 200 * time.Millisecond},
+		{"no", 400 * time.Millisecond},
+		{"no", 800 * time.Millisecond},
+		{"no", time.Second},
+		{"", time.Second},
+		{"", time.Second},
+		{"no", time.Second},
+		{"no", time.Second},
+		{"no", 400 * time.Millisecond},
 	} {
 		p.Result(time.Duration(i)*time.Second, step.why)
 		if got := p.Pause(); got != step.want {

@@ -167,6 +167,26 @@ func TestEveryCheckHasTeeth(t *testing.T) {
 		{"a target refuses a new connection", "waits", Failed, func(h *history.History) {
 			h.Refusals = []history.Refusal{{At: sec(14), Service: "web", Host: "h3", Client: "c1", What: "RST", Fresh: true}}
 		}},
+		{"a target whose program just failed refuses", "waits", Passed, func(h *history.History) { failing(h, 62, 65) }},
+		{"it refuses long after its checks must have found that out", "waits", Failed, func(h *history.History) { failing(h, 62, 80) }},
+		{"unless something else was wrong, too", "waits", Passed, func(h *history.History) {
+			failing(h, 62, 80)
+			h.Faults = append(h.Faults, history.Fault{Kind: history.Stop, Host: "h2", From: sec(70), Took: sec(70), To: sec(71)})
+		}},
+		{"or no front was there to take it", "waits", Passed, func(h *history.History) {
+			failing(h, 62, 80)
+			h.Powers = append(h.Powers, history.Power{Host: "h1", At: sec(61), State: history.Off}, history.Power{Host: "h2", At: sec(61), State: history.Off})
+		}},
+		{"a program fails, and another target refuses", "waits", Failed, func(h *history.History) {
+			failing(h, 62, 65)
+			h.Setup.Services[0].Targets, h.Refusals[0].Host = []string{"h3", "h1"}, "h1"
+		}},
+		{"a target of a checked service has its address", "clean", Passed, func(h *history.History) {
+			h.Setup.Services[0].Checked, h.Ends[2].Open, h.Ends[2].Present = true, nil, []string{"web"}
+		}},
+		{"a front of it has none", "clean", Failed, func(h *history.History) {
+			h.Setup.Services[0].Checked, h.Ends[0].Present = true, []string{"web"}
+		}},
 		{"a move is lost", "durable", Failed, func(h *history.History) { h.Commands[0].Epoch = 40 }},
 		{"a move went elsewhere", "durable", Failed, func(h *history.History) { h.Commands[0].Arg = "h2" }},
 		{"a definition is lost", "durable", Failed, func(h *history.History) { h.Ends[1].Defined = []string{"web"} }},
@@ -278,4 +298,11 @@ func TestFindingsAreBounded(t *testing.T) {
 			t.Errorf("%d findings and %d more", len(v.Findings), v.More)
 		}
 	}
+}
+
+// failing has the program of web on h3 fail, and refuse a client at a moment.
+func failing(h *history.History, from, refused float64) {
+	h.Setup.Services[0].Checked, h.Setup.Detect = true, 2*time.Second
+	h.Faults = append(h.Faults, history.Fault{Kind: history.Program, Host: "h3", Service: "web", From: sec(from), Took: sec(from), To: sec(99)})
+	h.Refusals = []history.Refusal{{At: sec(refused), Service: "web", Host: "h3", Client: "c1", What: "RST", Fresh: true}}
 }

@@ -254,18 +254,23 @@ func damped(h *history.History, sv history.Service) []away {
 	var out []away
 	records := h.Of(sv.Name)
 	for i, r := range records {
-		if !contains(sv.Targets, r.From) || r.Reason != "owner-failed" && r.Reason != "owner-unfit" {
+		if !contains(sv.Targets, r.From) || !failure(r) {
 			continue
 		}
 		n := 0
 		for _, p := range records[:i+1] {
-			if p.From == r.From && (p.Reason == "owner-failed" || p.Reason == "owner-unfit") && r.At.Sub(p.At) < 5*time.Minute {
+			if p.From == r.From && failure(p) && r.At.Sub(p.At) < 5*time.Minute {
 				n++
 			}
 		}
 		out = append(out, away{r.From, r.At, r.At.Add(min(h.Setup.Failover<<min(n, 10), time.Minute) + stampsDiffer)})
 	}
 	return out
+}
+
+// failure says whether a host lost a service by failing.
+func failure(r history.Record) bool {
+	return r.Reason == "owner-failed" || r.Reason == "owner-unfit" || r.Reason == "check-failed"
 }
 
 // stampsDiffer is how far ahead of the leader's wall clock a stamp may be that still counts.

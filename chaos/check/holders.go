@@ -125,7 +125,7 @@ func clean(h *history.History, d *docket) {
 			continue
 		}
 		d.judged++
-		for _, sv := range e.Leftover() {
+		for _, sv := range e.Leftover(h.Setup) {
 			d.find("%s: %s still has its address configured at the end, and does not hold it", sv, e.Host)
 		}
 	}

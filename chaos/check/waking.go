@@ -150,7 +150,8 @@ func sentToSleep(h *history.History, host string, from, to time.Time) bool {
 }
 
 // waits looks at everything that told a client that nobody is there. A connection that was lost with its host may be
-// reset by the next target; a front never says anything, and nobody refuses a new connection.
+// reset by the next target; a front never says anything, and nobody refuses a new connection. But a target whose program fails may,
+// until its checks have found that out and the service has moved on.
 func waits(h *history.History, d *docket) {
 	d.judged = len(h.Demands)
 	for _, r := range h.Refusals {
@@ -158,8 +159,41 @@ func waits(h *history.History, d *docket) {
 		if !ok || !isHost(h, r.Host) {
 			continue
 		}
+		if contains(sv.Targets, r.Host) && mayRefuse(h, sv, r) {
+			continue
+		}
 		if r.Fresh || !contains(sv.Targets, r.Host) {
 			d.find("%s: %s told %s %s at %s", r.Service, r.Host, r.Client, r.What, at(r.At))
 		}
 	}
+}
+
+// mayRefuse says whether a target's program fails so briefly by then that the service may still be there; or for so long, while
+// something else was wrong, or somebody else was not there to take it.
+func mayRefuse(h *history.History, sv history.Service, r history.Refusal) bool {
+	return slices.ContainsFunc(h.Faults, func(f history.Fault) bool {
+		if f.Kind != history.Program || f.Host != r.Host || f.Service != sv.Name || !f.Active(r.At) {
+			return false
+		}
+		by := f.From.Add(h.Setup.Detect + recovery(h, false))
+		return r.At.Before(by) || !sv.Checked || !alone(h, f, r.At) || !hasFront(h, sv, f.From, r.At)
+	})
+}
+
+// alone says whether nothing else was wrong shortly before a fault and since.
+func alone(h *history.History, f history.Fault, until time.Time) bool {
+	from := f.From.Add(-quiet)
+	for _, other := range h.Disturbed(from, until) {
+		if other.Kind != history.Program || (other.Service == f.Service && (other.Host != f.Host || !other.From.Equal(f.From))) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(h.Commands, func(c history.Command) bool { return c.Began.Before(until) && c.Ended.After(from) })
+}
+
+// hasFront says whether a host that is no target was up all the time: only such a one may hold it while no target is ready.
+func hasFront(h *history.History, sv history.Service, from, to time.Time) bool {
+	return slices.ContainsFunc(h.Setup.Hosts, func(x history.Host) bool {
+		return !contains(sv.Targets, x.Name) && hostUp(h, x.Name, from.Add(-quiet), to)
+	})
 }

@@ -62,6 +62,7 @@ type Setup struct {
 	Resume   time.Duration `json:"resume"`   // from a magic packet to the first instruction
 	Settle   time.Duration `json:"settle"`   // what the cluster has to converge once everything is healed (I7)
 	Rouse    time.Duration `json:"rouse"`    // what a wake may take beside Resume while nothing is wrong
+	Detect   time.Duration `json:"detect"`   // from when a program fails until its checks say so
 	Extra    time.Duration `json:"extra"`    // what observation and a busy machine may add to a bound; 0 in virtual time
 }
 
@@ -129,6 +130,7 @@ type Service struct {
 	Port    uint16       `json:"port"` // guarded, TCP
 	Targets []string     `json:"targets"`
 	Founded bool         `json:"founded"` // it exists from the beginning
+	Checked bool         `json:"checked"` // its targets must show that it answers
 }
 
 // Kind is a kind of fault.
@@ -152,6 +154,7 @@ const (
 	Disk      Kind = "disk"      // slow, full or failing
 	Wipe      Kind = "wipe"      // the data directory is lost
 	Damage    Kind = "damage"    // the data directory is corrupted
+	Program   Kind = "program"   // what a service runs on one host does not answer
 	Foreign   Kind = "foreign"   // a host outside the cluster uses an address
 	Garbage   Kind = "garbage"   // bytes from somebody without the key
 	Busy      Kind = "busy"      // no deed: the machine that runs the laboratory had no time for it
@@ -160,12 +163,14 @@ const (
 // Fault is one thing that was done to the cluster. From is before the first moment at which it could have an effect, To
 // after the last.
 type Fault struct {
-	Kind   Kind      `json:"kind"`
-	Host   string    `json:"host"` // "" = not one host
-	From   time.Time `json:"from"`
-	To     time.Time `json:"to"`     // zero = it lasts
-	Took   time.Time `json:"took"`   // when it was in force at the latest
-	Detail string    `json:"detail"` // for people
+	Kind Kind   `json:"kind"`
+	Host string `json:"host"` // "" = not one host
+	// Service is that of a Program or a Foreign.
+	Service string    `json:"service,omitempty"`
+	From    time.Time `json:"from"`
+	To      time.Time `json:"to"`     // zero = it lasts
+	Took    time.Time `json:"took"`   // when it was in force at the latest
+	Detail  string    `json:"detail"` // for people
 	// Wall is by how much the host's agent had its wall clock wrong from Took to To: what it stamped then is no true time.
 	Wall time.Duration `json:"wall,omitempty"`
 	// Mute: from Took to To the host's daemon cannot renew a lease at a majority.
@@ -322,8 +327,13 @@ type End struct {
 
 // Leftover gives the services of which the host has an address and which it does not hold. For half a second after a service
 // was handed on that is as it should be.
-func (e End) Leftover() []string {
-	return slices.DeleteFunc(slices.Clone(e.Present), func(sv string) bool { return slices.Contains(e.Open, sv) })
+//
+// A target of a service with checks has its address always, behind the closed fence.
+func (e End) Leftover(s Setup) []string {
+	return slices.DeleteFunc(slices.Clone(e.Present), func(name string) bool {
+		sv, _ := s.Service(name)
+		return slices.Contains(e.Open, name) || (sv.Checked && slices.Contains(sv.Targets, e.Host) && slices.Contains(e.Defined, name))
+	})
 }
 
 // Control is a mistake that the observer was shown.

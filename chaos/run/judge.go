@@ -25,12 +25,16 @@ const patience = 10 * time.Second
 
 // ends asks every host how it stands, and looks at its addresses, until all is well or patience is over.
 func (t *trial) ends(ctx context.Context) error {
+	var setup history.Setup
+	t.journal.Do(func(h *history.History) { setup = h.Setup })
 	for by := time.Now().Add(patience); ; {
 		all, err := t.look(ctx)
 		if err != nil {
 			return err
 		}
-		well := !slices.ContainsFunc(all, func(e history.End) bool { return !e.Up || !e.Member || e.Problem != "" || len(e.Leftover()) > 0 })
+		well := !slices.ContainsFunc(all, func(e history.End) bool {
+			return !e.Up || !e.Member || e.Problem != "" || len(e.Leftover(setup)) > 0
+		})
 		if well || time.Now().After(by) {
 			t.journal.Do(func(h *history.History) { h.Ends, h.Ended = all, time.Now() })
 			return nil

@@ -1,12 +1,14 @@
 package scenarios
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -56,8 +58,9 @@ func (p patient) is(what string, on bool) {
 
 var pidOf = regexp.MustCompile(`pid=(\d+)`)
 
-// server finds the host's server by the socket that it listens with.
-func (p patient) server() int {
+// signal sends one to the host's server, which is found by the socket that it listens with. The lab's hosts count their processes
+// from 1, so it is sent in there.
+func (p patient) signal(name string) {
 	p.Helper()
 	out, err := p.lab.Host(p.name).Output(p.limit(), "ss", "-Hltnp", "sport = :"+strconv.Itoa(lab.ServerPort))
 	p.must(err)
@@ -65,9 +68,8 @@ func (p patient) server() int {
 	if m == nil {
 		p.Fatalf("nobody listens on %s: %s", p.name, out)
 	}
-	pid, err := strconv.Atoi(m[1])
+	_, err = p.lab.Host(p.name).Output(p.limit(), "kill", "-"+name, m[1])
 	p.must(err)
-	return pid
 }
 
 // awaitOwner waits until a host has web, opened, for a reason.
@@ -145,10 +147,12 @@ func TestAFailingServiceMovesAndComesBack(t *testing.T) {
 	w.awaitHealth("h4", "failing", "exec answers: no answer within 300ms")
 	began := time.Now()
 	go ask()
-	w.must(w.lab.Host("h4").Signal(w.limit(), syscall.SIGKILL))
-	w.must(w.lab.Host("h3").Signal(w.limit(), syscall.SIGKILL))
-	w.must(w.lab.Host("h3").Start(w.limit()))
-	w.must(w.lab.Host("h4").Start(w.limit()))
+	for _, host := range []string{"h4", "h3"} {
+		w.must(w.lab.Host(host).Signal(w.limit(), syscall.SIGKILL))
+		_, err := w.lab.Host(host).AwaitAgentExit(w.limit())
+		w.must(err)
+		w.must(w.lab.Host(host).Start(w.limit()))
+	}
 	w.awaitHealth("h4", "failing", "no answer within 300ms") // the new life has found it out anew
 	h3.is("broken", false)
 	w.awaitOwner("h3", "serving", "check-passed")
@@ -159,10 +163,9 @@ func TestAFailingServiceMovesAndComesBack(t *testing.T) {
 		t.Errorf("targets that are awake and fail were called %d times", n)
 	}
 
-	pid := h3.server()
-	w.must(syscall.Kill(pid, syscall.SIGSTOP)) // the kernel goes on taking connections for it
+	h3.signal("STOP") // the kernel goes on taking connections for it
 	w.awaitOwner("", "holding", "check-failed")
-	w.must(syscall.Kill(pid, syscall.SIGCONT))
+	h3.signal("CONT")
 	w.awaitOwner("h3", "serving", "check-passed")
 	w.connect("c1", "h3")
 	if bad := w.wire.refused(); len(bad) > 0 {
@@ -200,5 +203,37 @@ func TestAWokenTargetMustAnswerFirst(t *testing.T) {
 	w.must(<-done)
 	if bad := w.wire.refused(); len(bad) > 0 {
 		t.Errorf("clients were refused: %v", bad)
+	}
+}
+
+// Where systemd cannot be reached, and in a lab it cannot, a unit is neither active nor started: the target is not ready, and says why.
+func TestAUnitWithoutSystemdIsNotReady(t *testing.T) {
+	s := checkedWeb()
+	s.Checks, s.Targets, s.Unit = nil, []string{"h3", "h4"}, config.Unit{Name: "web.service", Manage: true}
+	w := build(t, lab.Options{Hosts: 4, Sleepers: []int{4}, Services: []config.Service{s}})
+	w.settled(nil, 3)
+	for _, h := range []string{"h3", "h4"} {
+		w.awaitHealth(h, "failing", "^systemd cannot be reached on this host")
+	}
+	w.awaitOwner("", "holding", "first-owner")
+	soon, cancel := context.WithTimeout(w.limit(), time.Second)
+	defer cancel()
+	if r, err := w.lab.Host("c1").Connect(soon, webPort()); err == nil || soon.Err() == nil {
+		t.Errorf("a client was to wait, and got %+v (%v)", r, err)
+	}
+	w.await("h3 complains", func() string {
+		st, err := w.ask("h3")
+		if err != nil {
+			return err.Error()
+		}
+		for _, p := range st.Problems {
+			if strings.HasPrefix(p, "service web: systemd cannot be reached") {
+				return ""
+			}
+		}
+		return fmt.Sprint(st.Problems)
+	})
+	if _, err := w.api("h1").Move(w.limit(), web, "h3"); err == nil || !strings.Contains(err.Error(), "h3 is not ready for web: systemd cannot be reached") {
+		t.Errorf("web was moved to a target that is not ready: %v", err)
 	}
 }

@@ -16,7 +16,11 @@ type fakeAgent struct{ services []api.Service }
 func newFake() *fakeAgent {
 	return &fakeAgent{services: []api.Service{{
 		Name: "web", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.200")}, Mode: "mac", MAC: api.MAC{2, 0, 0, 0, 0, 1},
-		Ports: []api.Port{{Protocol: "tcp", Number: 8080}}, Targets: []string{"delta"}, Hold: "drop",
+		Ports: []api.Port{{Protocol: "tcp", Number: 8080}}, Targets: []string{"delta"}, Hold: "drop", Unit: "web.service", Manage: true,
+		Checks: []api.Check{{
+			Kind: "http", Port: 8080, Path: "/health", StatusMin: 200, StatusMax: 299, Interval: api.Duration(2 * time.Second),
+			Timeout: api.Duration(time.Second), Rise: 1, Fall: 2,
+		}},
 	}}}
 }
 
@@ -38,6 +42,10 @@ func (f *fakeAgent) Status(ctx context.Context) (api.Status, error) {
 		s.Services = append(s.Services, api.ServiceStatus{
 			Service: v, ModeGives: "what it gives", Owner: "alpha", OwnerState: "holding", Epoch: 7, Reason: "owner-sleeps", Since: since, Role: "holding",
 			Lease: api.Lease{State: "held", Epoch: 7, Left: api.Duration(187654321), Refused: []api.Refusal{{Voter: "bravo", Reason: "held-by-other", Holder: "delta", Left: api.Duration(time.Second)}}},
+			Health: []api.TargetHealth{
+				{Node: "bravo", State: "failing", Detail: "http 8080/health: status 503, not 200 to 299", Age: api.Duration(time.Second)},
+				{Node: "delta", State: "unknown", Detail: "it is asleep"},
+			},
 			Fence: api.Fence{Kind: "nft", State: "open", Limits: []string{"a wall clock that is set back"}},
 		})
 	}

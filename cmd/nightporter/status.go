@@ -18,7 +18,8 @@ func statusVerb(sh *shell) *cobra.Command {
 		Use:   "status",
 		Short: "Tell who holds what, who sleeps, and what is wrong",
 		Long: `Tell what the agent of this host knows: first what is wrong, then the services, then the nodes.
-LEASE and FENCE are those of this host; the rest is what the cluster has agreed on.`,
+LEASE and FENCE are those of this host; the rest is what the cluster has agreed on. For services with
+checks it tells what each target says of itself: ready, failing and why, or unknown.`,
 		Example: `  nightporter status
   nightporter status -o json | jq -r '.services[] | .name + " " + .owner'`,
 		Args: takesNone,
@@ -77,6 +78,21 @@ func drawServices(p *page, services []api.ServiceStatus) {
 		for _, l := range v.Fence.Limits {
 			p.line("limit of the fence of %s: %s", v.Name, l)
 		}
+	}
+	drawHealth(p, services)
+}
+
+// drawHealth tells what the targets of services with checks say of themselves.
+func drawHealth(p *page, services []api.ServiceStatus) {
+	var rows [][]string
+	for _, v := range services {
+		for _, h := range v.Health {
+			rows = append(rows, []string{v.Name, h.Node, h.State, h.Detail})
+		}
+	}
+	if len(rows) > 0 {
+		p.line("")
+		p.table([]string{"CHECKS OF", "ON", "STATE", "DETAIL"}, rows)
 	}
 }
 

@@ -136,9 +136,13 @@ func (k *kernel) syn(c *client, service string, port uint16, answered func(strin
 		return
 	}
 	server, words := k.m.name, "SYN-ACK"
-	if !k.m.w.serves(k.m.name, service) {
+	switch k.m.w.answers(k.m.name, service) {
+	case refuses:
 		server, words = "", "RST"
 		k.m.w.rec.refusal(service, k.m.name, c.name)
+	case hangs: // the connection is there, and nothing comes
+		k.m.use(service, words)
+		return
 	}
 	k.m.use(service, words)
 	k.m.w.sw.Frame(k.m.addr, c.addr, func() {
@@ -196,16 +200,4 @@ func (k *kernel) deafen(l *life) {
 			}
 		}
 	}
-}
-
-// serves says whether the service's program runs on a host: on its targets, whenever they are up.
-func (w *world) serves(host, service string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, t := range w.targets[service] {
-		if t == host {
-			return true
-		}
-	}
-	return false
 }

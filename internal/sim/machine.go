@@ -157,7 +157,7 @@ const execTime = 30 * time.Millisecond
 func (l *life) deps() agent.Deps {
 	log := slog.New(l.machine.w.rec.handler(l.machine.name))
 	return agent.Deps{
-		Version: "sim", Log: log, Clock: l.clock, Kernel: lifeKernel{l}, Power: lifePower{l}, Caller: lifeCaller{l},
+		Version: "sim", Log: log, Clock: l.clock, Kernel: lifeKernel{l}, Power: lifePower{l}, Caller: lifeCaller{l}, Checks: lifeChecks{l},
 		Listen: l.listen, Reach: lifeReach{l}, Net: lifeNet{l.proc}, Disk: l.disk, Former: l.former, Ready: func(string) {},
 	}
 }
@@ -201,6 +201,7 @@ func (m *machine) powerOff() {
 	defer m.mu.Unlock()
 	m.wanted = false
 	m.kernel.reset()
+	m.w.rebooted(m.name)
 	m.slay(true)
 	m.become(history.Off)
 	m.table, m.mirror, m.estate = lease.Table{}, false, nil

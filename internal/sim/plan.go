@@ -36,6 +36,8 @@ type PlanService struct {
 	Mode    string     `json:"mode,omitempty"` // "address" or ""
 	Targets []string   `json:"targets"`
 	Founded bool       `json:"founded"` // else it is there only once somebody applies it
+	Checked bool       `json:"checked"` // its targets are asked whether it answers
+	Managed bool       `json:"managed"` // the agents start and stop its unit
 }
 
 // Step is one thing that is done at a moment, counted from when the cluster is whole.
@@ -107,6 +109,9 @@ func NewPlan(seed uint64) Plan {
 	}
 	p.drawSteps(r)
 	p.drawCalls(rand.New(rand.NewPCG(seed, 0x63616c6c)))
+	if seed%2 == 1 || seed%8 == 4 {
+		p.drawChecks(rand.New(rand.NewPCG(seed, 0x636865636b)))
+	}
 	if seed%4 == 0 { // some promises are only made while nothing is wrong
 		p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return !slices.Contains(harmless, s.Verb) })
 	}

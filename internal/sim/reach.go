@@ -25,11 +25,11 @@ func (r lifeReach) Watch(_ string, mac net.HardwareAddr) (agent.Sight, error) {
 	return s, r.life.syscall(func() error { s.Again(); return nil })
 }
 
-// Listening implements agent.Reach: the service's program runs on all its targets.
+// Listening implements agent.Reach: the program of a service, where it runs, has all its ports.
 func (r lifeReach) Listening(link string, tcp, udp []netip.AddrPort) (listens, bound []netip.AddrPort, err error) {
 	const prefix = "np-"
 	err = r.life.syscall(func() error {
-		if r.life.machine.w.serves(r.life.machine.name, link[len(prefix):]) {
+		if r.life.machine.w.answers(r.life.machine.name, link[len(prefix):]) != refuses {
 			listens, bound = tcp, udp
 		}
 		return nil

@@ -245,7 +245,8 @@ func (w *world) look() bool {
 		all = append(all, e)
 	}
 	w.rec.note(func(h *history.History) { h.Ends = all })
-	return !slices.ContainsFunc(all, func(e history.End) bool { return e.Up && len(e.Leftover()) > 0 })
+	setup := w.plan.setup()
+	return !slices.ContainsFunc(all, func(e history.End) bool { return e.Up && len(e.Leftover(setup)) > 0 })
 }
 
 // tell takes over what a host says of the owners. A record is no younger than the first time at which its entry was on a disk.

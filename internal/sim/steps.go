@@ -46,13 +46,13 @@ func (w *world) take(s Step) {
 	begin, mute, dark := w.fault(s, m)
 	var over <-chan struct{} // closed where the fault ends by itself
 	if m != nil {
-		if !m.claim(s.Verb) {
+		if !m.claim(s.class()) {
 			return // something else of the kind is being done to it
 		}
-		defer m.unclaim(s.Verb)
+		defer m.unclaim(s.class())
 	}
 	w.rec.tell("%s %s%s for %s: %s %s", s.Verb, s.Host, s.Service, s.For, s.Arg, s.Others)
-	f := history.Fault{Kind: history.Kind(s.Verb), From: time.Now(), Mute: mute, Dark: dark, Detail: strings.Join(s.Others, " ") + s.Arg + s.Service}
+	f := history.Fault{Kind: history.Kind(s.Verb), Service: s.Service, From: time.Now(), Mute: mute, Dark: dark, Detail: strings.Join(s.Others, " ") + s.Arg + s.Service}
 	if m != nil {
 		f.Host = m.name
 	}
@@ -95,6 +95,14 @@ func classes(verb string) []string {
 		return []string{"link"}
 	}
 	return []string{verb}
+}
+
+// class makes the faults of two services' programs different kinds.
+func (s Step) class() string {
+	if s.Verb == "program" {
+		return s.Verb + " " + s.Service
+	}
+	return s.Verb
 }
 
 func (m *machine) claim(verb string) bool {
@@ -141,6 +149,8 @@ func (w *world) fault(s Step, m *machine) (begin func() func(), mute, dark bool)
 		return func() func() { m.clock.shift(s.By); return func() {} }, false, false
 	case "disk":
 		return func() func() { return m.sicken(s) }, false, false
+	case "program":
+		return func() func() { return w.breaks(s, m.name) }, false, false
 	case "foreign":
 		return func() func() {
 			w.lan.stranger(s.Service, true)
@@ -357,9 +367,11 @@ func (w *world) carryOut(ctx context.Context, a *api.Client, s Step, c *history.
 func (w *world) apply(ctx context.Context, a *api.Client, s Step, c *history.Command) error {
 	i := slices.IndexFunc(w.plan.Services, func(v PlanService) bool { return v.Name == s.Service })
 	v := w.plan.Services[i]
-	done, err := a.Apply(ctx, []api.Service{{
+	sv := api.Service{
 		Name: v.Name, Addresses: []netip.Addr{v.Addr}, Mode: v.Mode, Ports: []api.Port{{Protocol: "tcp", Number: servicePort}}, Targets: v.Targets, Hold: "drop",
-	}})
+	}
+	v.define(&sv)
+	done, err := a.Apply(ctx, []api.Service{sv})
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,10 @@ type world struct {
 	mu      sync.Mutex
 	rng     *rand.Rand // of the machines' little delays
 	targets map[string][]string
-	changes map[*int]weather // what befalls the paths between hosts
+	managed map[string]bool    // by service
+	broken  map[program]string // how programs fail
+	units   map[program]bool   // that run
+	changes map[*int]weather   // what befalls the paths between hosts
 }
 
 // weather changes the path from one host to another.
@@ -43,7 +46,7 @@ type weather func(from, to netip.Addr, p simnet.Path) simnet.Path
 func newWorld(p Plan, secret string) (*world, error) {
 	w := &world{
 		plan: p, rec: newRecorder(), calm: make(chan struct{}), ending: make(chan struct{}), rng: rand.New(rand.NewPCG(p.Seed, 0x6d616368)),
-		targets: make(map[string][]string), changes: make(map[*int]weather),
+		targets: make(map[string][]string), managed: make(map[string]bool), broken: make(map[program]string), units: make(map[program]bool), changes: make(map[*int]weather),
 	}
 	w.sw = simnet.NewSwitch(p.Seed, simnet.Path{Delay: p.Delay, Jitter: p.Jitter})
 	w.lan = newLAN(w)
@@ -69,7 +72,7 @@ func newWorld(p Plan, secret string) (*world, error) {
 		w.clients = append(w.clients, &client{w: w, name: fmt.Sprintf("client%d", i+1), addr: addr})
 	}
 	for _, s := range p.Services {
-		w.targets[s.Name] = s.Targets
+		w.targets[s.Name], w.managed[s.Name] = s.Targets, s.Managed
 	}
 	w.rec.h = history.History{Form: history.Sim, Seed: p.Seed, Version: "sim", Setup: p.setup()}
 	return w, nil
@@ -92,7 +95,7 @@ func (p Plan) file(secret string) string {
 	b.WriteString("services:\n")
 	for _, s := range p.Services {
 		if s.Founded {
-			fmt.Fprintf(&b, "  - {name: %s, address: %s, mode: %s, ports: [%d/tcp], targets: [%s]}\n", s.Name, s.Addr, cmp.Or(s.Mode, "mac"), servicePort, strings.Join(s.Targets, ", "))
+			fmt.Fprintf(&b, "  - {name: %s, address: %s, mode: %s, ports: [%d/tcp], targets: [%s]%s}\n", s.Name, s.Addr, cmp.Or(s.Mode, "mac"), servicePort, strings.Join(s.Targets, ", "), s.checks())
 		}
 	}
 	return b.String()
@@ -107,6 +110,7 @@ const rouseMost = 6 * time.Second
 // setup is what the checks are told.
 func (p Plan) setup() history.Setup {
 	s := history.Setup{Failover: p.LongestFailover(), Initial: p.Failover, Resume: resumeMost + linkMost, Rouse: rouseMost, Settle: p.Settle()}
+	s.Detect = checkFall*(checkEvery+checkTime) + time.Second
 	for _, h := range p.Hosts {
 		s.Hosts = append(s.Hosts, history.Host{Name: h.Name, Sleeper: h.Sleeper})
 	}
@@ -116,7 +120,7 @@ func (p Plan) setup() history.Setup {
 	for _, v := range p.Services {
 		s.Services = append(s.Services, history.Service{
 			Name: v.Name, Addrs: []netip.Addr{v.Addr}, Mode: v.Mode, MAC: config.DeriveMAC("sim", v.Name).String(), Port: servicePort,
-			Targets: v.Targets, Founded: v.Founded,
+			Targets: v.Targets, Founded: v.Founded, Checked: v.Checked,
 		})
 	}
 	return s
