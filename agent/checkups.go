@@ -239,6 +239,18 @@ func (k *checkups) returned() {
 	k.bell.ring()
 }
 
+// stop is told that this agent stops: its targets are not ready any more, and their units go with the identities.
+func (k *checkups) stop() {
+	k.ending.Store(true)
+	k.bell.ring()
+}
+
+// goOn is told that it does not stop after all: a leave was refused.
+func (k *checkups) goOn() {
+	k.ending.Store(false)
+	k.bell.ring()
+}
+
 // quiet says whether no unit is left running whose identity has gone. One that cannot be stopped keeps nobody waiting; status tells.
 func (k *checkups) quiet() bool {
 	k.mu.Lock()

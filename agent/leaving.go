@@ -109,6 +109,7 @@ func (b *backend) Leave(ctx context.Context) error {
 	if err := b.remove(ctx, tried, b.cfg.Node, fsm.NodeLeft); err != nil {
 		b.departure.begun.Store(api.CodeOf(err) != api.CodeRefused)
 		b.meta.goOn()
+		b.checkups.goOn()
 		b.ticks.fitness()
 		return err
 	}

@@ -227,8 +227,7 @@ func (a *parts) handOver() {
 		return
 	}
 	a.meta.setUnfit(cluster.Stopping)
-	a.checkups.ending.Store(true)
-	a.checkups.bell.ring()
+	a.checkups.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*v.Timing.TTL+time.Second)
 	defer cancel()
 	opened, remove := a.post.opens.bells.add()
