@@ -243,6 +243,15 @@ func (t *tenant) setAnswers() {
 	list, err := t.desk.answers(t.wish.Service)
 	if aerr := t.hold.Answer(list); aerr != nil {
 		err = aerr
+	} else {
+		t.kept.take(func(k *kept) {
+			k.answered = k.answered[:0]
+			for _, a := range list {
+				if !a.UDP {
+					k.answered = append(k.answered, a.Port)
+				}
+			}
+		})
 	}
 	if err != nil {
 		t.fail(doAnswer, fmt.Errorf("clients wait unanswered: %w", err))

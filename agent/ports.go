@@ -129,7 +129,15 @@ func (t *tenant) listening() []cluster.Listening {
 		return nil
 	}
 	open := t.doors.all.without(t.doors.shut)
-	return []cluster.Listening{{Service: t.service, Epoch: t.epoch, TCP: open.TCP, UDP: open.UDP}}
+	word := cluster.Listening{Service: t.service, Epoch: t.epoch, TCP: open.TCP, UDP: open.UDP}
+	if t.wish.Service.Mode == fsm.ModeAddress {
+		lan, err := t.kernel.LAN()
+		if err != nil {
+			return nil // said again
+		}
+		word.Card = lan.MAC
+	}
+	return []cluster.Listening{word}
 }
 
 // sayListening tells everybody; nobody here knows who was front while clients knocked.

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,8 +18,9 @@ type kept struct {
 	mu       sync.Mutex
 	attempts wake.Swallowed
 	flows    wake.Parked
-	of       string // the target whose connections the flows are
-	since    uint64 // the tenure of it that they are from
+	of       string   // the target whose connections the flows are
+	since    uint64   // the tenure of it that they are from
+	answered []uint16 // TCP ports at which attempts are not swallowed, but answered
 }
 
 // take runs f on what is kept.
@@ -32,6 +35,7 @@ type replays struct {
 	lan    Wire // by the LAN interface, in this host's own name
 	own    Wire // by the macvlan, in the name of the identity and behind its fence
 	sight  Sight
+	eyed   fsm.MAC            // whose frames it looks for
 	word   *cluster.Listening // what listens at the target that holds the identity now; nil = nothing to do
 	since  lease.Boot         // when it came
 	nextAt lease.Boot
@@ -51,7 +55,13 @@ const (
 func (t *tenant) heard(d wake.Demand) {
 	if d.Stage == wake.Attempt {
 		t.demand(d)
-		t.kept.take(func(k *kept) { k.attempts.Put(d) })
+		t.kept.take(func(k *kept) {
+			if d.Protocol == "tcp" && slices.Contains(k.answered, d.Dest.Port()) {
+				k.attempts.Forget(d) // the client has its answer from the front
+			} else {
+				k.attempts.Put(d)
+			}
+		})
 		return
 	}
 	var wakes bool
@@ -78,8 +88,15 @@ func (t *tenant) openReplays() {
 	if err == nil && r.lan == nil {
 		r.lan, err = t.reach.Wire(lan.Name)
 	}
-	if err == nil && r.sight == nil {
-		r.sight, err = t.reach.Watch(lan.Name, t.wish.Service.MAC.Hardware())
+	if mac := t.wish.Service.MAC; err == nil && r.eyed != mac {
+		if r.sight != nil {
+			_ = r.sight.Close() // a socket that only reads has nothing to lose
+		}
+		if r.sight, r.eyed = nil, ""; mac != "" { // else it is the holder's own, to which the switches always lead
+			if r.sight, err = t.reach.Watch(lan.Name, mac.Hardware()); err == nil {
+				r.eyed = mac
+			}
+		}
 	}
 	if err == nil && r.own == nil {
 		if r.own, err = t.reach.Wire(t.hold.Link()); err == nil {
@@ -146,12 +163,12 @@ func (t *tenant) replay(now lease.Boot) {
 		return
 	}
 	some, local := t.waiting()
-	if r.lan == nil || r.sight == nil || !some || t.epoch != 0 {
+	if to := t.way(); r.lan == nil || to == nil || !some || t.epoch != 0 {
 		r.word = nil
 		t.flowsAreBack()
 		return
 	}
-	if !r.sight.Seen() {
+	if r.sight != nil && !r.sight.Seen() {
 		r.nextAt = now.Add(sightEvery)
 		if now.Sub(r.since) > time.Second {
 			r.nextAt = now.Add(sightLater)
@@ -181,9 +198,22 @@ func (t *tenant) replay(now lease.Boot) {
 	t.flowsAreBack()
 }
 
+// way is the MAC by which the target is reached: the service's, or in mode address the target's own. nil: nobody knows, or it cannot
+// be seen whether the switches lead there yet.
+func (t *tenant) way() net.HardwareAddr {
+	r := &t.replays
+	switch mac := t.wish.Service.MAC; {
+	case mac == "" && len(r.word.Card) == 6:
+		return r.word.Card
+	case mac != "" && r.sight != nil && r.eyed == mac:
+		return mac.Hardware()
+	}
+	return nil
+}
+
 // pick takes the next burst out of what is kept.
 func (t *tenant) pick(r *replays, now lease.Boot) (frames [][]byte, more bool) {
-	at, from, to := time.Duration(now), r.lan.Address(), t.wish.Service.MAC.Hardware()
+	at, from, to := time.Duration(now), r.lan.Address(), t.way()
 	noLocal := t.hold != nil
 	t.kept.take(func(k *kept) {
 		if k.of == t.wish.Own.Owner {

@@ -117,6 +117,9 @@ func (w *Swallowed) Hear(d Demand) {
 	}
 }
 
+// Forget drops the attempts of a flow: somebody has answered them.
+func (w *Swallowed) Forget(d Demand) { w.drop(d.flow()) }
+
 // Age forgets what is too old.
 func (w *Swallowed) Age(now time.Duration) {
 	for f, k := range w.kept {
