@@ -6,9 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
-// A state is "NPS", a version byte and JSON. The version is 1, or 2 where a service has checks or a unit. A snapshot, as Raft keeps it, is "NPX", a version byte, the index of the
+// A state is "NPS", a version byte and JSON. The version is 1, or 2 where a service has checks or a unit, or wakes were measured. A snapshot, as Raft keeps it, is "NPX", a version byte, the index of the
 // last entry in it (8 bytes, big endian) and a state.
 const (
 	stateMagic      = "NPS"
@@ -35,6 +36,9 @@ func EncodeState(s *State) ([]byte, error) {
 
 // stateFormat is the oldest format that says all of a state.
 func stateFormat(s *State) byte {
+	if len(s.WakeTimes) > 0 || slices.ContainsFunc(s.Wakes, func(w Wake) bool { return w.Phases != Phases{} }) {
+		return 2
+	}
 	for _, sv := range s.Services {
 		if sv.Checked() {
 			return 2

@@ -51,6 +51,11 @@ func v2Log() []fixture {
 		{"01-found", Found{Cluster: Cluster{ID: testID, Name: "home", Created: at(0)}, Failover: time.Second, Services: []Service{web}, By: "a"}},
 		{"02-put-node", PutNode{Node: d, At: at(3)}},
 		{"03-put-service", PutService{Service: checkedService("db", 201), At: at(5), By: "a"}},
+		{"04-begin-wake", BeginWake{Wake{ID: "w1", Node: "d", Service: "web", Cause: Demand, Client: "10.77.0.100:51234", Port: "tcp/8080", By: "a", Started: at(6)}}},
+		{"05-measure-wake", MeasureWake{Node: "d", Sample: WakeSample{ID: "w1", At: at(7), Phases: Phases{
+			Called: 300 * time.Microsecond, Back: 4 * time.Second, Awake: 4100 * time.Millisecond, Ready: 5 * time.Second, Served: 5200 * time.Millisecond,
+		}}}},
+		{"06-measure-wake", MeasureWake{Node: "d", Sample: WakeSample{ID: "w2", At: at(8), Phases: Phases{Called: time.Millisecond}, Failed: true}}},
 	}
 }
 
