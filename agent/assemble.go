@@ -121,7 +121,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.closers = append(a.closers, a.tenants.desk)
 	w := a.waking
 	w.self, w.clock, w.machine, w.scene, w.raft, w.proposer = cfg.Node, deps.Clock, a.machine, a.scene, a.raft, a.proposer
-	w.out, w.tenants, w.caller, w.log = a.post, a.tenants, deps.Caller, deps.Log
+	w.out, w.tenants, w.caller, w.log, w.opens = a.post, a.tenants, deps.Caller, deps.Log, a.post.opens
 	if f := deps.Former; f != nil {
 		w.former, w.since = f.Wakes, f.Index
 	}
@@ -147,7 +147,10 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	}
 	a.unseal = &unseal{machine: a.machine, raft: a.raft, kernel: deps.Kernel, log: deps.Log}
 	a.post.jumped = a.ticks.bell
-	a.scene.news = a.leader.bell.ring
+	a.scene.news = func() {
+		a.leader.bell.ring()
+		a.waking.bell.ring()
+	}
 }
 
 func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation uint64) error {

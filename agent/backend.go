@@ -59,7 +59,7 @@ func (b *backend) History(_ context.Context, service string) (api.History, error
 		}
 		h.Wakes = append(h.Wakes, api.WakeRecord{
 			ID: w.ID, Node: w.Node, Cause: string(w.Cause), Client: w.Client, Port: w.Port, By: w.By,
-			Started: w.Started, Ended: w.Ended, Result: string(w.Result),
+			Started: w.Started, Ended: w.Ended, Result: string(w.Result), Phases: phaseTimes(w.Phases),
 		})
 	}
 	return h, nil
@@ -179,7 +179,8 @@ func (b *backend) asleep(ctx context.Context, tried, node string, sleeps uint64,
 		})
 	}
 	change.Power = string(last.Power)
-	if last.Power != fsm.Asleep && last.Power != fsm.Waking { // called back so soon, it did go
+	back := last.PowerReason == fsm.WokeUp || last.PowerReason == fsm.WokeUnasked
+	if last.Power != fsm.Asleep && last.Power != fsm.Waking && !back { // called back so soon, it did go
 		return change, api.Refused(fmt.Sprintf("%s did not go to sleep: %s", node, last.PowerReason), "its log says more; `nightporter status` there shows the problem")
 	}
 	return change, nil

@@ -192,9 +192,8 @@ func (d *desk) Waiting(service string) front.Waiting {
 		if why := d.gaveUp(t); why != "" && w.Problem == "" {
 			w.Problem = why
 		}
-		since, usual := wakeTimes(v.State.Wakes, t, v.Wall)
-		if since > 0 && w.Since == 0 {
-			w.Since, w.Usual = since, usual
+		if since := calledFor(v.State.Wakes, t, v.Wall); since > 0 && w.Since == 0 {
+			w.Since, w.Usual = since, cluster.SpreadOf(v.State.WakeTimes[t], cluster.PhaseReady).P50
 		}
 	}
 	return w
@@ -215,24 +214,14 @@ func hostState(n fsm.Node, alive bool) string {
 	return string(n.Power)
 }
 
-// wakeTimes says for how long a node has been called in the wake that is under way (0 = in none), and how long it usually takes:
-// the median of what is recorded; 0 = nothing is.
-func wakeTimes(wakes []fsm.Wake, node string, now time.Time) (since, usual time.Duration) {
-	var took []time.Duration
+// calledFor says for how long a node has been called in the wake that is under way; 0 = in none.
+func calledFor(wakes []fsm.Wake, node string, now time.Time) (since time.Duration) {
 	for _, w := range wakes {
-		switch {
-		case w.Node != node:
-		case w.Ended.IsZero():
+		if w.Node == node && w.Ended.IsZero() {
 			since = max(now.Sub(w.Started), time.Nanosecond)
-		case w.Result == fsm.WokeUp:
-			took = append(took, w.Ended.Sub(w.Started))
 		}
 	}
-	if len(took) > 0 {
-		slices.Sort(took)
-		usual = took[len(took)/2]
-	}
-	return since, usual
+	return since
 }
 
 // setAnswers has the guard answer what the holds of the ports say. A tenant that serves has no guard.

@@ -72,10 +72,12 @@ func newDesk(open func(front.Desk) (Front, error)) (d *desk, up *bool) {
 				Services: map[string]fsm.Service{"nas": sv},
 				Nodes:    map[string]fsm.Node{"t": {Name: "t", Power: power, Addr: netip.MustParseAddrPort("192.0.2.14:7374")}},
 				Wakes: []fsm.Wake{
-					{Node: "t", Started: at.Add(-time.Hour), Ended: at.Add(-time.Hour + 9*time.Second), Result: fsm.WokeUp},
 					{Node: "t", Started: at.Add(-time.Minute), Ended: at.Add(-30 * time.Second), Result: fsm.GaveUp},
 					{Node: "t", Started: at.Add(-4 * time.Second)},
 				},
+				WakeTimes: map[string]fsm.WakeTimes{"t": {Samples: []fsm.WakeSample{
+					{ID: "1", Phases: fsm.Phases{Ready: 9 * time.Second}}, {ID: "2", Phases: fsm.Phases{Awake: time.Second}, Failed: true},
+				}}},
 			},
 		}
 	}

@@ -101,7 +101,7 @@ func (s *scene) view() cluster.View {
 	deaf := s.deaf()
 	for _, m := range s.members() {
 		v.Present[m.Name] = cluster.Presence{
-			Alive: m.Status == cluster.Alive, Unfit: m.Meta.Unfit, Deaf: deaf[m.Name],
+			Alive: m.Status == cluster.Alive, Unfit: m.Meta.Unfit, Deaf: deaf[m.Name], Power: m.Meta.Power, Sleeps: m.Meta.Sleeps,
 		}
 	}
 	s.mu.Lock()

@@ -62,7 +62,7 @@ func (b *backend) nodes(v cluster.View) []api.NodeStatus {
 		s := api.NodeStatus{
 			Name: name, Alive: v.Present[name].Alive, Power: string(n.Power), PowerReason: string(n.PowerReason),
 			Since: n.PowerSince, Policy: string(n.Policy), Voter: slices.Contains(voters, name), Leader: name == leader,
-			Maintenance: n.Maintenance, Fit: v.CannotHold(name) == "", Addr: n.Addr, Version: n.Version, Wake: []api.MAC{},
+			Wakes: wakeTimes(v.State.WakeTimes[name], b.cfg.WakeTimeout), Maintenance: n.Maintenance, Fit: v.CannotHold(name) == "", Addr: n.Addr, Version: n.Version, Wake: []api.MAC{},
 		}
 		for _, m := range n.Wake {
 			s.Wake = append(s.Wake, api.MAC(m))

@@ -33,11 +33,13 @@ type waking struct {
 	log      *slog.Logger
 	bell     bell
 
-	patience time.Duration // for checks that fail on a target that is awake, where another one could be woken
+	opens   *opens
+	timeout time.Duration // wake_timeout
 
 	mu      sync.Mutex
-	failing map[[2]string]lease.Boot // by service and target: since when its checks are seen to fail
-	nudged  map[string]lease.Boot    // by node: when it was called on suspicion
+	watches map[string]*stopwatch     // by ID: the wakes of this host that are measured
+	failing map[[2]string]seenFailing // by service and target
+	nudged  map[string]lease.Boot     // by node: when it was called on suspicion
 	board   *wake.Board
 	gaveUp  map[string]string // by node: the sentence for status, until it is back
 	entries chan fsm.Command  // for the log, in order; the packets never wait for it
@@ -50,7 +52,7 @@ type waking struct {
 
 func newWaking(timeout time.Duration) *waking {
 	return &waking{
-		board: wake.NewBoard(timeout, 0), bell: newBell(), patience: timeout, failing: make(map[[2]string]lease.Boot),
+		board: wake.NewBoard(timeout, 0), bell: newBell(), opens: &opens{}, timeout: timeout, failing: make(map[[2]string]seenFailing), watches: make(map[string]*stopwatch),
 		gaveUp: make(map[string]string), nudged: make(map[string]lease.Boot), entries: make(chan fsm.Command, 64),
 	}
 }
@@ -84,46 +86,6 @@ func (w *waking) demand(d wake.Demand) {
 
 func portName(d wake.Demand) string {
 	return d.Protocol + "/" + strconv.Itoa(int(d.Dest.Port()))
-}
-
-// target is the host to wake for a service: none when a target is awake and in touch, and may get ready (the plan gives it the service),
-// else the first in the order of the definition that is not in maintenance and can be called. One whose checks have been failing for
-// as long as a wake may take is not waited for where another target can be woken, and is not called: it is awake.
-func (w *waking) target(state *fsm.State, service string) (string, bool) {
-	v := w.scene.view()
-	first := ""
-	for _, t := range state.Services[service].Targets {
-		n, known := state.Nodes[t]
-		if !known || n.Maintenance || t == w.self {
-			continue
-		}
-		if n.Power == fsm.Awake && v.Present[t].Alive {
-			if !w.hopeless(v, state.Services[service], t) {
-				return "", false
-			}
-			continue
-		}
-		if first == "" && len(n.Wake) > 0 {
-			first = t
-		}
-	}
-	return first, first != ""
-}
-
-// hopeless says whether the checks of a target that is awake have been failing for longer than a wake may take.
-func (w *waking) hopeless(v cluster.View, sv fsm.Service, target string) bool {
-	key := [2]string{sv.Name, target}
-	state, _ := v.Readiness(sv, target)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	since, failing := w.failing[key]
-	switch {
-	case state != cluster.HealthFailing:
-		delete(w.failing, key)
-	case !failing:
-		w.failing[key] = v.Now
-	}
-	return failing && state == cluster.HealthFailing && v.Now.Sub(since) > w.patience
 }
 
 // nudge calls a node that counts as awake and may not be: somebody closed its lid, and gossip takes seconds to miss it. The packet
@@ -174,8 +136,13 @@ func (w *waking) begin(want wake.Wake) (wake.Wake, wake.Verdict) {
 		return want, wake.Kept
 	}
 	now := time.Duration(w.clock.Boot())
+	state := w.machine.View().State
+	want.Limit = cluster.WakeLimit(state.WakeTimes[want.Node], cluster.PhaseAwake, w.timeout)
 	w.mu.Lock()
 	got, verdict := w.board.Begin(now, want)
+	if n := state.Nodes[want.Node]; verdict == wake.Started && (n.Power == fsm.Asleep || n.Power == fsm.Waking) {
+		w.watches[got.ID] = &stopwatch{wake: got, began: lease.Boot(now), most: w.timeout}
+	}
 	w.mu.Unlock()
 	if verdict == wake.Started {
 		w.due()
@@ -217,6 +184,8 @@ func (w *waking) run(ctx context.Context) {
 	defer cancel()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	opened, remove := w.opens.bells.add()
+	defer remove()
 	var leaderless lease.Boot
 	for {
 		select {
@@ -224,11 +193,13 @@ func (w *waking) run(ctx context.Context) {
 			return
 		case <-changed:
 		case <-w.bell:
+		case <-opened:
 		case <-timer.C:
 		}
 		w.goOn()
 		leaderless = w.quorum(leaderless)
 		w.settle()
+		w.measure()
 		timer.Reset(min(w.due(), quorumLook))
 	}
 }
@@ -284,6 +255,8 @@ func (w *waking) call(a wake.Action) {
 		w.log.Error("no wake address is known", "node", a.Wake.Node)
 	} else if err := w.caller.Call(macs, nil); err != nil {
 		w.log.Error("magic packets not sent", "node", a.Wake.Node, "err", err)
+	} else {
+		w.called(a.Wake.ID)
 	}
 	if a.Own {
 		w.out.all(cluster.Message{Wake: []cluster.WakeCall{{
@@ -315,6 +288,8 @@ func (w *waking) giveUp(a wake.Action) {
 	if n := w.machine.View().State.Nodes[a.Wake.Node]; n.Power == fsm.Waking {
 		w.record(w.power(n, fsm.Asleep, fsm.GaveUp))
 	}
+	w.failed(a.Wake.ID)
+	w.fallBack(a.Wake)
 }
 
 // problem says why a node could not be woken, or "".

@@ -108,4 +108,22 @@ type NodeStatus struct {
 	Wake        []MAC          `json:"wake"`
 	LastSeen    time.Time      `json:"last_seen"`
 	Version     string         `json:"version"`
+	Wakes       WakeTimes      `json:"wakes"`
+}
+
+// WakeTimes is how long the wakes of a host take. The phases are of the newest wakes that were measured and did not fail, at most 64.
+type WakeTimes struct {
+	Woken    uint64       `json:"woken"` // ever, with those that are not remembered any more
+	Failures uint64       `json:"failures"`
+	Limit    Duration     `json:"limit_seconds"` // after which a wake of this host has failed
+	Phases   []PhaseTimes `json:"phases"`        // called, back, awake, ready, served, as far as they were measured
+}
+
+// PhaseTimes is the distribution of one phase, counted from the demand.
+type PhaseTimes struct {
+	Phase string   `json:"phase"`
+	Count int      `json:"count"`
+	P50   Duration `json:"p50_seconds"`
+	P95   Duration `json:"p95_seconds"`
+	Max   Duration `json:"max_seconds"`
 }

@@ -177,6 +177,15 @@ type WakeRecord struct {
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended"` // zero = under way
 	Result  string    `json:"result"`
+	// Phases are those that were measured, in their order; empty until the service is open, or it has failed.
+	Phases []PhaseTime `json:"phases"`
+}
+
+// PhaseTime is when a wake came to one of its phases: called (the first magic packet left), back (the host says that it is awake), awake
+// (the log says so), ready (the service's checks pass there), served (it has opened the service).
+type PhaseTime struct {
+	Phase string   `json:"phase"`
+	After Duration `json:"after_seconds"` // the demand
 }
 
 // History is what happened to a service.

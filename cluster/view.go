@@ -29,9 +29,11 @@ type View struct {
 
 // Presence is what gossip says of a node.
 type Presence struct {
-	Alive bool
-	Unfit string // why it could not hold an identity now, in its own words; "" = fit
-	Deaf  bool   // the log does not reach it, though gossip does; only the leader knows
+	Alive  bool
+	Unfit  string    // why it could not hold an identity now, in its own words; "" = fit
+	Power  fsm.Power // its own word; no decision rests on it, only the measuring of wakes
+	Sleeps uint64    // the sleep that Power belongs to
+	Deaf   bool      // the log does not reach it, though gossip does; only the leader knows
 }
 
 // Sign is the evidence that a service's owner lives.

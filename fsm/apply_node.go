@@ -58,6 +58,7 @@ func removeNode(s *State, c RemoveNode) (*State, Result) {
 	next := *s
 	next.Nodes = maps.Clone(s.Nodes)
 	delete(next.Nodes, c.Name)
+	forgetWakes(&next, c.Name)
 	return &next, Result{}
 }
 

@@ -12,7 +12,7 @@ import (
 // A log entry is a header of five bytes and a JSON payload:
 //
 //	0-1  "NP"
-//	2    format of the payload: 1, or 2 (Found, PutService)
+//	2    format of the payload: 1, or 2 for what an older version would have to halt at (FormatOf)
 //	3    kind (Kind)
 //	4    flags: bit 0 = must be understood; the other bits are reserved and zero
 //
@@ -37,6 +37,8 @@ func FormatOf(c Command) uint8 {
 		return formatOfServices(slices.Values(c.Services))
 	case PutService:
 		return formatOfServices(slices.Values([]Service{c.Service}))
+	case MeasureWake:
+		return 2
 	}
 	return entryVersion
 }
@@ -58,6 +60,9 @@ func (sv Service) second() bool {
 
 // readable says whether a kind exists in a format.
 func readable(k Kind, format byte) bool {
+	if k == KindMeasureWake {
+		return format == 2
+	}
 	return format == entryVersion || format == 2 && (k == KindFound || k == KindPutService)
 }
 
@@ -140,6 +145,8 @@ func payloadReader(k Kind) func([]byte) (Command, error) {
 		return readPayload[BeginWake]
 	case KindEndWake:
 		return readPayload[EndWake]
+	case KindMeasureWake:
+		return readPayload[MeasureWake]
 	}
 	return nil
 }

@@ -7,9 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 )
 
-// A state is "NPS", a version byte and JSON. The version is 1, or 2 where a service has checks or a unit. A snapshot, as Raft keeps it, is "NPX", a version byte, the index of the
+// A state is "NPS", a version byte and JSON. The version is 1, or 2 where a service has checks or a unit, or wakes were measured. A snapshot, as Raft keeps it, is "NPX", a version byte, the index of the
 // last entry in it (8 bytes, big endian) and a state.
 const (
 	stateMagic      = "NPS"
@@ -36,6 +37,9 @@ func EncodeState(s *State) ([]byte, error) {
 
 // stateFormat is the oldest format that says all of a state.
 func stateFormat(s *State) uint8 {
+	if len(s.WakeTimes) > 0 || slices.ContainsFunc(s.Wakes, func(w Wake) bool { return w.Phases != Phases{} }) {
+		return 2
+	}
 	return formatOfServices(maps.Values(s.Services))
 }
 

@@ -21,6 +21,7 @@ const (
 	KindSetFailover   Kind = 8
 	KindBeginWake     Kind = 9
 	KindEndWake       Kind = 10
+	KindMeasureWake   Kind = 11
 )
 
 // Found gives the new cluster its name, ID, timing and first services. It is refused once the cluster has an ID.

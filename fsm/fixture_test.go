@@ -17,7 +17,7 @@ type fixture struct {
 
 // formats are the logs of all formats that were ever released, by their folder.
 func formats() map[string][]fixture {
-	return map[string][]fixture{"v1": v1Log(), "v2": v2Log(), "v2-replay": replayLog()}
+	return map[string][]fixture{"v1": v1Log(), "v2": v2Log()}
 }
 
 // v1Log holds every kind of command, with every field set, and can be applied from first to last.
@@ -48,7 +48,7 @@ func v1Log() []fixture {
 func v2Log() []fixture {
 	web := checkedService("web", 200)
 	nas := testService("nas", 202)
-	nas.Mode, nas.MAC, nas.Hold = ModeAddress, "", HoldReject
+	nas.Mode, nas.MAC, nas.Hold, nas.Replay = ModeAddress, "", HoldReject, ReplayAll
 	nas.Ports = []Port{{Protocol: TCP, Number: 80, Hold: HoldHTTP}, {Protocol: TCP, Number: 22, Hold: HoldProxy}, {Protocol: TCP, Number: 445}}
 	d := testNode("d", AlwaysOn)
 	d.Format = 2
@@ -56,16 +56,12 @@ func v2Log() []fixture {
 		{"01-found", Found{Cluster: Cluster{ID: testID, Name: "home", Created: at(0)}, Failover: time.Second, Services: []Service{web}, By: "a"}},
 		{"02-put-node", PutNode{Node: d, At: at(3)}},
 		{"03-put-service", PutService{Service: checkedService("db", 201), At: at(5), By: "a"}},
-		{"04-put-service", PutService{Service: nas, At: at(6), By: "a"}},
-	}
-}
-
-// replayLog holds what else format 2 has.
-func replayLog() []fixture {
-	web := testService("web", 200)
-	web.Replay = ReplayAll
-	return []fixture{
-		{"01-found", Found{Cluster: Cluster{ID: testID, Name: "home", Created: at(0)}, Failover: time.Second, Services: []Service{web}, By: "a"}},
+		{"04-begin-wake", BeginWake{Wake{ID: "w1", Node: "d", Service: "web", Cause: Demand, Client: "10.77.0.100:51234", Port: "tcp/8080", By: "a", Started: at(6)}}},
+		{"05-measure-wake", MeasureWake{Node: "d", Sample: WakeSample{ID: "w1", At: at(7), Phases: Phases{
+			Called: 300 * time.Microsecond, Back: 4 * time.Second, Awake: 4100 * time.Millisecond, Ready: 5 * time.Second, Served: 5200 * time.Millisecond,
+		}}}},
+		{"06-measure-wake", MeasureWake{Node: "d", Sample: WakeSample{ID: "w2", At: at(8), Phases: Phases{Called: time.Millisecond}, Failed: true}}},
+		{"07-put-service", PutService{Service: nas, At: at(9), By: "a"}},
 	}
 }
 

@@ -17,6 +17,8 @@ type State struct {
 	Nodes      map[string]Node      `json:"nodes"`      // by Node.Name
 	History    map[string][]Change  `json:"history"`    // by service name, oldest first, at most HistoryLimit each
 	Wakes      []Wake               `json:"wakes"`      // oldest first, at most WakesLimit
+	// Since format 2.
+	WakeTimes map[string]WakeTimes `json:"wake_times,omitempty"` // by Node.Name
 }
 
 // Bounds of what the state remembers. Older entries fall off the front.
@@ -197,6 +199,7 @@ type Wake struct {
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended"` // zero = under way
 	Result  Reason    `json:"result"`
+	Phases  Phases    `json:"phases,omitzero"` // since format 2; zero = not measured
 }
 
 // MAC is a hardware address that prints as aa:bb:cc:dd:ee:ff in JSON. It is a string of raw bytes so that values

@@ -37,8 +37,9 @@ type Wake struct {
 	Sleeps  uint64 // the count of that node's sleep which this wake is to end
 	Service string // "" if no service asks
 	Cause   string
-	Client  string // for demand: address and port of the client
-	Port    string // for demand: "tcp/8080"
+	Client  string        // for demand: address and port of the client
+	Port    string        // for demand: "tcp/8080"
+	Limit   time.Duration // after which it has failed; 0 = the board's
 }
 
 // Kind says what is to be done.
@@ -91,7 +92,7 @@ type Campaign struct {
 
 // NewCampaign begins a wake on the host where the demand is: its first call is due at once.
 func NewCampaign(now time.Duration, w Wake, timeout time.Duration) *Campaign {
-	return &Campaign{wake: w, own: true, started: now, due: now, deadline: now + orDefault(timeout, DefaultTimeout), demands: 1}
+	return &Campaign{wake: w, own: true, started: now, due: now, deadline: now + orDefault(w.Limit, orDefault(timeout, DefaultTimeout)), demands: 1}
 }
 
 // HelpCampaign begins a wake on a host that was told of it.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"nightporter/api"
 	"nightporter/chaos/lab"
 	"nightporter/config"
 )
@@ -201,6 +202,7 @@ func TestAWokenTargetMustAnswerFirst(t *testing.T) {
 	h4.is("broken", false)
 	w.awaitServing("h4")
 	w.must(<-done)
+	w.awaitMeasured("h4")
 	if bad := w.wire.refused(); len(bad) > 0 {
 		t.Errorf("clients were refused: %v", bad)
 	}
@@ -236,4 +238,32 @@ func TestAUnitWithoutSystemdIsNotReady(t *testing.T) {
 	if _, err := w.api("h1").Move(w.limit(), web, "h3"); err == nil || !strings.Contains(err.Error(), "h3 is not ready for web: systemd cannot be reached") {
 		t.Errorf("web was moved to a target that is not ready: %v", err)
 	}
+}
+
+// awaitMeasured waits until every host tells how long the one wake of a host took, in phases that follow each other.
+func (w *world) awaitMeasured(host string) {
+	w.Helper()
+	w.await("the wake of "+host+" is measured", func() string {
+		for from, st := range w.running() {
+			n, _ := node(st, host)
+			if n.Wakes.Woken != 1 || n.Wakes.Failures != 0 || len(n.Wakes.Phases) != 5 {
+				return fmt.Sprintf("%s says %+v", from, n.Wakes)
+			}
+		}
+		return ""
+	})
+	h, err := w.api("h1").History(w.limit(), web)
+	w.must(err)
+	if len(h.Wakes) != 1 || len(h.Wakes[0].Phases) != 5 {
+		w.Fatalf("the history has the wakes %+v", h.Wakes)
+	}
+	last := api.Duration(0)
+	for i, name := range []string{"called", "back", "awake", "ready", "served"} {
+		p := h.Wakes[0].Phases[i]
+		if p.Phase != name || p.After < last {
+			w.Errorf("phase %d is %+v, want %s after %s", i, p, name, last)
+		}
+		last = p.After
+	}
+	w.Logf("the wake took %+v", h.Wakes[0].Phases)
 }

@@ -55,7 +55,12 @@ func (f *fakeAgent) Status(ctx context.Context) (api.Status, error) {
 func (f *fakeAgent) Members(context.Context) ([]api.NodeStatus, error) {
 	return []api.NodeStatus{
 		{Name: "alpha", Alive: true, Power: "awake", PowerReason: "node-joined", Since: since, Policy: "always-on", Voter: true, Leader: true, Addr: netip.MustParseAddrPort("192.0.2.11:7374"), Wake: []api.MAC{{2, 0, 0, 0, 0, 0x11}}, Version: "v0.1"},
-		{Name: "delta", Power: "asleep", PowerReason: "operator-sleep", Since: since, Policy: "sleeps", Maintenance: true},
+		{Name: "delta", Power: "asleep", PowerReason: "operator-sleep", Since: since, Policy: "sleeps", Maintenance: true, Wakes: api.WakeTimes{
+			Woken: 12, Failures: 1, Limit: api.Duration(15 * time.Second), Phases: []api.PhaseTimes{
+				{Phase: "called", Count: 12, P50: api.Duration(340 * time.Microsecond), P95: api.Duration(1200 * time.Microsecond), Max: api.Duration(2 * time.Millisecond)},
+				{Phase: "awake", Count: 12, P50: api.Duration(2345678901), P95: api.Duration(3 * time.Second), Max: api.Duration(4 * time.Second)},
+			},
+		}},
 	}, nil
 }
 
@@ -90,7 +95,9 @@ func (f *fakeAgent) History(_ context.Context, s string) (api.History, error) {
 			{Index: 9, At: since.Add(2 * time.Second), Epoch: 7, From: "delta", To: "alpha", Reason: "owner-sleeps", By: "alpha", Detail: "by hand"},
 		},
 		Wakes: []api.WakeRecord{
-			{ID: "1", Node: "delta", Cause: "demand", Client: "192.0.2.7:51234", Port: "tcp/8080", By: "alpha", Started: since.Add(time.Second), Ended: since.Add(4 * time.Second), Result: "woke-up"},
+			{ID: "1", Node: "delta", Cause: "demand", Client: "192.0.2.7:51234", Port: "tcp/8080", By: "alpha", Started: since.Add(time.Second), Ended: since.Add(4 * time.Second), Result: "woke-up", Phases: []api.PhaseTime{
+				{Phase: "called", After: api.Duration(340 * time.Microsecond)}, {Phase: "awake", After: api.Duration(3 * time.Second)}, {Phase: "served", After: api.Duration(3456 * time.Millisecond)},
+			}},
 			{ID: "2", Node: "delta", Cause: "operator-wake", By: "bravo", Started: since.Add(9 * time.Second)},
 		},
 	}, f.find(s)

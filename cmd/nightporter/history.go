@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,7 +17,9 @@ func historyVerb(sh *shell) *cobra.Command {
 		Use:   "history SERVICE",
 		Short: "Tell who held a service, why it moved, and who woke its hosts",
 		Long: `Tell the changes of a service's owner and the wakes that it caused, oldest first. EPOCH is the number
-of the ownership: it rises with every change and never repeats.`,
+of the ownership: it rises with every change and never repeats. A wake that was measured tells when it came
+to each of its phases, from the demand on: the first packet left (called), the host said that it is awake
+(back), the log says so (awake), the service's checks pass (ready), the service is open (served).`,
 		Example: `  nightporter history web`,
 		Args:    takes(1, 1, "name one SERVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -68,5 +71,13 @@ func ended(w api.WakeRecord) string {
 	if w.Ended.IsZero() {
 		return "under way"
 	}
-	return w.Result + " after " + w.Ended.Sub(w.Started).Round(time.Millisecond).String()
+	words := w.Result + " after " + w.Ended.Sub(w.Started).Round(time.Millisecond).String()
+	var parts []string
+	for _, t := range w.Phases {
+		parts = append(parts, t.Phase+" "+short(t.After))
+	}
+	if len(parts) > 0 {
+		words += " (" + strings.Join(parts, ", ") + ")"
+	}
+	return words
 }

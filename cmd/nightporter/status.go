@@ -19,7 +19,10 @@ func statusVerb(sh *shell) *cobra.Command {
 		Short: "Tell who holds what, who sleeps, and what is wrong",
 		Long: `Tell what the agent of this host knows: first what is wrong, then the services, then the nodes.
 LEASE and FENCE are those of this host; the rest is what the cluster has agreed on. For services with
-checks it tells what each target says of itself: ready, failing and why, or unknown.`,
+checks it tells what each target says of itself: ready, failing and why, or unknown. How long a host
+takes to wake stands below the nodes: until the first packet left (CALLED), the host says that it is
+awake (BACK), the log says so (AWAKE), its checks pass (READY) and it has opened the service (SERVED);
+a wake has failed after LIMIT.`,
 		Example: `  nightporter status
   nightporter status -o json | jq -r '.services[] | .name + " " + .owner'`,
 		Args: takesNone,
@@ -57,6 +60,45 @@ func drawStatus(p *page, s api.Status) {
 	}
 	p.line("")
 	drawNodes(p, s.Nodes)
+	drawWakes(p, s.Nodes)
+}
+
+// wakePhases are the columns of how long wakes take.
+var wakePhases = []string{"called", "back", "awake", "ready", "served"}
+
+// drawWakes tells how long the hosts take to wake, as far as that was ever measured.
+func drawWakes(p *page, nodes []api.NodeStatus) {
+	var rows [][]string
+	for _, n := range nodes {
+		if n.Wakes.Woken+n.Wakes.Failures == 0 {
+			continue
+		}
+		row := []string{n.Name, number(n.Wakes.Woken), number(n.Wakes.Failures), short(n.Wakes.Limit)}
+		for _, name := range wakePhases {
+			cell := ""
+			for _, t := range n.Wakes.Phases {
+				if t.Phase == name {
+					cell = short(t.P50) + "/" + short(t.P95) + "/" + short(t.Max)
+				}
+			}
+			row = append(row, cell)
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) == 0 {
+		return
+	}
+	p.line("")
+	p.line("how long wakes take, from the demand (p50/p95/max of the newest)")
+	p.table([]string{"NODE", "WOKEN", "FAILED", "LIMIT", "CALLED", "BACK", "AWAKE", "READY", "SERVED"}, rows)
+}
+
+// short prints a time to the millisecond, or a short one to the hundredth of it.
+func short(d api.Duration) string {
+	if t := time.Duration(d); t >= 10*time.Millisecond {
+		return t.Round(time.Millisecond).String()
+	}
+	return time.Duration(d).Round(10 * time.Microsecond).String()
 }
 
 func drawServices(p *page, services []api.ServiceStatus) {
