@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,6 +35,9 @@ type result struct {
 // run runs a program in a host.
 func (w *world) run(ctx context.Context, host, in string, argv ...string) (r result) {
 	w.Helper()
+	if _, err := exec.LookPath(argv[0]); err != nil {
+		w.Fatalf("this test uses %s, a real client: install it (README.md has the packages): %v", argv[0], err)
+	}
 	began := time.Now()
 	var files [3]*os.File
 	var drained [2]chan string
