@@ -27,6 +27,14 @@ func sessions(t *testing.T) *world {
 		Name: web, Addresses: []netip.Addr{lab.ServiceAddr()}, Targets: []string{"h4"}, Hold: config.HoldDrop,
 		Ports: []config.Port{{Protocol: "tcp", Number: lab.ServerPort}, {Protocol: "tcp", Number: echoPort}},
 	}}})
+	w.serveSessions()
+	w.settled(nil, 3)
+	return w
+}
+
+// serveSessions starts the server of sessions in h4, and returns when it listens.
+func (w *world) serveSessions() {
+	w.Helper()
 	self, err := os.Executable()
 	w.must(err)
 	r, out, err := os.Pipe()
@@ -39,10 +47,8 @@ func sessions(t *testing.T) *world {
 	w.Cleanup(func() { <-ended; r.Close() })
 	line, err := bufio.NewReader(r).ReadString('\n')
 	if out.Close(); err != nil || line != "ready\n" {
-		t.Fatalf("the server of sessions said %q, %v", line, err)
+		w.Fatalf("the server of sessions said %q, %v", line, err)
 	}
-	w.settled(nil, 3)
-	return w
 }
 
 // dial connects the client to a port of the service.

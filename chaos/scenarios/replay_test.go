@@ -1,0 +1,81 @@
+package scenarios
+
+import (
+	"context"
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"nightporter/chaos/lab"
+	"nightporter/config"
+)
+
+// logged waits until the log of a host says something, after as many bytes of it as there were.
+func (w *world) logged(host string, from int, what string) {
+	w.Helper()
+	says := regexp.MustCompile(what)
+	w.await(host+" logs "+what, func() string {
+		if !says.Match([]byte(w.agentLog(host)[from:])) {
+			return "it does not"
+		}
+		return ""
+	})
+}
+
+// A target whose service is still starting refuses nobody: its clients wait, those that knocked at the front and those that come
+// now, and are connected when it listens.
+func TestAServiceThatStartsLate(t *testing.T) {
+	w := build(t, lab.Options{Hosts: 4, Services: []config.Service{{
+		Name: web, Addresses: []netip.Addr{lab.ServiceAddr()}, Targets: []string{"h4"}, Hold: config.HoldDrop,
+		Ports: []config.Port{{Protocol: "tcp", Number: lab.ServerPort}, {Protocol: "tcp", Number: talkPort}},
+	}}})
+	w.settled(nil, 3)
+	w.sleep("h4")
+	late := netip.AddrPortFrom(lab.ServiceAddr(), talkPort)
+	connected := make(chan time.Time, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		c, err := w.lab.Client(1).Dial(ctx, "tcp", late)
+		if err != nil {
+			t.Errorf("the client that knocked at the front: %v", err)
+		} else {
+			c.Close()
+		}
+		connected <- time.Now()
+	}()
+	w.awaitServing("h4")
+	w.connect("c1", "h4") // at the port that is served
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	if _, err := w.lab.Client(1).Dial(ctx, "tcp", late); err == nil || !strings.Contains(err.Error(), "deadline") {
+		t.Errorf("a client that comes now: %v, want it to wait", err)
+	}
+	cancel()
+	select {
+	case <-connected:
+		t.Fatal("the client does not wait for the service")
+	default:
+	}
+	w.serveSessions()
+	began := time.Now()
+	t.Logf("connected %v after the service said that it listens", (<-connected).Sub(began))
+	if all := w.wire.refused(); len(all) > 0 {
+		t.Errorf("a client was turned away: %v", all)
+	}
+}
+
+// A client on the front itself waits for the target as others do, though its SYN never was on a wire.
+func TestAClientOnTheFrontWakesTheTarget(t *testing.T) {
+	w := build(t, lab.Options{Hosts: 4})
+	w.settled(nil, 3)
+	front := w.sleep("h4")
+	from := len(w.agentLog(front))
+	r := w.connect(front, "h4")
+	t.Logf("connected after %v", r.Connected)
+	w.logged(front, from, `msg="replayed what clients said meanwhile".*frames=1`)
+	if all := w.wire.refused(); len(all) > 0 {
+		t.Errorf("a client was turned away: %v", all)
+	}
+}
