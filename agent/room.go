@@ -124,14 +124,14 @@ func (t *tenant) tidy(now lease.Boot) {
 	t.tearDown()
 }
 
-// stay is how long a host that is back from its sleep keeps the address parked: it is about to get the identity back, and
-// connections that have something to send would slow down without the address.
+// stay is how long a host that is back from its sleep keeps the address parked while a front has the identity: it is about to get it
+// back, and connections that have something to send would slow down without the address.
 const stay = 15 * time.Second
 
 // leaveAt is when a closed identity may be removed.
 func (t *tenant) leaveAt() lease.Boot {
 	at := t.closedAt.Add(settle)
-	if t.parkedAt != 0 && t.wish.Serving {
+	if t.parkedAt != 0 && t.wish.Serving && !slices.Contains(t.wish.Service.Targets, t.wish.Own.Owner) {
 		at = max(at, t.parkedAt.Add(stay))
 	}
 	return at

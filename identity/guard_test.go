@@ -12,8 +12,8 @@ import (
 	"github.com/google/nftables"
 )
 
-// TestGuardPorts: a port at which nobody listens yet swallows, each by itself, and a connection that exists goes on; the host's repairs put
-// back what somebody removed, and no more.
+// TestGuardPorts: a port at which nobody listens yet swallows, each by itself, and the host's repairs put back what
+// somebody removed.
 func TestGuardPorts(t *testing.T) {
 	l := newLAN(t, "b", "c")
 	h := l.kernel("b")
@@ -68,8 +68,16 @@ func TestGuardPorts(t *testing.T) {
 	b.do(func() error { return p.GuardPorts(nil, nil) })
 	dials("8080", syscall.ECONNREFUSED)
 	asks(true)
+}
 
-	// A connection outlives the guard of its port: only first segments are dropped.
+// A connection outlives the guard of its port: only first segments are dropped.
+func TestGuardPortsSparesConnections(t *testing.T) {
+	l := newLAN(t, "b", "c")
+	h := l.kernel("b")
+	p := l.prepare("b", h, dual)
+	b, c := l.host["b"], l.host["c"]
+	b.do(func() error { return errors.Join(p.Guard(false), p.openFor(time.Hour)) })
+	b.do(func() error { return p.Announce(func() bool { return true }) })
 	var ln net.Listener
 	b.do(func() (err error) {
 		ln, err = net.Listen("tcp", "10.200.0.100:9090")

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"context"
+	"crypto/tls"
 	"net/netip"
 	"regexp"
 	"strings"
@@ -77,5 +78,54 @@ func TestAClientOnTheFrontWakesTheTarget(t *testing.T) {
 	w.logged(front, from, `msg="replayed what clients said meanwhile".*frames=1`)
 	if all := w.wire.refused(); len(all) > 0 {
 		t.Errorf("a client was turned away: %v", all)
+	}
+}
+
+// A datagram that was swallowed is answered when the target is there, where the service allows that.
+func TestADatagramIsReplayed(t *testing.T) {
+	w := build(t, lab.Options{Hosts: 4, Services: []config.Service{{
+		Name: web, Addresses: []netip.Addr{lab.ServiceAddr()}, Targets: []string{"h4"}, Hold: config.HoldDrop, Replay: config.ReplayAll,
+		Ports: []config.Port{{Protocol: "udp", Number: lab.ServerPort}},
+	}}})
+	w.settled(nil, 3)
+	w.sleep("h4")
+	c, err := w.lab.Client(1).Dial(w.limit(), "udp", webPort())
+	w.must(err)
+	defer c.Close()
+	began := time.Now()
+	_, err = c.Write([]byte("once"))
+	w.must(err)
+	w.must(c.SetReadDeadline(time.Now().Add(patience)))
+	buf := make([]byte, 100)
+	n, err := c.Read(buf)
+	w.must(err)
+	if string(buf[:n]) != "h4 once" {
+		t.Errorf("got %q", buf[:n])
+	}
+	t.Logf("answered after %v", time.Since(began))
+}
+
+// IPv6 is as IPv4.
+func TestReplayOverIPv6(t *testing.T) {
+	six := netip.MustParseAddr("fd77::200")
+	w := build(t, lab.Options{Hosts: 4, Services: []config.Service{{
+		Name: web, Addresses: []netip.Addr{lab.ServiceAddr(), six}, Targets: []string{"h4"}, Hold: config.HoldDrop,
+		Ports: []config.Port{{Protocol: "tcp", Number: lab.ServerPort}, {Protocol: "tcp", Number: echoPort}},
+	}}})
+	w.serveSessions()
+	w.settled(nil, 3)
+	echo := tls.Client(w.dialTo(netip.AddrPortFrom(six, echoPort)), &tls.Config{InsecureSkipVerify: true}) // as in TestConnectionsSurviveSleep
+	w.must(echo.Handshake())
+	for range 2 {
+		front := w.sleep("h4")
+		from := len(w.agentLog(front))
+		r, err := w.lab.Client(1).Connect(w.limit(), netip.AddrPortFrom(six, lab.ServerPort))
+		w.must(err)
+		t.Logf("front %s; connected after %v", front, r.Connected)
+		w.logged(front, from, `msg="replayed what clients said meanwhile"`)
+		w.awaitServing("h4")
+		w.sleep("h4")
+		w.say(echo, []byte("over IPv6"))
+		w.awaitServing("h4")
 	}
 }

@@ -54,7 +54,12 @@ func (w *world) serveSessions() {
 // dial connects the client to a port of the service.
 func (w *world) dial(port uint16) *net.TCPConn {
 	w.Helper()
-	c, err := w.lab.Client(1).Dial(w.limit(), "tcp", netip.AddrPortFrom(lab.ServiceAddr(), port))
+	return w.dialTo(netip.AddrPortFrom(lab.ServiceAddr(), port))
+}
+
+func (w *world) dialTo(to netip.AddrPort) *net.TCPConn {
+	w.Helper()
+	c, err := w.lab.Client(1).Dial(w.limit(), "tcp", to)
 	w.must(err)
 	w.Cleanup(func() { c.Close() })
 	return c.(*net.TCPConn)
