@@ -39,6 +39,18 @@ func (e endpoints) without(other endpoints) endpoints {
 	return endpoints{less(e.TCP, other.TCP), less(e.UDP, other.UDP)}
 }
 
+// words names them to people.
+func (e endpoints) words() []string {
+	out := []string{}
+	for _, a := range e.TCP {
+		out = append(out, "tcp "+a.String())
+	}
+	for _, a := range e.UDP {
+		out = append(out, "udp "+a.String())
+	}
+	return out
+}
+
 func (e endpoints) count() int { return len(e.TCP) + len(e.UDP) }
 
 // doors are the guarded ports of a service on the target that holds it. One at which nobody listens yet is shut: its clients'

@@ -92,8 +92,9 @@ func (b *backend) service(v cluster.View, name string) api.ServiceStatus {
 	s := api.ServiceStatus{
 		Service: toAPI(v.State.Services[name]), Owner: own.Owner, Epoch: own.Epoch, Reason: string(own.Reason),
 		Since: own.Since, By: own.By, Role: "none", OwnerState: b.ownerState(v, name, own),
-		Lease: api.Lease{State: "none", Refused: []api.Refusal{}},
-		Fence: api.Fence{State: "none", Limits: t.Limits, Kind: t.FenceKind},
+		Lease:   api.Lease{State: "none", Refused: []api.Refusal{}},
+		Fence:   api.Fence{State: "none", Limits: t.Limits, Kind: t.FenceKind},
+		Waiting: api.Waiting{Attempts: t.Waiting, Connections: t.Stay, Shut: t.Shut.words()},
 	}
 	if t.Prepared {
 		s.Fence.State, s.Role = "closed", "parked"

@@ -47,8 +47,10 @@ type tenancy struct {
 	FenceKind string
 	Limits    []string
 	Problem   string
-	Reporting bool // the heir has not acknowledged yet which connections stay
-	Waiting   int  // clients whose attempts are kept for a target
+	Reporting bool      // the heir has not acknowledged yet which connections stay
+	Waiting   int       // attempts of clients that are kept for a target
+	Stay      int       // connections of a target that sleeps
+	Shut      endpoints // where nobody listens yet
 }
 
 // tenant is one service on this host. All of its state belongs to one goroutine, so closing the fence and moving its
@@ -330,7 +332,10 @@ func (t *tenant) show() {
 		Epoch: t.epoch, Released: t.released, Opened: t.opened, Deadline: t.deadline, Majority: t.majority,
 		Prepared: t.hold != nil, Serving: t.wish.Serving, Problem: t.problem(), Reporting: len(t.report.reports) > 0,
 	}
-	t.kept.take(func(k *kept) { v.Waiting = k.attempts.Len() })
+	t.kept.take(func(k *kept) { v.Waiting, v.Stay = k.attempts.Len(), k.flows.Len() })
+	if t.opened && t.wish.Serving {
+		v.Shut = t.doors.shut
+	}
 	if t.hold != nil {
 		v.FenceKind, v.Limits = t.hold.Fence().Kind(), t.hold.Fence().Limits()
 	}

@@ -55,6 +55,14 @@ type ServiceStatus struct {
 	Role       string    `json:"role"` // of the answering node: serving, holding, claiming, parked, none
 	Lease      Lease     `json:"lease"`
 	Fence      Fence     `json:"fence"`
+	Waiting    Waiting   `json:"waiting"`
+}
+
+// Waiting is what of a service's clients waits at the answering node.
+type Waiting struct {
+	Attempts    int      `json:"attempts"`    // to connect, kept for a target
+	Connections int      `json:"connections"` // of a target that sleeps
+	Shut        []string `json:"shut"`        // here, the target: where nobody listens, as "tcp 192.0.2.200:8080"
 }
 
 // Lease is the answering node's own right to use the service, or why it has none.

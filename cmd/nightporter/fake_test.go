@@ -39,6 +39,7 @@ func (f *fakeAgent) Status(ctx context.Context) (api.Status, error) {
 			Service: v, Owner: "alpha", OwnerState: "holding", Epoch: 7, Reason: "owner-sleeps", Since: since, Role: "holding",
 			Lease: api.Lease{State: "held", Epoch: 7, Left: api.Duration(187654321), Refused: []api.Refusal{{Voter: "bravo", Reason: "held-by-other", Holder: "delta", Left: api.Duration(time.Second)}}},
 			Fence: api.Fence{Kind: "nft", State: "open", Limits: []string{"a wall clock that is set back"}},
+			Waiting: api.Waiting{Attempts: 2, Connections: 1, Shut: []string{"tcp 192.0.2.200:22"}},
 		})
 	}
 	return s, err
