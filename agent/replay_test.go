@@ -267,3 +267,19 @@ func TestReportsFitIntoMessages(t *testing.T) {
 		t.Errorf("%d are reported of %d", total, len(flows))
 	}
 }
+
+// The program of the front is replaced while the target sleeps: what it knew of the target's connections is not lost with it.
+func TestConnectionsSurviveAnUpgradeOfTheFront(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		a, _ := connected(w)
+		if _, goesOn := w.replace("a", 50*time.Millisecond); !goesOn {
+			t.Fatal("the front did not go on")
+		}
+		w.pass(100 * time.Millisecond)
+		a.says(wake.Later, segmentFrame(0x10, 9, ""))
+		a.says(wake.Later, segmentFrame(0x18, 10, "hello"))
+		if len(a.ether.answers) != 1 || a.demands != 1 || a.called != "b" {
+			t.Errorf("%d answers, %d demands, for %q", len(a.ether.answers), a.demands, a.called)
+		}
+	})
+}
