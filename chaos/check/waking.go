@@ -90,7 +90,7 @@ func hampered(h *history.History, host string, from, to time.Time) bool {
 // wokeBy says whether one of the hosts was up at some moment of a time.
 func wokeBy(h *history.History, hosts []string, from, to time.Time) bool {
 	for _, name := range hosts {
-		if state, _ := h.StateAt(name, from); state == history.Up {
+		if state, _ := h.StateAt(name, to); state == history.Up {
 			return true
 		}
 		for _, p := range h.Powers {
@@ -100,6 +100,14 @@ func wokeBy(h *history.History, hosts []string, from, to time.Time) bool {
 		}
 	}
 	return false
+}
+
+// stayedUp says whether a host was up when somebody called it, and did not go to sleep on that: it may have lost its power.
+func stayedUp(h *history.History, host string, from, to time.Time) bool {
+	state, _ := h.StateAt(host, from)
+	return state == history.Up && !slices.ContainsFunc(h.Powers, func(p history.Power) bool {
+		return p.Host == host && p.State == history.Asleep && p.At.After(from) && !p.At.After(to)
+	})
 }
 
 // called looks at the wakes that operators asked for. One that was acknowledged is a word about the host: it was up then. And
@@ -113,7 +121,7 @@ func called(h *history.History, d *docket) {
 		switch {
 		case c.Done:
 			d.judged++
-			if !wokeBy(h, []string{c.Arg}, c.Began, c.Ended) {
+			if !wokeBy(h, []string{c.Arg}, c.Began, c.Ended) && !stayedUp(h, c.Arg, c.Began, c.Ended) {
 				state, since := h.StateAt(c.Arg, c.Ended)
 				d.find("%s was called at %s, which was acknowledged at %s, and it was %s since %s", c.Arg, at(c.Began), at(c.Ended), state, at(since))
 			}

@@ -35,7 +35,7 @@ func main() {
 	var only string
 	flag.StringVar(&s.dir, "dir", "bin/mutants", "for programs and failed runs")
 	flag.Uint64Var(&s.first, "seed", 1, "where the seeds of the simulation and the laboratory begin, for all mistakes alike")
-	flag.Uint64Var(&s.schedules, "schedules", 300, "how many seeds of the simulation a mistake may take")
+	flag.Uint64Var(&s.schedules, "schedules", 1000, "how many seeds of the simulation a mistake may take")
 	flag.Uint64Var(&s.runs, "runs", 5, "how many runs in the laboratory")
 	flag.IntVar(&s.hosts, "hosts", 5, "of a laboratory")
 	flag.DurationVar(&s.duration, "duration", 30*time.Second, "of a run in the laboratory")
