@@ -37,7 +37,7 @@ func (e *fakeEther) frames() int {
 
 func (r fakeReach) Wire(link string) (Wire, error) { return fakeWire{&r.h.ether, link}, nil }
 
-func (r fakeReach) Watch(string, net.HardwareAddr) (Sight, error) { return fakeSight{&r.h.ether}, nil }
+func (r fakeReach) Watch(string, []netip.Addr) (Sight, error) { return fakeSight{&r.h.ether}, nil }
 
 func (r fakeReach) Listening(_ string, tcp, udp []netip.AddrPort) (listens, bound []netip.AddrPort, err error) {
 	e := &r.h.ether
@@ -76,10 +76,13 @@ func (fakeWire) Close() error              { return nil }
 
 type fakeSight struct{ e *fakeEther }
 
-func (s fakeSight) Seen() bool {
+func (s fakeSight) Seen() net.HardwareAddr {
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
-	return s.e.announce
+	if !s.e.announce {
+		return nil
+	}
+	return testService.MAC.Hardware()
 }
 
 func (s fakeSight) Again()     { s.e.set(func(e *fakeEther) { e.announce = false }) }

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"bytes"
+	"net"
 	"sync"
 	"time"
 
@@ -29,6 +31,7 @@ func (k *kept) take(f func(*kept)) {
 
 // replays is the other half, on the tenant's own goroutine: the sockets, and the word of the target that is waited for.
 type replays struct {
+	index  int  // of the LAN interface that these are on
 	lan    Wire // by the LAN interface, in this host's own name
 	own    Wire // by the macvlan, in the name of the identity and behind its fence
 	sight  Sight
@@ -45,6 +48,8 @@ const (
 	// the target repeats it after 100 ms, 1 s and more.
 	sightEvery = time.Millisecond
 	sightLater = 100 * time.Millisecond
+	// tidyEvery is how often a host that is no front any more looks whether it still keeps anything.
+	tidyEvery = 5 * time.Second
 )
 
 // heard is called by the ears. What wakes somebody goes first.
@@ -75,11 +80,15 @@ func (t *tenant) heard(d wake.Demand) {
 func (t *tenant) openReplays() {
 	lan, err := t.kernel.LAN()
 	r := &t.replays
+	if err == nil && r.index != lan.Index {
+		t.closeReplays() // another card under the same name
+		r.index = lan.Index
+	}
 	if err == nil && r.lan == nil {
 		r.lan, err = t.reach.Wire(lan.Name)
 	}
 	if err == nil && r.sight == nil {
-		r.sight, err = t.reach.Watch(lan.Name, t.wish.Service.MAC.Hardware())
+		r.sight, err = t.reach.Watch(lan.Name, t.wish.Service.Addresses)
 	}
 	if err == nil && r.own == nil {
 		if r.own, err = t.reach.Wire(t.hold.Link()); err == nil {
@@ -151,7 +160,7 @@ func (t *tenant) replay(now lease.Boot) {
 		t.flowsAreBack()
 		return
 	}
-	if !r.sight.Seen() {
+	if to := r.sight.Seen(); to == nil || !t.mayBe(to) {
 		r.nextAt = now.Add(sightEvery)
 		if now.Sub(r.since) > time.Second {
 			r.nextAt = now.Add(sightLater)
@@ -181,9 +190,15 @@ func (t *tenant) replay(now lease.Boot) {
 	t.flowsAreBack()
 }
 
+// mayBe says whether the holder's announcements come from a hardware address: the identity's own, where it has one.
+func (t *tenant) mayBe(mac net.HardwareAddr) bool {
+	own := t.wish.Service.MAC.Hardware()
+	return len(own) == 0 || bytes.Equal(own, mac)
+}
+
 // pick takes the next burst out of what is kept.
 func (t *tenant) pick(r *replays, now lease.Boot) (frames [][]byte, more bool) {
-	at, from, to := time.Duration(now), r.lan.Address(), t.wish.Service.MAC.Hardware()
+	at, from, to := time.Duration(now), r.lan.Address(), r.sight.Seen()
 	noLocal := t.hold != nil
 	t.kept.take(func(k *kept) {
 		if k.of == t.wish.Own.Owner {
@@ -206,9 +221,10 @@ func (t *tenant) keepReplays(now lease.Boot) {
 		t.replay(now)
 		return
 	}
-	if t.replays.lan == nil || t.hold != nil || t.epoch != 0 {
+	if t.replays.lan == nil || t.hold != nil || t.epoch != 0 || now < t.replays.nextAt {
 		return
 	}
+	t.replays.nextAt = now.Add(tidyEvery)
 	t.kept.take(func(k *kept) { k.attempts.Age(time.Duration(now)) })
 	if some, _ := t.waiting(); !some || t.wish.Service.Replay == fsm.ReplayNone {
 		t.closeReplays()

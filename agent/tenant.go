@@ -318,7 +318,7 @@ func (t *tenant) due() time.Duration {
 	earliest(t.nextTell, t.release != nil && !t.acked)
 	earliest(t.leaveAt(), t.hold != nil && !mine && !t.wish.Park)
 	earliest(t.doors.nextLook, keeps && t.wish.Serving && t.hold != nil && !t.doors.shut.empty())
-	earliest(t.replays.nextAt, t.replays.word != nil)
+	earliest(t.replays.nextAt, t.replays.word != nil || t.replays.lan != nil && t.hold == nil && !mine)
 	earliest(t.report.nextAt, len(t.report.reports) > 0)
 	if t.seized != nil {
 		return min(max(t.deadline.Sub(now), 0), foreignEvery/10)
@@ -332,7 +332,10 @@ func (t *tenant) show() {
 		Epoch: t.epoch, Released: t.released, Opened: t.opened, Deadline: t.deadline, Majority: t.majority,
 		Prepared: t.hold != nil, Serving: t.wish.Serving, Problem: t.problem(), Reporting: len(t.report.reports) > 0,
 	}
-	t.kept.take(func(k *kept) { v.Waiting, v.Stay = k.attempts.Len(), k.flows.Len() })
+	t.kept.take(func(k *kept) {
+		k.attempts.Age(time.Duration(t.clock.Boot()))
+		v.Waiting, v.Stay = k.attempts.Len(), k.flows.Len()
+	})
 	if t.opened && t.wish.Serving {
 		v.Shut = t.doors.shut
 	}

@@ -236,20 +236,20 @@ func (k *keeper) await(t *testing.T, what string, holds func(*kept) bool) {
 // handOver lets the target announce, and replays as soon as the front has seen that. It returns when the first frame left.
 func (l *segmentLAN) handOver(t *testing.T, k *keeper, sight *Sight, wire *Wire, copies int) time.Time {
 	t.Helper()
-	if sight.Seen() {
+	if sight.Seen() != nil {
 		t.Fatal("the target was seen before it announced itself")
 	}
 	must(t, l.target.do(func() error { return macvlan("svc", "eth0") })) // not before: a link that is up speaks
 	l.target.awaitCarrier(t, "svc")
 	must(t, l.target.do(func() error { return errors.Join(addr("svc", "10.77.0.200/24"), addr("svc", "fd77::200/64")) }))
 	l.announce(t, l.target)
-	for end := time.Now().Add(patience); !sight.Seen(); {
+	for end := time.Now().Add(patience); sight.Seen() == nil; {
 		if time.Now().After(end) {
 			t.Fatal("the announcement was not seen")
 		}
 	}
 	k.mu.Lock()
-	frames, _ := k.w.Take(all, BootTime(), wire.Address(), mac(t, serviceMAC))
+	frames, _ := k.w.Take(all, BootTime(), wire.Address(), sight.Seen())
 	k.mu.Unlock()
 	if len(frames) == 0 {
 		t.Fatal("nothing was kept")
@@ -416,7 +416,7 @@ func (l *segmentLAN) opened(t *testing.T) (wire *Wire, sight *Sight) {
 	t.Helper()
 	must(t, l.front.do(func() (err error) {
 		if wire, err = OpenWire("eth0"); err == nil {
-			sight, err = Watch("eth0", mac(t, serviceMAC))
+			sight, err = Watch("eth0", []netip.Addr{guard4, guard6})
 		}
 		return err
 	}))
