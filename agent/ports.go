@@ -108,14 +108,11 @@ func (t *tenant) keepDoors(now lease.Boot) {
 func (t *tenant) wayIn(now lease.Boot, fresh bool) {
 	d := &t.doors
 	d.nextLook = now.Add(d.pause(now))
-	shut := d.shut
-	if t.wish.Service.Replay == fsm.ReplayNone {
-		shut = endpoints{}
-	} else {
+	var shut endpoints
+	if t.wish.Service.Replay != fsm.ReplayNone {
 		listens, bound, err := t.reach.Listening(t.hold.Link(), d.shut.TCP, d.shut.UDP)
 		if err != nil {
 			t.fail(doLook, err) // nobody knows: what cannot be known must not shut a service out
-			shut = endpoints{}
 		} else {
 			t.well(doLook)
 			shut = d.shut.without(endpoints{listens, bound})

@@ -193,7 +193,6 @@ func (c countingReader) Read(b []byte) (int, error) {
 type keeper struct {
 	mu sync.Mutex
 	w  Swallowed
-	p  Parked
 	on func(Demand)
 }
 

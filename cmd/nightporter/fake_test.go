@@ -37,8 +37,8 @@ func (f *fakeAgent) Status(ctx context.Context) (api.Status, error) {
 	for _, v := range f.services {
 		s.Services = append(s.Services, api.ServiceStatus{
 			Service: v, Owner: "alpha", OwnerState: "holding", Epoch: 7, Reason: "owner-sleeps", Since: since, Role: "holding",
-			Lease: api.Lease{State: "held", Epoch: 7, Left: api.Duration(187654321), Refused: []api.Refusal{{Voter: "bravo", Reason: "held-by-other", Holder: "delta", Left: api.Duration(time.Second)}}},
-			Fence: api.Fence{Kind: "nft", State: "open", Limits: []string{"a wall clock that is set back"}},
+			Lease:   api.Lease{State: "held", Epoch: 7, Left: api.Duration(187654321), Refused: []api.Refusal{{Voter: "bravo", Reason: "held-by-other", Holder: "delta", Left: api.Duration(time.Second)}}},
+			Fence:   api.Fence{Kind: "nft", State: "open", Limits: []string{"a wall clock that is set back"}},
 			Waiting: api.Waiting{Attempts: 2, Connections: 1, Shut: []string{"tcp 192.0.2.200:22"}},
 		})
 	}
