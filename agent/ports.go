@@ -62,8 +62,8 @@ type doors struct {
 	shut     endpoints
 	began    lease.Boot
 	nextLook lease.Boot
-	changed  lease.Boot // when a door last opened
 	said     bool
+	blind    bool // nobody can tell who listens
 }
 
 // Pauses between two looks at the doors that are shut: a look costs about 0.1 ms for each family and protocol. The first one lasts for
@@ -76,6 +76,8 @@ const (
 	laterFor   = 2 * time.Minute
 	sayShut    = 10 * time.Second // after which the log says what nobody listens at
 )
+
+func (d *doors) open() endpoints { return d.all.without(d.shut) }
 
 func (d *doors) pause(now lease.Boot) time.Duration {
 	switch open := now.Sub(d.began); {
@@ -91,7 +93,11 @@ func (d *doors) pause(now lease.Boot) time.Duration {
 func (t *tenant) keepDoors(now lease.Boot) {
 	d := &t.doors
 	if all := endpointsOf(t.wish.Service); d.epoch != t.epoch || d.all.count() != all.count() || !d.all.without(all).empty() {
-		*d = doors{epoch: t.epoch, all: all, shut: all, began: now}
+		shut := all
+		if d.epoch == t.epoch { // the definition has other ports now
+			shut = all.without(d.open())
+		}
+		*d = doors{epoch: t.epoch, all: all, shut: shut, began: now}
 		t.wayIn(now, true)
 		return
 	}
@@ -111,7 +117,7 @@ func (t *tenant) wayIn(now lease.Boot, fresh bool) {
 	var shut endpoints
 	if t.wish.Service.Replay != fsm.ReplayNone {
 		listens, bound, err := t.reach.Listening(t.hold.Link(), d.shut.TCP, d.shut.UDP)
-		if err != nil {
+		if d.blind = err != nil; d.blind {
 			t.fail(doLook, err) // nobody knows: what cannot be known must not shut a service out
 		} else {
 			t.well(doLook)
@@ -126,7 +132,7 @@ func (t *tenant) wayIn(now lease.Boot, fresh bool) {
 		return
 	}
 	t.well(doGuard)
-	d.shut, d.changed = shut, now
+	d.shut = shut
 	if t.opened {
 		t.sayListening()
 	}
@@ -134,16 +140,16 @@ func (t *tenant) wayIn(now lease.Boot, fresh bool) {
 
 // listening is this host's word about its doors, for those who keep attempts.
 func (t *tenant) listening() []cluster.Listening {
-	if t.wish.Service.Replay == fsm.ReplayNone || !t.wish.Serving || t.doors.epoch != t.epoch {
+	if t.wish.Service.Replay == fsm.ReplayNone || !t.wish.Serving || t.doors.epoch != t.epoch || t.doors.blind {
 		return nil
 	}
-	open := t.doors.all.without(t.doors.shut)
+	open := t.doors.open()
 	return []cluster.Listening{{Service: t.service, Epoch: t.epoch, TCP: open.TCP, UDP: open.UDP}}
 }
 
 // sayListening tells everybody; nobody here knows who was front while clients knocked.
 func (t *tenant) sayListening() {
 	t.out.all(cluster.Message{Listening: t.listening()})
-	open := t.doors.all.without(t.doors.shut)
+	open := t.doors.open()
 	t.log.Info("ports served", "service", t.service, "epoch", t.epoch, "tcp", open.TCP, "udp", open.UDP, "boottime_ns", int64(t.clock.Boot()))
 }

@@ -133,12 +133,17 @@ func TestDoors(t *testing.T) {
 // Where the kernel does not tell who listens, the service is served all the same.
 func TestDoorsThatCannotBeLookedAt(t *testing.T) {
 	story(t, func(t *testing.T, w *world) {
-		b := w.hosts["b"]
+		a, b := knocking(w)
 		b.ether.set(func(e *fakeEther) { e.err = errors.New("no such module") })
-		w.give("b", 1, "")
+		w.give("b", 2, "a")
+		w.pass(500 * time.Millisecond)
+		a.ether.set(func(e *fakeEther) { e.announce = true })
 		w.pass(time.Second)
 		if !b.kernel.open() || len(b.kernel.shutDoors()) != 0 {
 			t.Errorf("open %v, shut %v", b.kernel.open(), b.kernel.shutDoors())
+		}
+		if n := a.ether.frames(); n != 0 {
+			t.Errorf("%d frames were replayed to a port that may refuse them", n)
 		}
 	})
 }
