@@ -149,7 +149,9 @@ func (t *tenant) listening() []cluster.Listening {
 
 // sayListening tells everybody; nobody here knows who was front while clients knocked.
 func (t *tenant) sayListening() {
-	t.out.all(cluster.Message{Listening: t.listening()})
+	if l := t.listening(); l != nil {
+		t.out.all(cluster.Message{Listening: l})
+	}
 	open := t.doors.open()
 	t.log.Info("ports served", "service", t.service, "epoch", t.epoch, "tcp", open.TCP, "udp", open.UDP, "boottime_ns", int64(t.clock.Boot()))
 }
