@@ -138,6 +138,17 @@ func (t *tenant) wayIn(now lease.Boot, fresh bool) {
 	}
 }
 
+// leaveDoors opens them at the end of a tenure: the fence is closed, and who on this host wants to know whether somebody listens gets
+// the truth.
+func (t *tenant) leaveDoors() {
+	if t.hold != nil && !t.doors.shut.empty() {
+		if err := t.hold.GuardPorts(nil, nil); err != nil {
+			t.fail(doGuard, err)
+		}
+	}
+	t.doors = doors{}
+}
+
 // listening is this host's word about its doors, for those who keep attempts.
 func (t *tenant) listening() []cluster.Listening {
 	if t.wish.Service.Replay == fsm.ReplayNone || !t.wish.Serving || t.doors.epoch != t.epoch || t.doors.blind {

@@ -127,6 +127,11 @@ func TestDoors(t *testing.T) {
 		if len(b.kernel.shutDoors()) != 1 {
 			t.Error("in the next tenure nobody listens, and the port is open")
 		}
+		w.give("a", 5, "b")
+		w.pass(100 * time.Millisecond)
+		if len(b.kernel.shutDoors()) != 0 {
+			t.Error("the port is shut though the tenure is over")
+		}
 	})
 }
 

@@ -193,10 +193,10 @@ func (c countingReader) Read(b []byte) (int, error) {
 type keeper struct {
 	mu sync.Mutex
 	w  Swallowed
-	on func(Demand)
+	p  Parked
 }
 
-func (l *segmentLAN) listen(t *testing.T) *keeper {
+func (l *segmentLAN) listen(t *testing.T, also func(*keeper, Demand)) *keeper {
 	t.Helper()
 	k := &keeper{w: Swallowed{UDP: true}}
 	g := testGuard()
@@ -206,8 +206,8 @@ func (l *segmentLAN) listen(t *testing.T) *keeper {
 		defer k.mu.Unlock()
 		k.w.Put(d)
 		k.w.Hear(d)
-		if k.on != nil {
-			k.on(d)
+		if also != nil {
+			also(k, d)
 		}
 	})
 	return k
@@ -373,7 +373,7 @@ func TestReplayCompletesAConnection(t *testing.T) {
 			t.Parallel()
 			l := newSegment(t)
 			l.announce(t, l.front)
-			k := l.listen(t)
+			k := l.listen(t, nil)
 			conns, bytes := l.serve(t)
 			wire, sight := l.opened(t)
 			fd, connected := l.dial(t, c.to, "")
@@ -428,7 +428,7 @@ func TestReplayOfFastOpen(t *testing.T) {
 	t.Parallel()
 	l := newSegment(t)
 	l.announce(t, l.front)
-	k := l.listen(t)
+	k := l.listen(t, nil)
 	conns, bytes := l.serve(t)
 	wire, sight := l.opened(t)
 	const hello = "twenty-one bytes here"
@@ -458,7 +458,7 @@ func TestReplayOfADatagram(t *testing.T) {
 	t.Parallel()
 	l := newSegment(t)
 	l.announce(t, l.front)
-	k := l.listen(t)
+	k := l.listen(t, nil)
 	l.serve(t)
 	wire, sight := l.opened(t)
 	var conn net.Conn
