@@ -154,6 +154,11 @@ func (w *world) say(c net.Conn, text []byte) {
 func TestKeepalivesOfASleepersConnections(t *testing.T) {
 	const idle, interval, count = 1, 1, 3
 	w := sessions(t)
+	st, err := w.ask("h4")
+	w.must(err)
+	if s, _ := service(st, web); s.Fence.Kind != "bpf" {
+		t.Skipf("NOT RUN: %s needs BPF on this machine", t.Name())
+	}
 	c := w.dial(echoPort)
 	echo := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
 	w.must(echo.Handshake())
