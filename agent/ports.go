@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"nightporter/cluster"
 	"nightporter/fsm"
 	"nightporter/lease"
+	"nightporter/wake"
 )
 
 // endpoints are addresses and ports, by protocol.
@@ -132,10 +134,36 @@ func (t *tenant) wayIn(now lease.Boot, fresh bool) {
 		return
 	}
 	t.well(doGuard)
+	open := d.shut.without(shut)
 	d.shut = shut
 	if t.opened {
+		t.giveMyself(open, now)
 		t.sayListening()
 	}
+}
+
+// giveMyself lets those in who asked while a door was shut: they are on this host already.
+func (t *tenant) giveMyself(open endpoints, now lease.Boot) {
+	var frames [][]byte
+	none := make(net.HardwareAddr, 6)
+	t.kept.take(func(k *kept) {
+		frames, _ = k.attempts.Take(wake.Pick{TCP: open.TCP, UDP: open.UDP, Most: burst}, time.Duration(now), none, none)
+	})
+	if len(frames) == 0 {
+		return
+	}
+	own, err := t.reach.Own()
+	if err != nil {
+		t.fail(doReplay, err)
+		return
+	}
+	defer own.Close()
+	for _, f := range frames {
+		if err := own.Send(f); err != nil {
+			t.log.Warn("an attempt was not replayed: its client repeats it", "service", t.service, "err", err)
+		}
+	}
+	t.log.Info("let in who waited here", "service", t.service, "epoch", t.epoch, "frames", len(frames))
 }
 
 // leaveDoors opens them at the end of a tenure: the fence is closed, and who on this host wants to know whether somebody listens gets

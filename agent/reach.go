@@ -11,6 +11,8 @@ import (
 type Reach interface {
 	// Wire sends frames by an interface.
 	Wire(link string) (Wire, error)
+	// Own gives frames to this host's own stack.
+	Own() (Wire, error)
 	// Watch begins to look for announcements of addresses that come in by an interface.
 	Watch(link string, addrs []netip.Addr) (Sight, error)
 	// Listening gives those of the endpoints, on an interface of this host, that a program serves.
@@ -42,6 +44,14 @@ func (systemReach) Wire(link string) (Wire, error) {
 		return nil, err
 	}
 	return w, nil
+}
+
+func (systemReach) Own() (Wire, error) {
+	o, err := wake.OpenOwn()
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
 }
 
 func (systemReach) Watch(link string, addrs []netip.Addr) (Sight, error) {

@@ -17,6 +17,7 @@ type fakeEther struct {
 	mu       sync.Mutex
 	sent     [][]byte // by the LAN interface
 	answers  [][]byte // by the macvlan
+	own      [][]byte // to this host itself
 	announce bool     // somebody else's announcement came by
 	closed   []netip.AddrPort
 	flows    []wake.Flow
@@ -36,6 +37,8 @@ func (e *fakeEther) frames() int {
 }
 
 func (r fakeReach) Wire(link string) (Wire, error) { return fakeWire{&r.h.ether, link}, nil }
+
+func (r fakeReach) Own() (Wire, error) { return fakeWire{&r.h.ether, "own"}, nil }
 
 func (r fakeReach) Watch(string, []netip.Addr) (Sight, error) { return fakeSight{&r.h.ether}, nil }
 
@@ -62,9 +65,12 @@ type fakeWire struct {
 
 func (w fakeWire) Send(f []byte) error {
 	w.e.set(func(e *fakeEther) {
-		if w.link == "np-test" {
+		switch w.link {
+		case "np-test":
 			e.answers = append(e.answers, f)
-		} else {
+		case "own":
+			e.own = append(e.own, f)
+		default:
 			e.sent = append(e.sent, f)
 		}
 	})

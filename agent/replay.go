@@ -55,7 +55,9 @@ const (
 // heard is called by the ears. What wakes somebody goes first.
 func (t *tenant) heard(d wake.Demand) {
 	if d.Stage == wake.Attempt {
-		t.demand(d)
+		if !t.serves.Load() {
+			t.demand(d)
+		}
 		t.kept.take(func(k *kept) { k.attempts.Put(d) })
 		return
 	}
@@ -100,7 +102,6 @@ func (t *tenant) openReplays() {
 		return
 	}
 	t.well(doReplay)
-	t.kept.take(func(k *kept) { k.attempts.UDP = t.wish.Service.Replay == fsm.ReplayAll })
 }
 
 // muteReplays ends the voice on the macvlan, before that goes. No ear calls any more.

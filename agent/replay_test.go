@@ -110,10 +110,14 @@ func TestDoors(t *testing.T) {
 			t.Fatalf("open %v, guarded %v, shut %v, %d frames", b.kernel.open(), b.kernel.guarded(), b.kernel.shutDoors(), a.ether.frames())
 		}
 		order(t, b.kernel.log(), "prepare", "guard false", "doors 1", "open")
+		b.says(wake.Attempt, segmentFrame(2, 77, "")) // somebody comes now
 		b.ether.set(func(e *fakeEther) { e.closed = nil })
 		w.pass(2*lookSoon + 2*latency)
 		if len(b.kernel.shutDoors()) != 0 || a.ether.frames() != 1 {
 			t.Fatalf("the service listens: shut %v, %d frames", b.kernel.shutDoors(), a.ether.frames())
+		}
+		if n := len(b.ether.own); n != 1 || b.demands != 0 {
+			t.Fatalf("the target let %d in who waited there, and called somebody %d times", n, b.demands)
 		}
 		b.ether.set(func(e *fakeEther) { e.closed = []netip.AddrPort{webDoor} })
 		w.pass(time.Minute)

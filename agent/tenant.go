@@ -78,6 +78,9 @@ type tenant struct {
 	built   fsm.Service // what hold was prepared for
 	guarded bool
 	ears    []io.Closer
+	hears   audience
+	hearsAt int         // at how many doors, as a target
+	serves  atomic.Bool // the ears are a target's own
 
 	epoch      uint64 // the tenure that is asked for or held; 0 = none
 	released   uint64 // the last tenure that ended in this life of the agent
@@ -310,7 +313,7 @@ func (t *tenant) due() time.Duration {
 	earliest(t.nextAsk, keeps)
 	earliest(t.nextSay, keeps && t.opened)
 	earliest(t.nextProbe, keeps && t.wantsProbe())
-	earliest(t.nextEars, keeps && t.guarded && len(t.ears) == 0)
+	earliest(t.nextEars, keeps && t.hears != t.wantsEars())
 	earliest(t.nextCheck, t.hold != nil)
 	earliest(t.deadline, t.opened)
 	earliest(t.retryAt, t.wish.Mine && t.hold == nil)

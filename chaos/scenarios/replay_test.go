@@ -3,9 +3,9 @@ package scenarios
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net/netip"
 	"regexp"
-	"strings"
 	"testing"
 	"time"
 
@@ -35,33 +35,41 @@ func TestAServiceThatStartsLate(t *testing.T) {
 	w.settled(nil, 3)
 	w.sleep("h4")
 	late := netip.AddrPortFrom(lab.ServiceAddr(), talkPort)
-	connected := make(chan time.Time, 1)
-	go func() {
+	connected := make(chan time.Time, 2)
+	connect := func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		c, err := w.lab.Client(1).Dial(ctx, "tcp", late)
 		if err != nil {
-			t.Errorf("the client that knocked at the front: %v", err)
+			t.Errorf("a client that waits: %v", err)
 		} else {
 			c.Close()
 		}
 		connected <- time.Now()
-	}()
+	}
+	go connect()
 	w.awaitServing("h4")
 	w.connect("c1", "h4") // at the port that is served
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-	if _, err := w.lab.Client(1).Dial(ctx, "tcp", late); err == nil || !strings.Contains(err.Error(), "deadline") {
-		t.Errorf("a client that comes now: %v, want it to wait", err)
-	}
-	cancel()
+	go connect()
+	w.await("the second client waits at the target", func() string {
+		st, err := w.ask("h4")
+		if s, _ := service(st, web); err != nil || s.Waiting.Attempts == 0 || len(s.Waiting.Shut) != 1 {
+			return fmt.Sprintf("%+v, %v", s.Waiting, err)
+		}
+		return ""
+	})
 	select {
 	case <-connected:
-		t.Fatal("the client does not wait for the service")
+		t.Fatal("a client does not wait for the service")
 	default:
 	}
+	from := len(w.agentLog("h4"))
 	w.serveSessions()
 	began := time.Now()
-	t.Logf("connected %v after the service said that it listens", (<-connected).Sub(began))
+	for range 2 {
+		t.Logf("connected %v after the service said that it listens", (<-connected).Sub(began))
+	}
+	w.logged("h4", from, `msg="let in who waited here".*frames=`)
 	if all := w.wire.refused(); len(all) > 0 {
 		t.Errorf("a client was turned away: %v", all)
 	}

@@ -20,6 +20,11 @@ func (r lifeReach) Wire(link string) (agent.Wire, error) {
 	return simWire(r), r.life.syscall(func() error { return nil })
 }
 
+// Own implements agent.Reach.
+func (r lifeReach) Own() (agent.Wire, error) {
+	return ownWire{simWire(r)}, r.life.syscall(func() error { return nil })
+}
+
 // Watch implements agent.Reach.
 func (r lifeReach) Watch(_ string, addrs []netip.Addr) (agent.Sight, error) {
 	s := &simSight{k: r.life.machine.kernel, addr: addrs[0]}
@@ -107,6 +112,19 @@ func (w simWire) Send(frame []byte) error {
 		to := m.kernel.ways[dest].from
 		m.kernel.mu.Unlock()
 		m.w.lan.replayed(m, to, client, dest, binary.BigEndian.Uint16(frame[36:]))
+		return nil
+	})
+}
+
+// ownWire leads to this machine itself.
+type ownWire struct{ simWire }
+
+// Send implements agent.Wire.
+func (w ownWire) Send(frame []byte) error {
+	m := w.life.machine
+	return w.life.syscall(func() error {
+		client, dest := netip.AddrFrom4([4]byte(frame[26:30])), netip.AddrFrom4([4]byte(frame[30:34]))
+		m.w.lan.replayed(m, m, client, dest, binary.BigEndian.Uint16(frame[36:]))
 		return nil
 	})
 }
