@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"nightporter/cluster"
 	"nightporter/fsm"
 	"nightporter/lease"
+	"nightporter/wake"
 )
 
 // endpoints are addresses and ports, by protocol.
@@ -39,6 +41,18 @@ func (e endpoints) without(other endpoints) endpoints {
 	return endpoints{less(e.TCP, other.TCP), less(e.UDP, other.UDP)}
 }
 
+// words names them to people.
+func (e endpoints) words() []string {
+	out := []string{}
+	for _, a := range e.TCP {
+		out = append(out, "tcp "+a.String())
+	}
+	for _, a := range e.UDP {
+		out = append(out, "udp "+a.String())
+	}
+	return out
+}
+
 func (e endpoints) count() int { return len(e.TCP) + len(e.UDP) }
 
 // doors are the guarded ports of a service on the target that holds it. One at which nobody listens yet is shut: its clients'
@@ -50,8 +64,8 @@ type doors struct {
 	shut     endpoints
 	began    lease.Boot
 	nextLook lease.Boot
-	changed  lease.Boot // when a door last opened
 	said     bool
+	blind    bool // nobody can tell who listens
 }
 
 // Pauses between two looks at the doors that are shut: a look costs about 0.1 ms for each family and protocol. The first one lasts for
@@ -64,6 +78,8 @@ const (
 	laterFor   = 2 * time.Minute
 	sayShut    = 10 * time.Second // after which the log says what nobody listens at
 )
+
+func (d *doors) open() endpoints { return d.all.without(d.shut) }
 
 func (d *doors) pause(now lease.Boot) time.Duration {
 	switch open := now.Sub(d.began); {
@@ -79,7 +95,11 @@ func (d *doors) pause(now lease.Boot) time.Duration {
 func (t *tenant) keepDoors(now lease.Boot) {
 	d := &t.doors
 	if all := endpointsOf(t.wish.Service); d.epoch != t.epoch || d.all.count() != all.count() || !d.all.without(all).empty() {
-		*d = doors{epoch: t.epoch, all: all, shut: all, began: now}
+		shut := all
+		if d.epoch == t.epoch { // the definition has other ports now
+			shut = all.without(d.open())
+		}
+		*d = doors{epoch: t.epoch, all: all, shut: shut, began: now}
 		t.wayIn(now, true)
 		return
 	}
@@ -99,7 +119,7 @@ func (t *tenant) wayIn(now lease.Boot, fresh bool) {
 	var shut endpoints
 	if t.wish.Service.Replay != fsm.ReplayNone {
 		listens, bound, err := t.reach.Listening(t.hold.Link(), d.shut.TCP, d.shut.UDP)
-		if err != nil {
+		if d.blind = err != nil; d.blind {
 			t.fail(doLook, err) // nobody knows: what cannot be known must not shut a service out
 		} else {
 			t.well(doLook)
@@ -114,32 +134,63 @@ func (t *tenant) wayIn(now lease.Boot, fresh bool) {
 		return
 	}
 	t.well(doGuard)
-	d.shut, d.changed = shut, now
+	open := d.shut.without(shut)
+	d.shut = shut
 	if t.opened {
+		t.giveMyself(open, now)
 		t.sayListening()
 	}
 }
 
+// giveMyself lets those in who asked while a door was shut: they are on this host already.
+func (t *tenant) giveMyself(open endpoints, now lease.Boot) {
+	var frames [][]byte
+	none := make(net.HardwareAddr, 6)
+	t.kept.take(func(k *kept) {
+		frames, _ = k.attempts.Take(wake.Pick{TCP: open.TCP, UDP: open.UDP, Most: burst}, time.Duration(now), none, none)
+	})
+	if len(frames) == 0 {
+		return
+	}
+	own, err := t.reach.Own()
+	if err != nil {
+		t.fail(doReplay, err)
+		return
+	}
+	defer own.Close()
+	for _, f := range frames {
+		if err := own.Send(f); err != nil {
+			t.log.Warn("an attempt was not replayed: its client repeats it", "service", t.service, "err", err)
+		}
+	}
+	t.log.Info("let in who waited here", "service", t.service, "epoch", t.epoch, "frames", len(frames))
+}
+
+// leaveDoors opens them at the end of a tenure: the fence is closed, and who on this host wants to know whether somebody listens gets
+// the truth.
+func (t *tenant) leaveDoors() {
+	if t.hold != nil && !t.doors.shut.empty() {
+		if err := t.hold.GuardPorts(nil, nil); err != nil {
+			t.fail(doGuard, err)
+		}
+	}
+	t.doors = doors{}
+}
+
 // listening is this host's word about its doors, for those who keep attempts.
 func (t *tenant) listening() []cluster.Listening {
-	if t.wish.Service.Replay == fsm.ReplayNone || !t.wish.Serving || t.doors.epoch != t.epoch {
+	if t.wish.Service.Replay == fsm.ReplayNone || !t.wish.Serving || t.doors.epoch != t.epoch || t.doors.blind {
 		return nil
 	}
-	open := t.doors.all.without(t.doors.shut)
-	word := cluster.Listening{Service: t.service, Epoch: t.epoch, TCP: open.TCP, UDP: open.UDP}
-	if t.wish.Service.Mode == fsm.ModeAddress {
-		lan, err := t.kernel.LAN()
-		if err != nil {
-			return nil // said again
-		}
-		word.Card = lan.MAC
-	}
-	return []cluster.Listening{word}
+	open := t.doors.open()
+	return []cluster.Listening{{Service: t.service, Epoch: t.epoch, TCP: open.TCP, UDP: open.UDP}}
 }
 
 // sayListening tells everybody; nobody here knows who was front while clients knocked.
 func (t *tenant) sayListening() {
-	t.out.all(cluster.Message{Listening: t.listening()})
-	open := t.doors.all.without(t.doors.shut)
+	if l := t.listening(); l != nil {
+		t.out.all(cluster.Message{Listening: l})
+	}
+	open := t.doors.open()
 	t.log.Info("ports served", "service", t.service, "epoch", t.epoch, "tcp", open.TCP, "udp", open.UDP, "boottime_ns", int64(t.clock.Boot()))
 }

@@ -11,8 +11,10 @@ import (
 type Reach interface {
 	// Wire sends frames by an interface.
 	Wire(link string) (Wire, error)
-	// Watch begins to look for frames that come in by an interface from a MAC.
-	Watch(link string, mac net.HardwareAddr) (Sight, error)
+	// Own gives frames to this host's own stack.
+	Own() (Wire, error)
+	// Watch begins to look for announcements of addresses that come in by an interface.
+	Watch(link string, addrs []netip.Addr) (Sight, error)
 	// Listening gives those of the endpoints, on an interface of this host, that a program serves.
 	Listening(link string, tcp, udp []netip.AddrPort) (listens, bound []netip.AddrPort, err error)
 	// Established gives the TCP connections to addresses of this host.
@@ -26,9 +28,9 @@ type Wire interface {
 	Close() error
 }
 
-// Sight says whether a frame was seen since it was made, or since Again.
+// Sight tells where the newest announcement came from since it was made, or since Again; nil = there was none.
 type Sight interface {
-	Seen() bool
+	Seen() net.HardwareAddr
 	Again()
 	Close() error
 }
@@ -44,8 +46,16 @@ func (systemReach) Wire(link string) (Wire, error) {
 	return w, nil
 }
 
-func (systemReach) Watch(link string, mac net.HardwareAddr) (Sight, error) {
-	s, err := wake.Watch(link, mac)
+func (systemReach) Own() (Wire, error) {
+	o, err := wake.OpenOwn()
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+func (systemReach) Watch(link string, addrs []netip.Addr) (Sight, error) {
+	s, err := wake.Watch(link, addrs)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ type fakeEther struct {
 	mu       sync.Mutex
 	sent     [][]byte // by the LAN interface
 	answers  [][]byte // by the macvlan
+	own      [][]byte // to this host itself
 	announce bool     // somebody else's announcement came by
 	closed   []netip.AddrPort
 	flows    []wake.Flow
@@ -37,7 +38,9 @@ func (e *fakeEther) frames() int {
 
 func (r fakeReach) Wire(link string) (Wire, error) { return fakeWire{&r.h.ether, link}, nil }
 
-func (r fakeReach) Watch(string, net.HardwareAddr) (Sight, error) { return fakeSight{&r.h.ether}, nil }
+func (r fakeReach) Own() (Wire, error) { return fakeWire{&r.h.ether, "own"}, nil }
+
+func (r fakeReach) Watch(string, []netip.Addr) (Sight, error) { return fakeSight{&r.h.ether}, nil }
 
 func (r fakeReach) Listening(_ string, tcp, udp []netip.AddrPort) (listens, bound []netip.AddrPort, err error) {
 	e := &r.h.ether
@@ -62,9 +65,12 @@ type fakeWire struct {
 
 func (w fakeWire) Send(f []byte) error {
 	w.e.set(func(e *fakeEther) {
-		if w.link == "np-test" {
+		switch w.link {
+		case "np-test":
 			e.answers = append(e.answers, f)
-		} else {
+		case "own":
+			e.own = append(e.own, f)
+		default:
 			e.sent = append(e.sent, f)
 		}
 	})
@@ -76,10 +82,13 @@ func (fakeWire) Close() error              { return nil }
 
 type fakeSight struct{ e *fakeEther }
 
-func (s fakeSight) Seen() bool {
+func (s fakeSight) Seen() net.HardwareAddr {
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
-	return s.e.announce
+	if !s.e.announce {
+		return nil
+	}
+	return testService.MAC.Hardware()
 }
 
 func (s fakeSight) Again()     { s.e.set(func(e *fakeEther) { e.announce = false }) }

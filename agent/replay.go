@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"net"
 	"slices"
 	"sync"
@@ -32,10 +33,10 @@ func (k *kept) take(f func(*kept)) {
 
 // replays is the other half, on the tenant's own goroutine: the sockets, and the word of the target that is waited for.
 type replays struct {
+	index  int  // of the LAN interface that these are on
 	lan    Wire // by the LAN interface, in this host's own name
 	own    Wire // by the macvlan, in the name of the identity and behind its fence
 	sight  Sight
-	eyed   fsm.MAC            // whose frames it looks for
 	word   *cluster.Listening // what listens at the target that holds the identity now; nil = nothing to do
 	since  lease.Boot         // when it came
 	nextAt lease.Boot
@@ -49,12 +50,16 @@ const (
 	// the target repeats it after 100 ms, 1 s and more.
 	sightEvery = time.Millisecond
 	sightLater = 100 * time.Millisecond
+	// tidyEvery is how often a host that is no front any more looks whether it still keeps anything.
+	tidyEvery = 5 * time.Second
 )
 
 // heard is called by the ears. What wakes somebody goes first.
 func (t *tenant) heard(d wake.Demand) {
 	if d.Stage == wake.Attempt {
-		t.demand(d)
+		if !t.serves.Load() {
+			t.demand(d)
+		}
 		t.kept.take(func(k *kept) {
 			if d.Protocol == "tcp" && slices.Contains(k.answered, d.Dest.Port()) {
 				k.attempts.Forget(d) // the client has its answer from the front
@@ -85,18 +90,15 @@ func (t *tenant) heard(d wake.Demand) {
 func (t *tenant) openReplays() {
 	lan, err := t.kernel.LAN()
 	r := &t.replays
+	if err == nil && r.index != lan.Index {
+		t.closeReplays() // another card under the same name
+		r.index = lan.Index
+	}
 	if err == nil && r.lan == nil {
 		r.lan, err = t.reach.Wire(lan.Name)
 	}
-	if mac := t.wish.Service.MAC; err == nil && r.eyed != mac {
-		if r.sight != nil {
-			_ = r.sight.Close() // a socket that only reads has nothing to lose
-		}
-		if r.sight, r.eyed = nil, ""; mac != "" { // else it is the holder's own, to which the switches always lead
-			if r.sight, err = t.reach.Watch(lan.Name, mac.Hardware()); err == nil {
-				r.eyed = mac
-			}
-		}
+	if err == nil && r.sight == nil {
+		r.sight, err = t.reach.Watch(lan.Name, t.wish.Service.Addresses)
 	}
 	if err == nil && r.own == nil {
 		if r.own, err = t.reach.Wire(t.hold.Link()); err == nil {
@@ -108,7 +110,6 @@ func (t *tenant) openReplays() {
 		return
 	}
 	t.well(doReplay)
-	t.kept.take(func(k *kept) { k.attempts.UDP = t.wish.Service.Replay == fsm.ReplayAll })
 }
 
 // muteReplays ends the voice on the macvlan, before that goes. No ear calls any more.
@@ -163,12 +164,12 @@ func (t *tenant) replay(now lease.Boot) {
 		return
 	}
 	some, local := t.waiting()
-	if to := t.way(); r.lan == nil || to == nil || !some || t.epoch != 0 {
+	if r.lan == nil || r.sight == nil || !some || t.epoch != 0 {
 		r.word = nil
 		t.flowsAreBack()
 		return
 	}
-	if r.sight != nil && !r.sight.Seen() {
+	if to := r.sight.Seen(); to == nil || !t.mayBe(to) {
 		r.nextAt = now.Add(sightEvery)
 		if now.Sub(r.since) > time.Second {
 			r.nextAt = now.Add(sightLater)
@@ -198,22 +199,15 @@ func (t *tenant) replay(now lease.Boot) {
 	t.flowsAreBack()
 }
 
-// way is the MAC by which the target is reached: the service's, or in mode address the target's own. nil: nobody knows, or it cannot
-// be seen whether the switches lead there yet.
-func (t *tenant) way() net.HardwareAddr {
-	r := &t.replays
-	switch mac := t.wish.Service.MAC; {
-	case mac == "" && len(r.word.Card) == 6:
-		return r.word.Card
-	case mac != "" && r.sight != nil && r.eyed == mac:
-		return mac.Hardware()
-	}
-	return nil
+// mayBe says whether the holder's announcements come from a hardware address: the identity's own, where it has one.
+func (t *tenant) mayBe(mac net.HardwareAddr) bool {
+	own := t.wish.Service.MAC.Hardware()
+	return len(own) == 0 || bytes.Equal(own, mac)
 }
 
 // pick takes the next burst out of what is kept.
 func (t *tenant) pick(r *replays, now lease.Boot) (frames [][]byte, more bool) {
-	at, from, to := time.Duration(now), r.lan.Address(), t.way()
+	at, from, to := time.Duration(now), r.lan.Address(), r.sight.Seen()
 	noLocal := t.hold != nil
 	t.kept.take(func(k *kept) {
 		if k.of == t.wish.Own.Owner {
@@ -236,9 +230,10 @@ func (t *tenant) keepReplays(now lease.Boot) {
 		t.replay(now)
 		return
 	}
-	if t.replays.lan == nil || t.hold != nil || t.epoch != 0 {
+	if t.replays.lan == nil || t.hold != nil || t.epoch != 0 || now < t.replays.nextAt {
 		return
 	}
+	t.replays.nextAt = now.Add(tidyEvery)
 	t.kept.take(func(k *kept) { k.attempts.Age(time.Duration(now)) })
 	if some, _ := t.waiting(); !some || t.wish.Service.Replay == fsm.ReplayNone {
 		t.closeReplays()

@@ -110,10 +110,14 @@ func TestDoors(t *testing.T) {
 			t.Fatalf("open %v, guarded %v, shut %v, %d frames", b.kernel.open(), b.kernel.guarded(), b.kernel.shutDoors(), a.ether.frames())
 		}
 		order(t, b.kernel.log(), "prepare", "guard false", "doors 1", "open")
+		b.says(wake.Attempt, segmentFrame(2, 77, "")) // somebody comes now
 		b.ether.set(func(e *fakeEther) { e.closed = nil })
 		w.pass(2*lookSoon + 2*latency)
 		if len(b.kernel.shutDoors()) != 0 || a.ether.frames() != 1 {
 			t.Fatalf("the service listens: shut %v, %d frames", b.kernel.shutDoors(), a.ether.frames())
+		}
+		if n := len(b.ether.own); n != 1 || b.demands != 0 {
+			t.Fatalf("the target let %d in who waited there, and called somebody %d times", n, b.demands)
 		}
 		b.ether.set(func(e *fakeEther) { e.closed = []netip.AddrPort{webDoor} })
 		w.pass(time.Minute)
@@ -127,18 +131,28 @@ func TestDoors(t *testing.T) {
 		if len(b.kernel.shutDoors()) != 1 {
 			t.Error("in the next tenure nobody listens, and the port is open")
 		}
+		w.give("a", 5, "b")
+		w.pass(100 * time.Millisecond)
+		if len(b.kernel.shutDoors()) != 0 {
+			t.Error("the port is shut though the tenure is over")
+		}
 	})
 }
 
 // Where the kernel does not tell who listens, the service is served all the same.
 func TestDoorsThatCannotBeLookedAt(t *testing.T) {
 	story(t, func(t *testing.T, w *world) {
-		b := w.hosts["b"]
+		a, b := knocking(w)
 		b.ether.set(func(e *fakeEther) { e.err = errors.New("no such module") })
-		w.give("b", 1, "")
+		w.give("b", 2, "a")
+		w.pass(500 * time.Millisecond)
+		a.ether.set(func(e *fakeEther) { e.announce = true })
 		w.pass(time.Second)
 		if !b.kernel.open() || len(b.kernel.shutDoors()) != 0 {
 			t.Errorf("open %v, shut %v", b.kernel.open(), b.kernel.shutDoors())
+		}
+		if n := a.ether.frames(); n != 0 {
+			t.Errorf("%d frames were replayed to a port that may refuse them", n)
 		}
 	})
 }
@@ -266,4 +280,20 @@ func TestReportsFitIntoMessages(t *testing.T) {
 	if total != len(flows) {
 		t.Errorf("%d are reported of %d", total, len(flows))
 	}
+}
+
+// The program of the front is replaced while the target sleeps: what it knew of the target's connections is not lost with it.
+func TestConnectionsSurviveAnUpgradeOfTheFront(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		a, _ := connected(w)
+		if _, goesOn := w.replace("a", 50*time.Millisecond); !goesOn {
+			t.Fatal("the front did not go on")
+		}
+		w.pass(100 * time.Millisecond)
+		a.says(wake.Later, segmentFrame(0x10, 9, ""))
+		a.says(wake.Later, segmentFrame(0x18, 10, "hello"))
+		if len(a.ether.answers) != 1 || a.demands != 1 || a.called != "b" {
+			t.Errorf("%d answers, %d demands, for %q", len(a.ether.answers), a.demands, a.called)
+		}
+	})
 }

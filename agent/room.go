@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -77,29 +78,22 @@ func (t *tenant) setGuard(on bool) {
 }
 
 // listenFor keeps the ears that hear demand: on the identity's link (in mode address the LAN interface), and on the loopback for clients on this host itself, whose
-// packets never reach the wire. A serving host needs none.
+// packets never reach the wire. A serving host hears at those of its ports only at which nobody listens yet.
 func (t *tenant) listenFor() {
-	want := t.hold != nil && t.guarded
-	if want == (len(t.ears) > 0) {
+	want := t.wantsEars()
+	if t.hears == want && (want != latecomers || t.hearsAt == t.doors.shut.count()) {
 		return
 	}
-	if !want {
-		t.deafen()
-		return
-	}
+	t.deafen()
 	now := t.clock.Boot()
-	if now < t.nextEars {
+	if want == nobody || now < t.nextEars {
 		return
 	}
-	g := wake.Guard{Service: t.service, Addrs: t.wish.Service.Addresses, Later: true}
-	t.openReplays()
-	for _, p := range t.wish.Service.Ports {
-		if p.Protocol == fsm.UDP {
-			g.UDP = append(g.UDP, p.Number)
-		} else {
-			g.TCP = append(g.TCP, p.Number)
-		}
+	g := t.guardFor(want)
+	if want == everybody {
+		t.openReplays()
 	}
+	t.kept.take(func(k *kept) { k.attempts.UDP = t.wish.Service.Replay == fsm.ReplayAll })
 	for _, link := range []string{t.hold.Link(), "lo"} {
 		ear, err := t.listen(link, g, t.heard)
 		if err != nil {
@@ -110,7 +104,47 @@ func (t *tenant) listenFor() {
 		}
 		t.ears = append(t.ears, ear)
 	}
+	t.hears, t.hearsAt = want, t.doors.shut.count()
+	t.serves.Store(want == latecomers)
 	t.well(doListen)
+}
+
+// audience is whom the ears are for.
+type audience int
+
+const (
+	nobody     audience = iota
+	everybody           // the front's: whoever wants the service
+	latecomers          // the target's: who asks at a port at which nobody listens yet
+)
+
+func (t *tenant) wantsEars() audience {
+	switch {
+	case t.hold == nil:
+		return nobody
+	case t.guarded:
+		return everybody
+	case t.opened && t.wish.Serving && t.doors.epoch == t.epoch && !t.doors.shut.empty():
+		return latecomers
+	}
+	return nobody
+}
+
+func (t *tenant) guardFor(a audience) wake.Guard {
+	e := endpointsOf(t.wish.Service)
+	if a == latecomers {
+		e = t.doors.shut
+	}
+	ports := func(in []netip.AddrPort) []uint16 {
+		var out []uint16
+		for _, one := range in {
+			if !slices.Contains(out, one.Port()) {
+				out = append(out, one.Port())
+			}
+		}
+		return out
+	}
+	return wake.Guard{Service: t.service, Addrs: t.wish.Service.Addresses, TCP: ports(e.TCP), UDP: ports(e.UDP), Later: a == everybody}
 }
 
 func (t *tenant) deafen() {
@@ -119,7 +153,7 @@ func (t *tenant) deafen() {
 			t.log.Warn("a demand listener did not close", "service", t.service, "err", err)
 		}
 	}
-	t.ears = nil
+	t.ears, t.hears = nil, nobody
 }
 
 // standBy prepares the address of a target that does not have the service: its checks are carried out there. The guard is off, as local
@@ -141,14 +175,14 @@ func (t *tenant) tidy(now lease.Boot) {
 	t.tearDown()
 }
 
-// stay is how long a host that is back from its sleep keeps the address parked: it is about to get the identity back, and
-// connections that have something to send would slow down without the address.
+// stay is how long a host that is back from its sleep keeps the address parked while a front has the identity: it is about to get it
+// back, and connections that have something to send would slow down without the address.
 const stay = 15 * time.Second
 
 // leaveAt is when a closed identity may be removed.
 func (t *tenant) leaveAt() lease.Boot {
 	at := t.closedAt.Add(settle)
-	if t.parkedAt != 0 && t.wish.Serving {
+	if t.parkedAt != 0 && t.wish.Serving && !slices.Contains(t.wish.Service.Targets, t.wish.Own.Owner) {
 		at = max(at, t.parkedAt.Add(stay))
 	}
 	return at

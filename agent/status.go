@@ -94,6 +94,7 @@ func (b *backend) service(v cluster.View, name string) api.ServiceStatus {
 		Since: own.Since, By: own.By, Role: "none", OwnerState: b.ownerState(v, name, own),
 		Lease: api.Lease{State: "none", Refused: []api.Refusal{}},
 		Fence: api.Fence{State: "none", Limits: t.Limits, Kind: t.FenceKind}, Health: targetHealth(v, v.State.Services[name]),
+		Waiting: api.Waiting{Attempts: t.Waiting, Connections: t.Stay, Shut: t.Shut.words()},
 	}
 	if t.Prepared {
 		s.Fence.State, s.Role = "closed", "parked"

@@ -50,8 +50,10 @@ type tenancy struct {
 	FenceKind string
 	Limits    []string
 	Problem   string
-	Reporting bool // the heir has not acknowledged yet which connections stay
-	Waiting   int  // clients whose attempts are kept for a target
+	Reporting bool      // the heir has not acknowledged yet which connections stay
+	Waiting   int       // attempts of clients that are kept for a target
+	Stay      int       // connections of a target that sleeps
+	Shut      endpoints // where nobody listens yet
 }
 
 // tenant is one service on this host. All of its state belongs to one goroutine, so closing the fence and moving its
@@ -81,6 +83,9 @@ type tenant struct {
 	built   fsm.Service // what hold was prepared for
 	guarded bool
 	ears    []io.Closer
+	hears   audience
+	hearsAt int         // at how many doors, as a target
+	serves  atomic.Bool // the ears are a target's own
 
 	epoch      uint64 // the tenure that is asked for or held; 0 = none
 	released   uint64 // the last tenure that ended in this life of the agent
@@ -315,7 +320,7 @@ func (t *tenant) due() time.Duration {
 	earliest(t.nextAsk, keeps)
 	earliest(t.nextSay, keeps && t.opened)
 	earliest(t.nextProbe, keeps && t.wantsProbe())
-	earliest(t.nextEars, keeps && t.guarded && len(t.ears) == 0)
+	earliest(t.nextEars, keeps && t.hears != t.wantsEars())
 	earliest(t.nextCheck, t.hold != nil)
 	earliest(t.deadline, t.opened)
 	earliest(t.retryAt, (t.wish.Mine || t.wish.Stand) && t.hold == nil)
@@ -323,7 +328,7 @@ func (t *tenant) due() time.Duration {
 	earliest(t.nextTell, t.release != nil && !t.acked)
 	earliest(t.leaveAt(), t.hold != nil && !mine && !t.wish.Park && !t.wish.Stand)
 	earliest(t.doors.nextLook, keeps && t.wish.Serving && t.hold != nil && !t.doors.shut.empty())
-	earliest(t.replays.nextAt, t.replays.word != nil)
+	earliest(t.replays.nextAt, t.replays.word != nil || t.replays.lan != nil && t.hold == nil && !mine)
 	earliest(t.report.nextAt, len(t.report.reports) > 0)
 	if t.seized != nil {
 		return min(max(t.deadline.Sub(now), 0), foreignEvery/10)
@@ -337,7 +342,13 @@ func (t *tenant) show() {
 		Epoch: t.epoch, Released: t.released, Opened: t.opened, Deadline: t.deadline, Majority: t.majority,
 		Prepared: t.hold != nil, Serving: t.wish.Serving, Problem: t.problem(), Reporting: len(t.report.reports) > 0,
 	}
-	t.kept.take(func(k *kept) { v.Waiting = k.attempts.Len() })
+	t.kept.take(func(k *kept) {
+		k.attempts.Age(time.Duration(t.clock.Boot()))
+		v.Waiting, v.Stay = k.attempts.Len(), k.flows.Len()
+	})
+	if t.opened && t.wish.Serving {
+		v.Shut = t.doors.shut
+	}
 	if t.hold != nil {
 		v.FenceKind, v.Limits = t.hold.Fence().Kind(), t.hold.Fence().Limits()
 	}

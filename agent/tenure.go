@@ -229,6 +229,7 @@ func (t *tenant) giveUp(now lease.Boot) {
 		t.tell(now)
 	}
 	t.reportFlows(now)
+	t.leaveDoors()
 	t.log.Info("identity released", "service", t.service, "epoch", t.epoch, "reason", t.wish.Own.Reason, "heir", t.wish.Own.Owner, "boottime_ns", int64(at))
 	t.epoch, t.released, t.closedAt, t.probed, t.deadline, t.granted = 0, t.epoch, now, 0, 0, 0
 	t.foreign = nil

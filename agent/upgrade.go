@@ -78,7 +78,10 @@ type tenure struct {
 	Deadline   lease.Boot        `json:"deadline"`
 	Offset     time.Duration     `json:"offset"` // CLOCK_BOOTTIME minus CLOCK_MONOTONIC at the last round
 	Heirloom   identity.Heirloom `json:"heirloom"`
-	Shut       endpoints         `json:"shut"` // where nobody listened yet
+	Shut       endpoints         `json:"shut"`  // where nobody listened yet
+	Flows      []wake.Flow       `json:"flows"` // of a target that sleeps: there is nobody to ask
+	Of         string            `json:"of"`    // that target
+	Since      uint64            `json:"since"` // the tenure of it that they are from
 }
 
 // kernel is the part that identity.NewHost needs.
@@ -146,6 +149,10 @@ func (t *tenant) takeOver(one adopted) {
 			t.fail(doGuard, err)
 		}
 	}
+	t.kept.take(func(k *kept) {
+		k.of, k.since = one.Of, one.Since
+		k.flows.Learn(one.Flows)
+	})
 	t.announced = 1 // the LAN knows; the next ones come as they would have
 	t.nextCheck = t.clock.Boot().Add(checkEvery)
 }
@@ -235,6 +242,8 @@ func (t *tenant) bequeathed() bool {
 	}
 	t.deafen()
 	t.closeReplays()
-	t.will <- tenure{Wish: t.wish, Epoch: t.epoch, Generation: t.generation, Deadline: t.deadline, Offset: t.offset, Heirloom: left, Shut: t.doors.shut}
+	x := tenure{Wish: t.wish, Epoch: t.epoch, Generation: t.generation, Deadline: t.deadline, Offset: t.offset, Heirloom: left, Shut: t.doors.shut}
+	t.kept.take(func(k *kept) { x.Flows, x.Of, x.Since = k.flows.Flows(), k.of, k.since })
+	t.will <- x
 	return true
 }

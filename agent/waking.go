@@ -64,7 +64,7 @@ func (w *waking) demand(d wake.Demand) {
 	node, ok := w.target(state, d.Service)
 	if d.Node != "" { // a connection belongs to one target
 		n := state.Nodes[d.Node]
-		node, ok = d.Node, n.Power != fsm.Awake && len(n.Wake) > 0
+		node, ok = d.Node, n.Power != fsm.Awake && len(n.Wake) > 0 && !n.Maintenance
 	}
 	if !ok {
 		v := w.scene.view()

@@ -56,6 +56,7 @@ type ServiceStatus struct {
 	Role       string    `json:"role"` // of the answering node: serving, holding, claiming, parked, none
 	Lease      Lease     `json:"lease"`
 	Fence      Fence     `json:"fence"`
+	Waiting    Waiting   `json:"waiting"`
 	// Health is what its targets say of themselves, in the order of preference; empty for a service without checks, of which a target
 	// is ready whenever it is awake and in touch.
 	Health []TargetHealth `json:"health"`
@@ -67,6 +68,13 @@ type TargetHealth struct {
 	State  string   `json:"state"`       // ready, failing, unknown
 	Detail string   `json:"detail"`      // why it is not ready, a sentence
 	Age    Duration `json:"age_seconds"` // since it last said so; 0 = never
+}
+
+// Waiting is what of a service's clients waits at the answering node.
+type Waiting struct {
+	Attempts    int      `json:"attempts"`    // to connect, kept for a target
+	Connections int      `json:"connections"` // of a target that sleeps
+	Shut        []string `json:"shut"`        // here, the target: where nobody listens, as "tcp 192.0.2.200:8080"
 }
 
 // Lease is the answering node's own right to use the service, or why it has none.

@@ -26,9 +26,10 @@ func TestStatusJSONIsStable(t *testing.T) {
 		Problems: []string{"the clock is wrong"},
 		Services: []ServiceStatus{{
 			Service: web, ModeGives: "its own MAC", Owner: "alpha", OwnerState: "holding", Epoch: 12, Reason: "owner-sleeps", Since: at, By: "bravo", Role: "holding",
-			Lease:  Lease{State: "held", Epoch: 12, Left: Duration(123456789), Refused: []Refusal{{Voter: "charlie", Reason: "amnesia", Holder: "delta", Left: Duration(time.Second)}}},
-			Fence:  Fence{Kind: "nft", State: "open", Limits: []string{"a clock that is set back"}},
-			Health: []TargetHealth{{Node: "delta", State: "failing", Detail: "tcp 8080: connection refused", Age: Duration(time.Second)}},
+			Lease:   Lease{State: "held", Epoch: 12, Left: Duration(123456789), Refused: []Refusal{{Voter: "charlie", Reason: "amnesia", Holder: "delta", Left: Duration(time.Second)}}},
+			Fence:   Fence{Kind: "nft", State: "open", Limits: []string{"a clock that is set back"}},
+			Health:  []TargetHealth{{Node: "delta", State: "failing", Detail: "tcp 8080: connection refused", Age: Duration(time.Second)}},
+			Waiting: Waiting{Attempts: 2, Connections: 1, Shut: []string{"tcp 192.0.2.200:22"}},
 		}},
 		Nodes: []NodeStatus{{
 			Name: "delta", Alive: false, Power: "asleep", PowerReason: "operator-sleep", Since: at, Policy: "sleeps", Voter: true, Leader: true,

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"nightporter/fsm"
@@ -58,8 +57,6 @@ type Listening struct {
 	Epoch   uint64           `json:"e"`
 	TCP     []netip.AddrPort `json:"t,omitempty"`
 	UDP     []netip.AddrPort `json:"u,omitempty"`
-	// Card is the MAC at which the service is reached at this holder, where it is the holder's own (mode address).
-	Card net.HardwareAddr `json:"m,omitempty"`
 }
 
 // Flows is a part of what a target that gave a service up has of connections.

@@ -24,7 +24,12 @@ func fullMessage() Message {
 		Handed:    []lease.Release{rel},
 		Open:      []Tenure{{"web", 4}},
 		Wake:      []WakeCall{{ID: "w1", Node: "d", Service: "web", Cause: fsm.OperatorSleep, Client: "10.0.0.9", Port: "tcp/8080", Sleeps: 2}},
-		VoteCheck: &VoteCheck{}, VoteState: &VoteState{Warm: true, Index: 17},
+		Listening: []Listening{{Service: "web", Epoch: 4, TCP: []netip.AddrPort{netip.MustParseAddrPort("10.0.0.9:80")}, UDP: []netip.AddrPort{netip.MustParseAddrPort("[fd77::9]:53")}}},
+		Flows: []Flows{{Service: "web", Target: "d", Epoch: 3, Total: 1, Flows: []Flow{{
+			Client: netip.MustParseAddrPort("10.0.0.7:40000"), Dest: netip.MustParseAddrPort("10.0.0.9:80"), Next: 1<<32 - 1, Window: 501, Known: true,
+		}}}},
+		FlowsKnown: []Tenure{{"web", 3}},
+		VoteCheck:  &VoteCheck{}, VoteState: &VoteState{Warm: true, Index: 17},
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gopacket/gopacket/layers"
 	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -155,37 +156,55 @@ func flowOf(t *testing.T, s *space, a netip.Addr, client net.Conn) Flow {
 	return Flow{}
 }
 
-// What lies behind the sight: a frame of the MAC that comes in counts, one that goes out does not, nor one of another MAC.
+// announcement4 and announcement6 are what a holder sends.
+func announcement4(t *testing.T, a netip.Addr, from net.HardwareAddr) []byte {
+	f := build(t, &layers.ARP{
+		AddrType: 1, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: 1,
+		SourceHwAddress: from, SourceProtAddress: a.AsSlice(), DstHwAddress: make([]byte, 6), DstProtAddress: a.AsSlice(),
+	})
+	copy(f[6:], from)
+	return f
+}
+
+func announcement6(t *testing.T, a netip.Addr, from net.HardwareAddr, kind uint8) []byte {
+	ip := ip6(layers.IPProtocolICMPv6, "ff02::1")
+	head := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(kind, 0)}
+	must(t, head.SetNetworkLayerForChecksum(ip))
+	f := build(t, ip, head, &layers.ICMPv6NeighborAdvertisement{Flags: 0x20, TargetAddress: a.AsSlice()})
+	copy(f, []byte{0x33, 0x33, 0, 0, 0, 1})
+	copy(f[6:], from)
+	return f
+}
+
+// An announcement that comes in counts, and says who made it; one that goes out does not, nor one of another address, nor other frames.
 func TestWatch(t *testing.T) {
 	n := newLAN(t)
 	var sight *Sight
 	must(t, n.host.do(func() (err error) {
-		sight, err = Watch("eth0", mac(t, serviceMAC))
+		sight, err = Watch("eth0", []netip.Addr{guard4, guard6})
 		return err
 	}))
 	defer sight.Close()
 	client, host := n.client.tap(t, "eth0"), n.host.tap(t, "eth0")
-	frame := func(from string) []byte {
-		f := syn(t, 1)
-		copy(f, []byte{255, 255, 255, 255, 255, 255})
-		copy(f[6:], mac(t, from))
-		return f
+	them := net.HardwareAddr{2, 0, 0, 0, 0, 0x55}
+	question := announcement6(t, guard6, them, 135)
+	send(t, host, announcement4(t, guard4, them))
+	send(t, client, announcement4(t, netip.MustParseAddr("10.77.0.201"), them), announcement6(t, netip.MustParseAddr("fd77::201"), them, 136), question)
+	arrived(t, host, question)
+	if who := sight.Seen(); who != nil {
+		t.Fatalf("%v counts", who)
 	}
-	send(t, host, frame(serviceMAC))
-	send(t, client, frame(clientMAC))
-	arrived(t, host, frame(clientMAC))
-	if sight.Seen() {
-		t.Fatal("a frame of this host's own, or of another MAC, counts")
-	}
-	send(t, client, frame(serviceMAC))
-	for end := time.Now().Add(patience); !sight.Seen(); {
-		if time.Now().After(end) {
-			t.Fatal("a frame of the MAC was not seen")
+	for i, frame := range [][]byte{announcement4(t, guard4, them), announcement6(t, guard6, mac(t, serviceMAC), 136)} {
+		send(t, client, frame)
+		want := []net.HardwareAddr{them, mac(t, serviceMAC)}[i]
+		for end := time.Now().Add(patience); !bytes.Equal(sight.Seen(), want); {
+			if time.Now().After(end) {
+				t.Fatalf("the announcement of %v was not seen", want)
+			}
 		}
-	}
-	sight.Again()
-	if sight.Seen() {
-		t.Error("what was forgotten is seen")
+		if sight.Again(); sight.Seen() != nil {
+			t.Error("what was forgotten is seen")
+		}
 	}
 	must(t, n.host.do(func() error {
 		l, err := netlink.LinkByName("eth0")
@@ -194,7 +213,7 @@ func TestWatch(t *testing.T) {
 		}
 		return netlink.LinkSetDown(l)
 	}))
-	if sight.Seen() {
+	if sight.Seen() != nil {
 		t.Error("an interface that is down shows a frame")
 	}
 }

@@ -1,8 +1,11 @@
 package wake
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -44,60 +47,97 @@ func (w *Wire) Address() net.HardwareAddr { return w.MAC }
 // Close closes the socket.
 func (w *Wire) Close() error { return unix.Close(w.fd) }
 
-// Sight tells, once, that a frame with a source address was seen on an interface: the switches between here and its sender know by
-// then where that address is.
+// Sight sees announcements of addresses: the switches between here and who made one know by then where he is.
 type Sight struct {
 	fd   int
-	seen bool
+	from net.HardwareAddr
 }
 
-// Watch begins to look for frames from a MAC that come to this host by the interface. It needs CAP_NET_RAW.
-func Watch(iface string, mac net.HardwareAddr) (*Sight, error) {
+// Watch begins to look for announcements of any of the addresses, by ARP or as neighbour advertisements, that come to this host by the
+// interface. It needs CAP_NET_RAW.
+func Watch(iface string, addrs []netip.Addr) (*Sight, error) {
 	ifi, err := ethernetInterface(iface)
 	if err != nil {
 		return nil, err
 	}
-	filter, err := bpf.Assemble(sightFilter(mac))
+	filter, err := bpf.Assemble(sightFilter(addrs))
 	if err != nil {
-		return nil, fmt.Errorf("assemble the filter for frames of %s: %w", mac, err)
+		return nil, fmt.Errorf("assemble the filter for announcements of %v: %w", addrs, err)
 	}
 	fd, err := openFiltered(ifi.Index, filter)
 	if err != nil {
-		return nil, fmt.Errorf("watch for %s on %s%s: %w", mac, iface, rightsHint(err), err)
+		return nil, fmt.Errorf("watch for announcements on %s%s: %w", iface, rightsHint(err), err)
 	}
 	return &Sight{fd: fd}, nil
 }
 
-// sightFilter passes a few bytes of what has the source address and does not leave this host.
-func sightFilter(mac net.HardwareAddr) []bpf.Instruction {
-	return []bpf.Instruction{
-		bpf.LoadExtension{Num: bpf.ExtType},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_OUTGOING, SkipFalse: 1},
-		bpf.RetConstant{Val: 0},
-		bpf.LoadAbsolute{Off: 6, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(mac[0])<<24 | uint32(mac[1])<<16 | uint32(mac[2])<<8 | uint32(mac[3]), SkipTrue: 1},
-		bpf.RetConstant{Val: 0},
-		bpf.LoadAbsolute{Off: 10, Size: 2},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(mac[4])<<8 | uint32(mac[5]), SkipTrue: 1},
-		bpf.RetConstant{Val: 0},
-		bpf.RetConstant{Val: offNetwork},
+// Where announcements have their words (RFC 826, 4861, with the Ethernet header).
+const (
+	etherARP       = 0x0806
+	offARPSender   = offNetwork + 14
+	offICMPType    = offNetwork + 40
+	offNDTarget    = offNetwork + 48
+	protoICMPv6    = 58
+	advertisement6 = 136
+)
+
+// sightFilter passes the Ethernet header of an announcement that does not leave this host.
+func sightFilter(addrs []netip.Addr) []bpf.Instruction {
+	p := &program{jumps: map[int]label{}, at: map[label]int{}}
+	p.add(bpf.LoadExtension{Num: bpf.ExtType})
+	p.when(bpf.JumpEqual, unix.PACKET_OUTGOING, reject)
+	p.add(bpf.LoadAbsolute{Off: offEtherType, Size: 2})
+	p.when(bpf.JumpEqual, etherARP, ipv4)
+	p.unless(bpf.JumpEqual, etherIPv6, reject)
+	p.add(bpf.LoadAbsolute{Off: offNetwork + 6, Size: 1})
+	p.unless(bpf.JumpEqual, protoICMPv6, reject)
+	p.add(bpf.LoadAbsolute{Off: offICMPType, Size: 1})
+	p.unless(bpf.JumpEqual, advertisement6, reject)
+	for _, a := range addrs {
+		if a.Is4() {
+			continue
+		}
+		b := a.As16()
+		for word := range 4 { // one that differs leads past the rest of this address
+			p.add(bpf.LoadAbsolute{Off: offNDTarget + uint32(word)*4, Size: 4})
+			p.add(bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(b[word*4:]), SkipFalse: uint8((3-word)*2 + 1)})
+		}
+		p.jump(accept)
 	}
+	p.jump(reject)
+	p.place(ipv4)
+	p.add(bpf.LoadAbsolute{Off: offARPSender, Size: 4})
+	for _, a := range addrs {
+		if a.Is4() {
+			b := a.As4()
+			p.when(bpf.JumpEqual, binary.BigEndian.Uint32(b[:]), accept)
+		}
+	}
+	p.jump(reject)
+	p.place(reject)
+	p.add(bpf.RetConstant{Val: 0})
+	p.place(accept)
+	p.add(bpf.RetConstant{Val: offNetwork})
+	return p.resolve()
 }
 
-// Seen says whether there was such a frame since Watch, or since Again.
-func (s *Sight) Seen() bool {
+// Seen gives the hardware address that the newest announcement since Watch, or since Again, came from; nil: there was none.
+func (s *Sight) Seen() net.HardwareAddr {
 	for buf := make([]byte, offNetwork); ; {
-		if _, _, err := unix.Recvfrom(s.fd, buf, 0); err != nil {
-			return s.seen // EAGAIN, or the interface is down
+		n, _, err := unix.Recvfrom(s.fd, buf, 0)
+		if err != nil {
+			return s.from // EAGAIN, or the interface is down
 		}
-		s.seen = true
+		if n == offNetwork {
+			s.from = net.HardwareAddr(bytes.Clone(buf[6:12]))
+		}
 	}
 }
 
 // Again forgets what was seen.
 func (s *Sight) Again() {
 	s.Seen()
-	s.seen = false
+	s.from = nil
 }
 
 // Close closes the socket. The kernel takes 6 to 16 ms for that.

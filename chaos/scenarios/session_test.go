@@ -27,6 +27,14 @@ func sessions(t *testing.T) *world {
 		Name: web, Addresses: []netip.Addr{lab.ServiceAddr()}, Targets: []string{"h4"}, Hold: config.HoldDrop,
 		Ports: []config.Port{{Protocol: "tcp", Number: lab.ServerPort}, {Protocol: "tcp", Number: echoPort}},
 	}}})
+	w.serveSessions()
+	w.settled(nil, 3)
+	return w
+}
+
+// serveSessions starts the server of sessions in h4, and returns when it listens.
+func (w *world) serveSessions() {
+	w.Helper()
 	self, err := os.Executable()
 	w.must(err)
 	r, out, err := os.Pipe()
@@ -34,21 +42,25 @@ func sessions(t *testing.T) *world {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
+		defer out.Close()
 		_, _ = w.lab.Host("h4").Exec(w.Context(), lab.Stdio{Out: out, Err: os.Stderr}, self, sessionWord) // ends with the test
 	}()
 	w.Cleanup(func() { <-ended; r.Close() })
 	line, err := bufio.NewReader(r).ReadString('\n')
-	if out.Close(); err != nil || line != "ready\n" {
-		t.Fatalf("the server of sessions said %q, %v", line, err)
+	if err != nil || line != "ready\n" {
+		w.Fatalf("the server of sessions said %q, %v", line, err)
 	}
-	w.settled(nil, 3)
-	return w
 }
 
 // dial connects the client to a port of the service.
 func (w *world) dial(port uint16) *net.TCPConn {
 	w.Helper()
-	c, err := w.lab.Client(1).Dial(w.limit(), "tcp", netip.AddrPortFrom(lab.ServiceAddr(), port))
+	return w.dialTo(netip.AddrPortFrom(lab.ServiceAddr(), port))
+}
+
+func (w *world) dialTo(to netip.AddrPort) *net.TCPConn {
+	w.Helper()
+	c, err := w.lab.Client(1).Dial(w.limit(), "tcp", to)
 	w.must(err)
 	w.Cleanup(func() { c.Close() })
 	return c.(*net.TCPConn)
@@ -143,6 +155,11 @@ func (w *world) say(c net.Conn, text []byte) {
 func TestKeepalivesOfASleepersConnections(t *testing.T) {
 	const idle, interval, count = 1, 1, 3
 	w := sessions(t)
+	st, err := w.ask("h4")
+	w.must(err)
+	if s, _ := service(st, web); s.Fence.Kind != "bpf" {
+		t.Skipf("NOT RUN: %s needs BPF on this machine", t.Name())
+	}
 	c := w.dial(echoPort)
 	echo := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
 	w.must(echo.Handshake())

@@ -46,7 +46,8 @@ func (f *fakeAgent) Status(ctx context.Context) (api.Status, error) {
 				{Node: "bravo", State: "failing", Detail: "http 8080/health: status 503, not 200 to 299", Age: api.Duration(time.Second)},
 				{Node: "delta", State: "unknown", Detail: "it is asleep"},
 			},
-			Fence: api.Fence{Kind: "nft", State: "open", Limits: []string{"a wall clock that is set back"}},
+			Fence:   api.Fence{Kind: "nft", State: "open", Limits: []string{"a wall clock that is set back"}},
+			Waiting: api.Waiting{Attempts: 2, Connections: 1, Shut: []string{"tcp 192.0.2.200:22"}},
 		})
 	}
 	return s, err

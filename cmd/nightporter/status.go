@@ -117,6 +117,7 @@ func drawServices(p *page, services []api.ServiceStatus) {
 		for _, r := range v.Lease.Refused {
 			p.line("%s: voter %s refuses the lease (%s%s)", v.Name, r.Voter, r.Reason, inTheWay(r))
 		}
+		drawWaiting(p, v)
 		for _, l := range v.Fence.Limits {
 			p.line("limit of the fence of %s: %s", v.Name, l)
 		}
@@ -148,6 +149,19 @@ func drawModes(p *page, services []api.ServiceStatus) {
 	}
 	for _, mode := range slices.Sorted(maps.Keys(names)) {
 		p.line("mode %s (%s): %s", mode, strings.Join(names[mode], ", "), gives[mode])
+	}
+}
+
+// drawWaiting says who waits.
+func drawWaiting(p *page, v api.ServiceStatus) {
+	if n := v.Waiting.Attempts; n > 0 {
+		p.line("%s: %s to connect kept here for a target", v.Name, count(n, "attempt"))
+	}
+	if n := v.Waiting.Connections; n > 0 {
+		p.line("%s: %s of a sleeping target looked after here", v.Name, count(n, "connection"))
+	}
+	for _, at := range v.Waiting.Shut {
+		p.line("%s: nobody listens at %s on this host; who asks there waits", v.Name, at)
 	}
 }
 

@@ -22,8 +22,7 @@ type kernel struct {
 	mu         sync.Mutex
 	generation uint64 // counts the entries into a suspend
 	rooms      map[string]*room
-	seen       map[string]uint64   // announcements that came by, by MAC
-	ways       map[string]*machine // who made the newest of them
+	ways       map[netip.Addr]announced // what came by
 }
 
 // room is one prepared identity.
@@ -299,7 +298,7 @@ func (h *hold) Announce(stillMine func() bool) error {
 		}
 		err := h.do(func() error {
 			if h.k.passes(h.r) {
-				h.k.m.w.lan.announce(h.k.m, h.name, h.r.spec.MAC)
+				h.k.m.w.lan.announce(h.k.m, h.name, h.r.spec)
 			}
 			return nil
 		})

@@ -32,14 +32,14 @@ func newLAN(w *world) *lan {
 }
 
 // announce is a gratuitous ARP: all clients' switches learn from it.
-func (l *lan) announce(from *machine, service string, mac net.HardwareAddr) {
+func (l *lan) announce(from *machine, service string, spec identity.Spec) {
 	from.use(service, "gratuitous ARP")
 	for _, c := range l.w.clients {
 		l.w.sw.Frame(from.addr, c.addr, func() { l.learn(c, service, from) })
 	}
 	for _, m := range l.w.machines {
 		if m != from {
-			l.w.sw.Frame(from.addr, m.addr, func() { m.kernel.saw(mac.String(), from) })
+			l.w.sw.Frame(from.addr, m.addr, func() { m.kernel.saw(spec, from) })
 		}
 	}
 }
@@ -128,7 +128,7 @@ func (k *kernel) syn(c *client, service string, port uint16, answered func(strin
 	for e := range r.ears { // before any filter
 		e.hear(c, service, port, r)
 	}
-	k.m.w.lan.ask(c, service, r.spec.MAC, port, answered)
+	k.m.w.lan.ask(c, service, r.spec.Addrs[0], port, answered)
 	if !k.passes(r) || r.guard {
 		return
 	}
@@ -152,10 +152,10 @@ func (k *kernel) syn(c *client, service string, port uint16, answered func(strin
 }
 
 // ask remembers an attempt, in case that the machine which heard it gives it to another one.
-func (l *lan) ask(c *client, service string, mac net.HardwareAddr, port uint16, answered func(string)) {
+func (l *lan) ask(c *client, service string, dest netip.Addr, port uint16, answered func(string)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.asked[asked{c.addr, mac.String(), port}] = attempt{c, service, answered}
+	l.asked[asked{c.addr, dest, port}] = attempt{c, service, answered}
 }
 
 // hear hands a demand to the daemon, on the packet socket's own goroutine.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"nightporter/agent"
+	"nightporter/identity"
 	"nightporter/wake"
 )
 
@@ -19,9 +20,14 @@ func (r lifeReach) Wire(link string) (agent.Wire, error) {
 	return simWire(r), r.life.syscall(func() error { return nil })
 }
 
+// Own implements agent.Reach.
+func (r lifeReach) Own() (agent.Wire, error) {
+	return ownWire{simWire(r)}, r.life.syscall(func() error { return nil })
+}
+
 // Watch implements agent.Reach.
-func (r lifeReach) Watch(_ string, mac net.HardwareAddr) (agent.Sight, error) {
-	s := &simSight{k: r.life.machine.kernel, mac: mac.String()}
+func (r lifeReach) Watch(_ string, addrs []netip.Addr) (agent.Sight, error) {
+	s := &simSight{k: r.life.machine.kernel, addr: addrs[0]}
 	return s, r.life.syscall(func() error { s.Again(); return nil })
 }
 
@@ -42,39 +48,48 @@ func (r lifeReach) Established([]netip.Addr) ([]wake.Flow, error) {
 	return nil, r.life.syscall(func() error { return nil })
 }
 
-// simSight counts what this machine saw of a MAC.
+// simSight looks at what this machine saw of an address.
 type simSight struct {
 	k    *kernel
-	mac  string
+	addr netip.Addr
 	seen uint64
 }
 
 // Seen implements agent.Sight.
-func (s *simSight) Seen() bool {
+func (s *simSight) Seen() net.HardwareAddr {
 	s.k.mu.Lock()
 	defer s.k.mu.Unlock()
-	return s.k.seen[s.mac] > s.seen
+	if w := s.k.ways[s.addr]; w.seen > s.seen {
+		return w.mac
+	}
+	return nil
 }
 
 // Again implements agent.Sight.
 func (s *simSight) Again() {
 	s.k.mu.Lock()
 	defer s.k.mu.Unlock()
-	s.seen = s.k.seen[s.mac]
+	s.seen = s.k.ways[s.addr].seen
 }
 
 // Close implements agent.Sight.
 func (s *simSight) Close() error { return nil }
 
+// announced is the newest announcement of an address that came by.
+type announced struct {
+	seen uint64 // how many there were
+	mac  net.HardwareAddr
+	from *machine
+}
+
 // saw notes an announcement that came by.
-func (k *kernel) saw(mac string, from *machine) {
+func (k *kernel) saw(s identity.Spec, from *machine) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.seen == nil {
-		k.seen, k.ways = make(map[string]uint64), make(map[string]*machine)
+	if k.ways == nil {
+		k.ways = make(map[netip.Addr]announced)
 	}
-	k.seen[mac]++
-	k.ways[mac] = from
+	k.ways[s.Addrs[0]] = announced{k.ways[s.Addrs[0]].seen + 1, s.MAC, from}
 }
 
 type simWire lifeReach
@@ -92,22 +107,35 @@ func (w simWire) Send(frame []byte) error {
 		if len(frame) != synSize {
 			return errors.New("the simulated wire carries SYNs")
 		}
+		client, dest := netip.AddrFrom4([4]byte(frame[26:30])), netip.AddrFrom4([4]byte(frame[30:34]))
 		m.kernel.mu.Lock()
-		to := m.kernel.ways[net.HardwareAddr(frame[:6]).String()]
+		to := m.kernel.ways[dest].from
 		m.kernel.mu.Unlock()
-		client, _ := netip.AddrFromSlice(frame[26:30])
-		m.w.lan.replayed(m, to, client, net.HardwareAddr(frame[:6]), binary.BigEndian.Uint16(frame[36:]))
+		m.w.lan.replayed(m, to, client, dest, binary.BigEndian.Uint16(frame[36:]))
+		return nil
+	})
+}
+
+// ownWire leads to this machine itself.
+type ownWire struct{ simWire }
+
+// Send implements agent.Wire.
+func (w ownWire) Send(frame []byte) error {
+	m := w.life.machine
+	return w.life.syscall(func() error {
+		client, dest := netip.AddrFrom4([4]byte(frame[26:30])), netip.AddrFrom4([4]byte(frame[30:34]))
+		m.w.lan.replayed(m, m, client, dest, binary.BigEndian.Uint16(frame[36:]))
 		return nil
 	})
 }
 
 // replayed brings a client's attempt to a machine once more.
-func (l *lan) replayed(from, to *machine, client netip.Addr, mac net.HardwareAddr, port uint16) {
+func (l *lan) replayed(from, to *machine, client, dest netip.Addr, port uint16) {
 	if to == nil {
 		return
 	}
 	l.mu.Lock()
-	a, known := l.asked[asked{client, mac.String(), port}]
+	a, known := l.asked[asked{client, dest, port}]
 	l.mu.Unlock()
 	if known {
 		l.w.sw.Frame(from.addr, to.addr, func() { to.kernel.syn(a.client, a.service, port, a.answered) })
@@ -116,9 +144,8 @@ func (l *lan) replayed(from, to *machine, client netip.Addr, mac net.HardwareAdd
 
 // asked names a client's attempt, attempt is the newest of them.
 type asked struct {
-	client netip.Addr
-	mac    string
-	port   uint16
+	client, dest netip.Addr
+	port         uint16
 }
 
 type attempt struct {
