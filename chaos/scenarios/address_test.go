@@ -44,16 +44,16 @@ func TestModeAddress(t *testing.T) {
 	}
 	w.both("c1", "h4")
 
-	front := w.sleep("h4")
+	w.sleep("h4")
 	w.connect("c1", "h4") // wakes it
 	w.awaitServing("h4")
 	w.both("c1", "h4")
 
-	front = w.sleep("h4")
+	w.sleep("h4")
 	w.connect6("c1", "h4")
 	w.awaitServing("h4")
 
-	front = w.sleep("h4")
+	front := w.sleep("h4")
 	w.connect(front, "h4") // a client on the front itself
 	w.awaitServing("h4")
 

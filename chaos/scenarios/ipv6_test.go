@@ -21,11 +21,11 @@ func TestAServiceOfIPv6Only(t *testing.T) {
 	w.settled(nil, 3)
 	w.awaitServing("h4")
 	w.connect6("c1", "h4")
-	front := w.sleep("h4")
+	w.sleep("h4")
 	w.connect6("c1", "h4")
 	w.awaitServing("h4")
 
-	front = w.sleep("h4")
+	front := w.sleep("h4")
 	w.crash(takeoverBound, front)
 	w.connect6("c1", "h4")
 	w.awaitServing("h4")
