@@ -52,6 +52,7 @@ func experiments() []experiment {
 		{"crash", func(ctx context.Context, o *Options) (Table, error) { return crash(ctx, o, time.Second) }},
 		{"crash-300ms", func(ctx context.Context, o *Options) (Table, error) { return crash(ctx, o, 300*time.Millisecond) }},
 		{"move", move},
+		{"many", many},
 		{"wake", wake},
 		{"idle", idle},
 		{"fence", fence},

@@ -46,6 +46,9 @@ func (r Row) show(w io.Writer) {
 	if r.Goal.Median > 0 {
 		goals = append(goals, "median "+number(r.Goal.Median))
 	}
+	if r.Goal.P95 > 0 {
+		goals = append(goals, "p95 "+number(r.Goal.P95))
+	}
 	if r.Goal.Max > 0 {
 		goals = append(goals, "max "+number(r.Goal.Max))
 	}

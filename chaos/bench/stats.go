@@ -17,6 +17,7 @@ type Row struct {
 // Goal is what a row should stay below or at; 0 = nothing is promised.
 type Goal struct {
 	Median float64 `json:"median,omitempty"`
+	P95    float64 `json:"p95,omitempty"`
 	Max    float64 `json:"max,omitempty"`
 	None   bool    `json:"none,omitempty"` // every sample must be 0
 }
@@ -53,7 +54,7 @@ func (r Row) verdict() string {
 	switch {
 	case r.Goal == Goal{} || len(r.Samples) == 0:
 		return ""
-	case r.Goal.Median > 0 && r.Median() > r.Goal.Median, r.Goal.Max > 0 && r.Max() > r.Goal.Max, r.Goal.None && r.Max() > 0:
+	case r.Goal.Median > 0 && r.Median() > r.Goal.Median, r.Goal.P95 > 0 && quantile(r.Samples, 0.95) > r.Goal.P95, r.Goal.Max > 0 && r.Max() > r.Goal.Max, r.Goal.None && r.Max() > 0:
 		return "missed"
 	}
 	return "met"
