@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -138,13 +139,27 @@ func (t *tenant) tearDown() {
 	t.hold, t.guarded = nil, false
 }
 
-// check repairs what others removed: an address taken by a network manager, a flushed rule.
-func (t *tenant) check(now lease.Boot) {
-	t.nextCheck = now.Add(checkEvery)
-	if t.hold == nil {
-		return
+// check looks whether others removed something: an address taken by a network manager, a flushed rule. The look waits for the kernel
+// where many identities come and go, and the lease does not wait for the look.
+func (t *tenant) check(ctx context.Context, now lease.Boot) {
+	t.nextCheck, t.checking = now.Add(checkEvery), true
+	hold := t.hold
+	t.probes.Go(func() {
+		drift, err := hold.Check()
+		select {
+		case t.inbox <- func() { t.checked(hold, drift, err) }:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// checked repairs what the look has found.
+func (t *tenant) checked(hold Hold, drift []identity.Drift, err error) {
+	t.checking = false
+	if hold != t.hold {
+		return // it was given up meanwhile
 	}
-	drift, err := t.hold.Check()
+	now := t.clock.Boot()
 	if err == nil && len(drift) == 0 {
 		t.faults = 0
 		t.well(doRepair, doClose)

@@ -89,10 +89,11 @@ type tenant struct {
 	prior      *lease.Release
 	prepared   map[uint64]bool // epochs whose new owner said that it is ready to take over
 
-	probing bool
-	probes  sync.WaitGroup
-	probed  uint64 // the epoch whose probe ended
-	foreign []identity.Foreign
+	checking bool // a look at the kernel is under way
+	probing  bool
+	probes   sync.WaitGroup
+	probed   uint64 // the epoch whose probe ended
+	foreign  []identity.Foreign
 
 	announced int
 	nextSay   lease.Boot
@@ -190,8 +191,8 @@ func (t *tenant) step(ctx context.Context) {
 	if t.opened && now >= t.deadline {
 		t.lapse()
 	}
-	if t.hold != nil && now >= t.nextCheck {
-		t.check(now) // a closed identity as well: without its fence a parked one would answer
+	if t.hold != nil && now >= t.nextCheck && !t.checking {
+		t.check(ctx, now) // a closed identity as well: without its fence a parked one would answer
 	}
 	if t.epoch != 0 && (!t.wish.Mine || t.wish.Own.Epoch != t.epoch) && !(t.opened && mutant.On(mutant.KeepsOn)) { // breaks I1 and I2
 		if t.waitForHeir(now) {
@@ -294,7 +295,7 @@ func (t *tenant) due() time.Duration {
 	earliest(t.nextSay, keeps && t.opened)
 	earliest(t.nextProbe, keeps && t.wantsProbe())
 	earliest(t.nextEars, keeps && t.guarded && len(t.ears) == 0)
-	earliest(t.nextCheck, t.hold != nil)
+	earliest(t.nextCheck, t.hold != nil && !t.checking)
 	earliest(t.deadline, t.opened)
 	earliest(t.retryAt, t.wish.Mine && t.hold == nil)
 	earliest(t.willAt.Add(t.wish.Timing.TTL/4), t.will != nil)

@@ -137,11 +137,11 @@ func sameNet(a, b *net.IPNet) bool {
 }
 
 func (p *Hold) guardPresent() (bool, error) {
-	have, err := p.host.nft.chains(p.guard)
+	have, err := p.host.nft.has(p.guard, guardChain)
 	if err != nil {
 		return false, fmt.Errorf("reading the guard of %s: %w", p.spec.Service, err)
 	}
-	if !have[guardChain] {
+	if !have {
 		return false, nil
 	}
 	n, err := p.host.nft.rules(p.guard, guardChain)

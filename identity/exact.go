@@ -52,6 +52,9 @@ func newExactFence(h *Host, s Spec, name string, priority uint16) (_ *exactFence
 	if err = f.Rebuild(); err != nil {
 		return nil, err
 	}
+	if h.swept.Load() {
+		return f, nil
+	}
 	// Now this fence is closed; what closed a former life's may go, and so may that one's filter.
 	err = errors.Join(removeTable(h.nft, fenceTableOf(name)), h.dropKeyed(func(b *netlink.BpfFilter) bool {
 		return b.Name == f.keyed() && b.Priority != priority
@@ -235,7 +238,20 @@ func (f *exactFence) attached(places []place) (bool, error) {
 func (f *exactFence) Remove() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return errors.Join(f.host.dropKeyed(func(b *netlink.BpfFilter) bool { return b.Name == f.keyed() }), f.let())
+	return errors.Join(f.unhang(), f.let())
+}
+
+// unhang removes the filters from the LAN interface; those of the macvlan went with it.
+func (f *exactFence) unhang() error {
+	lower, err := f.host.lowerLink()
+	if err != nil {
+		return nil //nolint:nilerr // its filters went with it
+	}
+	errs := []error{f.host.detach(lower, netlink.HANDLE_MIN_EGRESS, f.priority)}
+	if f.spec.Mode == HostMAC {
+		errs = append(errs, f.host.detach(lower, netlink.HANDLE_MIN_INGRESS, f.priority))
+	}
+	return errors.Join(errs...)
 }
 
 // let closes what this process has open of the fence.
