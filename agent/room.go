@@ -21,8 +21,16 @@ func announceWait(n int) time.Duration { return identity.AnnounceSchedule(n) }
 
 func compareStrings(a, b string) int { return strings.Compare(a, b) }
 
-// build prepares the identity behind a closed fence. False: it could not be, and is tried again later.
-func (t *tenant) build(now lease.Boot) bool {
+// made is an identity that was prepared for a definition, or why it could not be.
+type made struct {
+	hold    Hold
+	service fsm.Service
+	err     error
+}
+
+// build has the identity prepared behind a closed fence, beside the tenant's goroutine. False: it is not yet, or could not be, and is
+// tried again later.
+func (t *tenant) build(ctx context.Context, now lease.Boot) bool {
 	if t.hold != nil && !sameIdentity(t.built, t.wish.Service) {
 		t.tearDown()
 	}
@@ -30,21 +38,42 @@ func (t *tenant) build(now lease.Boot) bool {
 		t.listenFor()
 		return true
 	}
-	if now < t.retryAt {
+	if now < t.retryAt || t.making {
 		return false
 	}
-	hold, err := t.kernel.Prepare(specOf(t.wish.Service))
-	if err != nil {
-		t.fail(doPrepare, err)
+	done := make(chan made, 1)
+	t.making, t.made = true, done
+	service := t.wish.Service
+	t.probes.Go(func() {
+		hold, err := t.kernel.Prepare(specOf(service))
+		done <- made{hold, service, err}
+		t.do(func() {}) // a full inbox wakes it as well
+	})
+	return false
+}
+
+// take takes over what was prepared. What was granted meanwhile does not count: the fence's count of suspends was not read before it was
+// asked for.
+func (t *tenant) take(ctx context.Context, m made) {
+	t.making = false
+	now := t.clock.Boot()
+	if m.err != nil {
+		t.fail(doPrepare, m.err)
 		t.retryAt = now.Add(time.Second)
-		return false
+		t.holder.Abandon()
+		t.epoch, t.granted = 0, 0 // who cannot use it keeps silent, so that somebody else gets it
+		return
 	}
 	t.well(doPrepare)
-	t.hold, t.built, t.guarded = hold, t.wish.Service, true
+	t.hold, t.built, t.guarded, t.closedAt = m.hold, m.service, true, now
 	t.nextCheck, t.nextEars, t.faults = now.Add(checkEvery), 0, 0
 	t.setGuard(!t.wish.Serving && !mutant.On(mutant.LateGuard)) // the mutant breaks I5: see keep
 	t.listenFor()
-	return true
+	if t.epoch != 0 && sameIdentity(t.built, t.wish.Service) {
+		t.holder.Abandon()
+		t.granted, t.nextAsk = 0, now
+		t.startProbe(ctx)
+	}
 }
 
 // specOf is a service as the kernel knows it.

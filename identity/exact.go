@@ -71,7 +71,7 @@ func (f *exactFence) end() (asm.Instructions, error) {
 	if f.alive == nil {
 		return end, nil
 	}
-	p, err := gateProgram(f.spec, end)
+	p, err := gateProgram(end)
 	if err != nil {
 		return nil, err
 	}
@@ -98,21 +98,43 @@ func (f *exactFence) rebuild() error {
 	if err != nil {
 		return err
 	}
+	programs := make(map[judgement]*ebpf.Program)
+	defer func() {
+		for _, p := range programs {
+			p.Close() // the filters keep them
+		}
+	}()
 	var errs []error
 	for _, p := range places {
-		errs = append(errs, f.hang(p, end))
+		if programs[p.by] == nil {
+			program, err := p.by.program(f.spec, end)
+			if err != nil {
+				return err
+			}
+			programs[p.by] = program
+		}
+		errs = append(errs, f.host.attach(p.on, p.parent, p.priority, p.name, programs[p.by]))
 	}
 	return errors.Join(errs...)
 }
 
-// hang puts the program of a place there.
-func (f *exactFence) hang(p place, end asm.Instructions) error {
-	program, err := p.judges(f.spec, end)
-	if err != nil {
-		return err
+// judgement is what a program judges: everything, what claims the identity, or what comes in for it.
+type judgement int
+
+const (
+	passing judgement = iota
+	claiming
+	coming
+)
+
+func (j judgement) program(s Spec, end asm.Instructions) (*ebpf.Program, error) {
+	switch j {
+	case claiming:
+		return keyedProgram(s, end)
+	case coming:
+		return arrivalProgram(s, end)
 	}
-	defer program.Close() // the filter keeps it
-	return f.host.attach(p.on, p.parent, p.priority, p.name, program)
+	return gateProgram(end)
 }
 
 // place is one hook of the fence.
@@ -121,7 +143,7 @@ type place struct {
 	parent   uint32
 	priority uint16
 	name     string
-	judges   func(Spec, asm.Instructions) (*ebpf.Program, error)
+	by       judgement
 }
 
 func (f *exactFence) places() ([]place, error) {
@@ -131,8 +153,8 @@ func (f *exactFence) places() ([]place, error) {
 	}
 	if f.spec.Mode == HostMAC {
 		return []place{
-			{lower, netlink.HANDLE_MIN_EGRESS, f.priority, f.keyed(), keyedProgram},
-			{lower, netlink.HANDLE_MIN_INGRESS, f.priority, f.keyed(), arrivalProgram},
+			{lower, netlink.HANDLE_MIN_EGRESS, f.priority, f.keyed(), claiming},
+			{lower, netlink.HANDLE_MIN_INGRESS, f.priority, f.keyed(), coming},
 		}, nil
 	}
 	made, err := f.host.nl.LinkByName(f.link)
@@ -140,9 +162,9 @@ func (f *exactFence) places() ([]place, error) {
 		return nil, fmt.Errorf("finding the macvlan %s: %w", f.link, err)
 	}
 	all := []place{
-		{lower, netlink.HANDLE_MIN_EGRESS, f.priority, f.keyed(), keyedProgram},
-		{made, netlink.HANDLE_MIN_EGRESS, 1, filterName + "out", gateProgram},
-		{made, netlink.HANDLE_MIN_INGRESS, 1, filterName + "in", gateProgram},
+		{lower, netlink.HANDLE_MIN_EGRESS, f.priority, f.keyed(), claiming},
+		{made, netlink.HANDLE_MIN_EGRESS, 1, filterName + "out", passing},
+		{made, netlink.HANDLE_MIN_INGRESS, 1, filterName + "in", passing},
 	}
 	if mutant.On(mutant.MacvlanOnly) { // breaks I1 and I3 for a socket that is bound to the LAN interface
 		all = all[1:]

@@ -236,6 +236,16 @@ func (h *Host) lowerLink() (netlink.Link, error) {
 	return l, nil
 }
 
+// interfaceOf is net.InterfaceByName, which would read all links of this host.
+func (h *Host) interfaceOf(name string) (*net.Interface, error) {
+	l, err := h.nl.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the interface %s: %w", name, err)
+	}
+	a := l.Attrs()
+	return &net.Interface{Index: a.Index, MTU: a.MTU, Name: a.Name, HardwareAddr: a.HardwareAddr, Flags: a.Flags}, nil
+}
+
 // oneMAC says why a second MAC cannot live on an interface; "" where nothing is known against it.
 func oneMAC(name string) string {
 	if _, err := os.Stat(filepath.Join("/sys/class/net", name, "wireless")); err == nil {
