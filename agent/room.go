@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,8 +22,16 @@ func announceWait(n int) time.Duration { return identity.AnnounceSchedule(n) }
 
 func compareStrings(a, b string) int { return strings.Compare(a, b) }
 
-// build prepares the identity behind a closed fence. False: it could not be, and is tried again later.
-func (t *tenant) build(now lease.Boot) bool {
+// made is an identity that was prepared for a definition, or why it could not be.
+type made struct {
+	hold    Hold
+	service fsm.Service
+	err     error
+}
+
+// build has the identity prepared behind a closed fence, beside the tenant's goroutine. False: it is not yet, or could not be, and is
+// tried again later.
+func (t *tenant) build(ctx context.Context, now lease.Boot) bool {
 	if t.hold != nil && !sameIdentity(t.built, t.wish.Service) {
 		t.tearDown()
 	}
@@ -30,21 +39,42 @@ func (t *tenant) build(now lease.Boot) bool {
 		t.listenFor()
 		return true
 	}
-	if now < t.retryAt {
+	if now < t.retryAt || t.making {
 		return false
 	}
-	hold, err := t.kernel.Prepare(specOf(t.wish.Service))
-	if err != nil {
-		t.fail(doPrepare, err)
+	done := make(chan made, 1)
+	t.making, t.made = true, done
+	service := t.wish.Service
+	t.probes.Go(func() {
+		hold, err := t.kernel.Prepare(specOf(service))
+		done <- made{hold, service, err}
+		t.do(func() {}) // a full inbox wakes it as well
+	})
+	return false
+}
+
+// take takes over what was prepared. What was granted meanwhile does not count: the fence's count of suspends was not read before it was
+// asked for.
+func (t *tenant) take(ctx context.Context, m made) {
+	t.making = false
+	now := t.clock.Boot()
+	if m.err != nil {
+		t.fail(doPrepare, m.err)
 		t.retryAt = now.Add(time.Second)
-		return false
+		t.holder.Abandon()
+		t.epoch, t.granted = 0, 0 // who cannot use it keeps silent, so that somebody else gets it
+		return
 	}
 	t.well(doPrepare)
-	t.hold, t.built, t.guarded = hold, t.wish.Service, true
+	t.hold, t.built, t.guarded, t.closedAt = m.hold, m.service, true, now
 	t.nextCheck, t.nextEars, t.faults = now.Add(checkEvery), 0, 0
 	t.setGuard(!t.wish.Serving && !mutant.On(mutant.LateGuard)) // the mutant breaks I5: see keep
 	t.listenFor()
-	return true
+	if t.epoch != 0 && sameIdentity(t.built, t.wish.Service) {
+		t.holder.Abandon()
+		t.granted, t.nextAsk = 0, now
+		t.startProbe(ctx)
+	}
 }
 
 // specOf is a service as the kernel knows it.
@@ -158,8 +188,8 @@ func (t *tenant) deafen() {
 
 // standBy prepares the address of a target that does not have the service: its checks are carried out there. The guard is off, as local
 // connections go through it; nothing from outside passes the closed fence.
-func (t *tenant) standBy(now lease.Boot) {
-	if t.wish.Stand && t.build(now) {
+func (t *tenant) standBy(ctx context.Context, now lease.Boot) {
+	if t.wish.Stand && t.build(ctx, now) {
 		t.setGuard(!t.wish.Serving)
 	}
 }
@@ -198,13 +228,27 @@ func (t *tenant) tearDown() {
 	t.hold, t.guarded, t.parkedAt, t.doors = nil, false, 0, doors{}
 }
 
-// check repairs what others removed: an address taken by a network manager, a flushed rule.
-func (t *tenant) check(now lease.Boot) {
-	t.nextCheck = now.Add(checkEvery)
-	if t.hold == nil {
-		return
+// check looks whether others removed something: an address taken by a network manager, a flushed rule. The look waits for the kernel
+// where many identities come and go, and the lease does not wait for the look.
+func (t *tenant) check(ctx context.Context, now lease.Boot) {
+	t.nextCheck, t.checking = now.Add(checkEvery), true
+	hold := t.hold
+	t.probes.Go(func() {
+		drift, err := hold.Check()
+		select {
+		case t.inbox <- func() { t.checked(hold, drift, err) }:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// checked repairs what the look has found.
+func (t *tenant) checked(hold Hold, drift []identity.Drift, err error) {
+	t.checking = false
+	if hold != t.hold {
+		return // it was given up meanwhile
 	}
-	drift, err := t.hold.Check()
+	now := t.clock.Boot()
 	if err == nil && len(drift) == 0 {
 		t.faults = 0
 		t.well(doRepair, doClose)

@@ -101,10 +101,13 @@ type tenant struct {
 	prior      *lease.Release
 	prepared   map[uint64]bool // epochs whose new owner said that it is ready to take over
 
-	probing bool
-	probes  sync.WaitGroup
-	probed  uint64 // the epoch whose probe ended
-	foreign []identity.Foreign
+	making   bool      // the identity is being prepared
+	made     chan made // what came of it; it has room for that
+	checking bool      // a look at the kernel is under way
+	probing  bool
+	probes   sync.WaitGroup
+	probed   uint64 // the epoch whose probe ended
+	foreign  []identity.Foreign
 
 	announced int
 	nextSay   lease.Boot
@@ -165,7 +168,7 @@ func (t *tenant) run(ctx context.Context) {
 		t.step(ctx)
 		if t.will != nil && t.bequeathed() {
 			end() // nobody reads the inbox any more, which a probe may be writing to
-			t.probes.Wait()
+			t.wait()
 			return
 		}
 		t.show()
@@ -175,7 +178,7 @@ func (t *tenant) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			t.close()
-			t.probes.Wait()
+			t.wait()
 			return
 		case f := <-t.inbox:
 			f()
@@ -184,6 +187,19 @@ func (t *tenant) run(ctx context.Context) {
 			}
 		case <-timer.C:
 		}
+	}
+}
+
+// wait waits for what goes on beside the tenant's goroutine. An identity that is finished only now is removed: nobody opens it.
+func (t *tenant) wait() {
+	t.probes.Wait()
+	select {
+	case m := <-t.made:
+		if m.err == nil {
+			t.hold = m.hold
+			t.tearDown()
+		}
+	default:
 	}
 }
 
@@ -206,11 +222,16 @@ func (t *tenant) step(ctx context.Context) {
 	if w := t.want.Swap(nil); w != nil {
 		t.setWish(*w)
 	}
+	select {
+	case m := <-t.made:
+		t.take(ctx, m)
+	default:
+	}
 	if t.opened && now >= t.deadline {
 		t.lapse()
 	}
-	if t.hold != nil && now >= t.nextCheck {
-		t.check(now) // a closed identity as well: without its fence a parked one would answer
+	if t.hold != nil && now >= t.nextCheck && !t.checking {
+		t.check(ctx, now) // a closed identity as well: without its fence a parked one would answer
 	}
 	if t.epoch != 0 && (!t.wish.Mine || t.wish.Own.Epoch != t.epoch) && !(t.opened && mutant.On(mutant.KeepsOn)) { // breaks I1 and I2
 		if t.waitForHeir(now) {
@@ -229,7 +250,7 @@ func (t *tenant) step(ctx context.Context) {
 	if t.epoch != 0 {
 		t.keep(ctx, now)
 	} else {
-		t.standBy(now)
+		t.standBy(ctx, now)
 		t.tidy(now)
 	}
 	t.keepReplays(now)
@@ -260,13 +281,18 @@ func (t *tenant) waitForHeir(now lease.Boot) bool {
 	return t.opened && t.wish.Heir && t.wish.Exists && !t.prepared[t.wish.Own.Epoch] && now < t.deadline
 }
 
-// begin starts the tenure that the committed record gives to this host.
+// begin starts the tenure that the committed record gives to this host. Where it takes long to prepare, with many others, the voters are
+// asked all the same after a while, as a sign of life.
 func (t *tenant) begin(ctx context.Context, now lease.Boot) {
-	if !t.build(now) {
+	ready := t.build(ctx, now)
+	if !ready && !t.making {
 		return
 	}
 	t.epoch = t.wish.Own.Epoch
 	t.nextAsk, t.majority, t.announced, t.nextProbe = now, now, 0, 0
+	if !ready {
+		t.nextAsk = now.Add(t.wish.Timing.Renew)
+	}
 	t.foreign = nil
 	for e := range t.prepared {
 		if e <= t.epoch {
@@ -274,12 +300,17 @@ func (t *tenant) begin(ctx context.Context, now lease.Boot) {
 		}
 	}
 	t.beginKeeping()
-	t.startProbe(ctx)
+	if ready {
+		t.startProbe(ctx)
+	}
 }
 
 // keep asks for the lease when it is time to, announces, and repairs.
 func (t *tenant) keep(ctx context.Context, now lease.Boot) {
-	if t.hold == nil && !t.build(now) {
+	if t.hold == nil && !t.build(ctx, now) {
+		if t.making && now >= t.nextAsk {
+			t.ask(now)
+		}
 		return
 	}
 	if !mutant.On(mutant.LateGuard) || t.announced > 1 { // breaks I5
@@ -321,9 +352,9 @@ func (t *tenant) due() time.Duration {
 	earliest(t.nextSay, keeps && t.opened)
 	earliest(t.nextProbe, keeps && t.wantsProbe())
 	earliest(t.nextEars, keeps && t.hears != t.wantsEars())
-	earliest(t.nextCheck, t.hold != nil)
+	earliest(t.nextCheck, t.hold != nil && !t.checking)
 	earliest(t.deadline, t.opened)
-	earliest(t.retryAt, (t.wish.Mine || t.wish.Stand) && t.hold == nil)
+	earliest(t.retryAt, (t.wish.Mine || t.wish.Stand) && t.hold == nil && !t.making)
 	earliest(t.willAt.Add(t.wish.Timing.TTL/4), t.will != nil)
 	earliest(t.nextTell, t.release != nil && !t.acked)
 	earliest(t.leaveAt(), t.hold != nil && !mine && !t.wish.Park && !t.wish.Stand)
@@ -383,8 +414,15 @@ func (t *tenant) setWish(w wish) {
 // boast is a mutant (breaks I1): a host that learns of somebody else's record tells the LAN where the identity is, as if it
 // were here. Its own fence would stop that, so it is opened for the moment.
 func (t *tenant) boast() {
-	if t.epoch != 0 || !t.build(t.clock.Boot()) {
+	if t.epoch != 0 {
 		return
+	}
+	if t.hold == nil {
+		hold, err := t.kernel.Prepare(specOf(t.wish.Service))
+		if err != nil {
+			return
+		}
+		t.take(context.Background(), made{hold, t.wish.Service, nil})
 	}
 	if n, err := t.hold.Generation(); err != nil || t.hold.Open(time.Duration(t.clock.Boot().Add(time.Second)), n) != nil {
 		return

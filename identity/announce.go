@@ -76,7 +76,7 @@ func (p *Hold) mouth() (*packet.Conn, error) {
 	if p.out != nil {
 		return p.out, nil
 	}
-	ifi, err := net.InterfaceByName(p.Link())
+	ifi, err := p.host.interfaceOf(p.Link())
 	if err != nil {
 		return nil, fmt.Errorf("announcing by %s: %w", p.Link(), err)
 	}

@@ -137,12 +137,15 @@ func sameNet(a, b *net.IPNet) bool {
 }
 
 func (p *Hold) guardPresent() (bool, error) {
-	have, err := p.host.nft.chains(p.guard)
+	have, err := p.host.nft.has(p.guard, guardChain)
 	if err != nil {
 		return false, fmt.Errorf("reading the guard of %s: %w", p.spec.Service, err)
 	}
-	if !have[guardChain] || !have[startChain] {
+	if !have {
 		return false, nil
+	}
+	if have, err = p.host.nft.has(p.guard, startChain); err != nil || !have {
+		return false, err // an older program did not make it
 	}
 	starting, err := p.host.nft.rules(p.guard, startChain)
 	if err != nil {

@@ -35,13 +35,31 @@ func (h *Host) attach(on netlink.Link, parent uint32, priority uint16, name stri
 		return fmt.Errorf("making clsact on %s: %w", on.Attrs().Name, err)
 	}
 	err = h.nl.FilterReplace(&netlink.BpfFilter{
-		FilterAttrs:  netlink.FilterAttrs{LinkIndex: index, Parent: parent, Handle: 1, Priority: priority, Protocol: unix.ETH_P_ALL},
+		FilterAttrs:  filterAt(index, parent, priority),
 		Fd:           p.FD(),
 		Name:         name,
 		DirectAction: true,
 	})
 	if err != nil {
 		return fmt.Errorf("attaching the fence to %s: %w", on.Attrs().Name, err)
+	}
+	return nil
+}
+
+func filterAt(index int, parent uint32, priority uint16) netlink.FilterAttrs {
+	return netlink.FilterAttrs{LinkIndex: index, Parent: parent, Handle: 1, Priority: priority, Protocol: unix.ETH_P_ALL}
+}
+
+// detach removes what attach has put there. Whatever is gone is no error: the filter, the qdisc, the link.
+func (h *Host) detach(on netlink.Link, parent uint32, priority uint16) error {
+	err := h.nl.FilterDel(&netlink.BpfFilter{FilterAttrs: filterAt(on.Attrs().Index, parent, priority)})
+	for _, gone := range []error{unix.ENOENT, unix.EINVAL, unix.ENODEV} {
+		if errors.Is(err, gone) {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("detaching the fence from %s: %w", on.Attrs().Name, err)
 	}
 	return nil
 }

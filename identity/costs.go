@@ -262,7 +262,7 @@ func (r *costRun) programs() error {
 		return err
 	}
 	defer empty.Close()
-	through, err := gateProgram(r.spec, end)
+	through, err := gateProgram(end)
 	if err != nil {
 		return err
 	}

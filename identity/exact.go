@@ -52,6 +52,9 @@ func newExactFence(h *Host, s Spec, name string, priority uint16) (_ *exactFence
 	if err = f.Rebuild(); err != nil {
 		return nil, err
 	}
+	if h.swept.Load() {
+		return f, nil
+	}
 	// Now this fence is closed; what closed a former life's may go, and so may that one's filter.
 	err = errors.Join(removeTable(h.nft, fenceTableOf(name)), h.dropKeyed(func(b *netlink.BpfFilter) bool {
 		return b.Name == f.keyed() && b.Priority != priority
@@ -68,7 +71,7 @@ func (f *exactFence) end() (asm.Instructions, error) {
 	if f.alive == nil {
 		return end, nil
 	}
-	p, err := gateProgram(f.spec, end)
+	p, err := gateProgram(end)
 	if err != nil {
 		return nil, err
 	}
@@ -95,21 +98,43 @@ func (f *exactFence) rebuild() error {
 	if err != nil {
 		return err
 	}
+	programs := make(map[judgement]*ebpf.Program)
+	defer func() {
+		for _, p := range programs {
+			p.Close() // the filters keep them
+		}
+	}()
 	var errs []error
 	for _, p := range places {
-		errs = append(errs, f.hang(p, end))
+		if programs[p.by] == nil {
+			program, err := p.by.program(f.spec, end)
+			if err != nil {
+				return err
+			}
+			programs[p.by] = program
+		}
+		errs = append(errs, f.host.attach(p.on, p.parent, p.priority, p.name, programs[p.by]))
 	}
 	return errors.Join(errs...)
 }
 
-// hang puts the program of a place there.
-func (f *exactFence) hang(p place, end asm.Instructions) error {
-	program, err := p.judges(f.spec, end)
-	if err != nil {
-		return err
+// judgement is what a program judges: everything, what claims the identity, or what comes in for it.
+type judgement int
+
+const (
+	passing judgement = iota
+	claiming
+	coming
+)
+
+func (j judgement) program(s Spec, end asm.Instructions) (*ebpf.Program, error) {
+	switch j {
+	case claiming:
+		return keyedProgram(s, end)
+	case coming:
+		return arrivalProgram(s, end)
 	}
-	defer program.Close() // the filter keeps it
-	return f.host.attach(p.on, p.parent, p.priority, p.name, program)
+	return gateProgram(end)
 }
 
 // place is one hook of the fence.
@@ -118,7 +143,7 @@ type place struct {
 	parent   uint32
 	priority uint16
 	name     string
-	judges   func(Spec, asm.Instructions) (*ebpf.Program, error)
+	by       judgement
 }
 
 func (f *exactFence) places() ([]place, error) {
@@ -128,8 +153,8 @@ func (f *exactFence) places() ([]place, error) {
 	}
 	if f.spec.Mode == HostMAC {
 		return []place{
-			{lower, netlink.HANDLE_MIN_EGRESS, f.priority, f.keyed(), keyedProgram},
-			{lower, netlink.HANDLE_MIN_INGRESS, f.priority, f.keyed(), arrivalProgram},
+			{lower, netlink.HANDLE_MIN_EGRESS, f.priority, f.keyed(), claiming},
+			{lower, netlink.HANDLE_MIN_INGRESS, f.priority, f.keyed(), coming},
 		}, nil
 	}
 	made, err := f.host.nl.LinkByName(f.link)
@@ -137,9 +162,9 @@ func (f *exactFence) places() ([]place, error) {
 		return nil, fmt.Errorf("finding the macvlan %s: %w", f.link, err)
 	}
 	all := []place{
-		{lower, netlink.HANDLE_MIN_EGRESS, f.priority, f.keyed(), keyedProgram},
-		{made, netlink.HANDLE_MIN_EGRESS, 1, filterName + "out", gateProgram},
-		{made, netlink.HANDLE_MIN_INGRESS, 1, filterName + "in", gateProgram},
+		{lower, netlink.HANDLE_MIN_EGRESS, f.priority, f.keyed(), claiming},
+		{made, netlink.HANDLE_MIN_EGRESS, 1, filterName + "out", passing},
+		{made, netlink.HANDLE_MIN_INGRESS, 1, filterName + "in", passing},
 	}
 	if mutant.On(mutant.MacvlanOnly) { // breaks I1 and I3 for a socket that is bound to the LAN interface
 		all = all[1:]
@@ -235,7 +260,20 @@ func (f *exactFence) attached(places []place) (bool, error) {
 func (f *exactFence) Remove() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return errors.Join(f.host.dropKeyed(func(b *netlink.BpfFilter) bool { return b.Name == f.keyed() }), f.let())
+	return errors.Join(f.unhang(), f.let())
+}
+
+// unhang removes the filters from the LAN interface; those of the macvlan went with it.
+func (f *exactFence) unhang() error {
+	lower, err := f.host.lowerLink()
+	if err != nil {
+		return nil //nolint:nilerr // its filters went with it
+	}
+	errs := []error{f.host.detach(lower, netlink.HANDLE_MIN_EGRESS, f.priority)}
+	if f.spec.Mode == HostMAC {
+		errs = append(errs, f.host.detach(lower, netlink.HANDLE_MIN_INGRESS, f.priority))
+	}
+	return errors.Join(errs...)
 }
 
 // let closes what this process has open of the fence.

@@ -81,6 +81,18 @@ func (f *filter) chains(t *nftables.Table) (map[string]bool, error) {
 	return out, nil
 }
 
+// has says whether a table has a chain. One that is there costs one question, whatever else there is.
+func (f *filter) has(t *nftables.Table, chain string) (bool, error) {
+	f.mu.Lock()
+	_, err := f.conn.ListChain(t, chain)
+	f.mu.Unlock()
+	if err == nil {
+		return true, nil
+	}
+	have, err := f.chains(t) // the library does not say whether it is missing, or could not be asked for
+	return have[chain], err
+}
+
 // rules counts the rules of a chain.
 func (f *filter) rules(t *nftables.Table, chain string) (int, error) {
 	f.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -51,11 +52,15 @@ type Host struct {
 	nft   *filter
 	seal  *seal
 
+	reaper *reaper
+
 	form     Form
 	suspends *suspends // nil = no BPF here
 	refusal  error     // why this host may hold nothing
 
 	inherited bool // suspends is a former life's
+
+	swept atomic.Bool // nothing of a former life is here, nor of an identity whose removal failed
 
 	mu      sync.Mutex
 	tables  map[int]bool        // routing tables in use
@@ -95,6 +100,9 @@ func NewHost(lower string, form Form, former *Legacy, log *slog.Logger) (*Host, 
 	if h.nft, err = newFilter(); err != nil {
 		nl.Close()
 		return nil, err
+	}
+	if h.reaper, err = newReaper(); err != nil {
+		return nil, errors.Join(err, h.Close())
 	}
 	if err := h.settle(); err != nil {
 		return nil, errors.Join(err, h.Close())
@@ -206,6 +214,9 @@ func RestoreSysctls(values map[string]string) error {
 // Close gives the sockets back. Prepared identities stay as they are.
 func (h *Host) Close() error {
 	h.nl.Close()
+	if h.reaper != nil {
+		h.reaper.close()
+	}
 	err := h.nft.close()
 	if h.suspends != nil {
 		err = errors.Join(err, h.suspends.close())
@@ -223,6 +234,16 @@ func (h *Host) lowerLink() (netlink.Link, error) {
 		return nil, fmt.Errorf("looking for the interface %s: %w", h.lower, err)
 	}
 	return l, nil
+}
+
+// interfaceOf is net.InterfaceByName, which would read all links of this host.
+func (h *Host) interfaceOf(name string) (*net.Interface, error) {
+	l, err := h.nl.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the interface %s: %w", name, err)
+	}
+	a := l.Attrs()
+	return &net.Interface{Index: a.Index, MTU: a.MTU, Name: a.Name, HardwareAddr: a.HardwareAddr, Flags: a.Flags}, nil
 }
 
 // oneMAC says why a second MAC cannot live on an interface; "" where nothing is known against it.

@@ -93,11 +93,7 @@ func (h *Host) foreignTo(s Spec) error {
 }
 
 func (p *Hold) build(lower netlink.Link) error {
-	// A former agent's fence of this name may be open, and a link that goes down says goodbye to its multicast groups.
-	if err := p.host.shutLeftover(p.link, p.spec); err != nil {
-		return err
-	}
-	if err := p.host.dropLink(p.link); err != nil {
+	if err := p.clear(); err != nil {
 		return err
 	}
 	// Somebody else may bring the link up as soon as it is there: the seal has the identity until the fence stands.
@@ -139,6 +135,18 @@ func (p *Hold) build(lower netlink.Link) error {
 		return fmt.Errorf("bringing %s up (is %s up?): %w", p.link, p.host.lower, err)
 	}
 	return p.route()
+}
+
+// clear removes what may stand under the identity's name. A former agent's fence may be open, and a link that goes down says goodbye to
+// its multicast groups. After a sweep there is nothing unless a removal failed.
+func (p *Hold) clear() error {
+	if p.host.swept.Load() {
+		return nil
+	}
+	if err := p.host.shutLeftover(p.link, p.spec); err != nil {
+		return err
+	}
+	return p.host.dropLink(p.link)
 }
 
 func macvlanHint(err error) error {
@@ -239,8 +247,16 @@ func (p *Hold) Close() error {
 }
 
 // Remove takes everything off this host but a seal: the fence closes first and goes last, when the seal has taken over what
-// sockets that outlive it may still say. It takes tens of milliseconds.
+// sockets that outlive it may still say. It takes tens of milliseconds, and hardly more for many identities at one time.
 func (p *Hold) Remove() error {
+	err := p.remove()
+	if err != nil {
+		p.host.swept.Store(false) // whatever is left stands in the next one's way
+	}
+	return err
+}
+
+func (p *Hold) remove() error {
 	var errs []error
 	if p.fence != nil {
 		errs = append(errs, p.Close())
@@ -274,19 +290,4 @@ func (p *Hold) Remove() error {
 	p.host.giveTable(p.table)
 	p.host.letGo(p.link)
 	return errors.Join(errs...)
-}
-
-// dropLink deletes a link if it is there.
-func (h *Host) dropLink(name string) error {
-	l, err := h.nl.LinkByName(name)
-	if _, missing := errors.AsType[netlink.LinkNotFoundError](err); missing {
-		return nil
-	}
-	if err == nil {
-		err = h.nl.LinkDel(l)
-	}
-	if err != nil && !errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("removing the link %s: %w", name, err)
-	}
-	return nil
 }

@@ -32,7 +32,7 @@ func (f Foreign) String() string { return f.IP.String() + " is at " + f.MAC.Stri
 // holds the identity: answers with mac0 are that member's. In mode address they have its card's MAC, so members gives those of all.
 // It asks twice, since one frame may be lost.
 func (p *Hold) Probe(ctx context.Context, wait time.Duration, members []net.HardwareAddr) ([]Foreign, error) {
-	ifi, err := net.InterfaceByName(p.host.lower)
+	ifi, err := p.host.interfaceOf(p.host.lower)
 	if err != nil {
 		return nil, fmt.Errorf("probing by %s: %w", p.host.lower, err)
 	}

@@ -29,7 +29,7 @@ const (
 )
 
 // gateProgram passes and drops by the gate alone.
-func gateProgram(_ Spec, end asm.Instructions) (*ebpf.Program, error) {
+func gateProgram(end asm.Instructions) (*ebpf.Program, error) {
 	return classifier("np_gate", append(asm.Instructions{asm.Mov.Reg(asm.R9, asm.R1)}, end...))
 }
 

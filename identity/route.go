@@ -133,15 +133,6 @@ func everything(a netip.Addr) *net.IPNet {
 
 // setRule leads packets from ip0 to its table.
 func (h *Host) setRule(a netip.Addr, table int) error {
-	have, err := h.rules(family(a))
-	if err != nil {
-		return err
-	}
-	for _, r := range have {
-		if r.Table == table && r.Src != nil && r.Src.IP.Equal(a.AsSlice()) {
-			return nil
-		}
-	}
 	r := netlink.NewRule()
 	r.Family, r.Priority, r.Table, r.Src = family(a), rulePrio, table, single(a)
 	if err := h.nl.RuleAdd(r); err != nil && !errors.Is(err, unix.EEXIST) {

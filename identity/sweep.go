@@ -42,8 +42,8 @@ func (h *Host) Sweep() error {
 	}
 	for _, name := range links {
 		h.log.Info("removing what a former agent left", "link", name)
-		errs = append(errs, h.dropLink(name))
 	}
+	errs = append(errs, h.dropLinks(links))
 	if err := errors.Join(errs...); err != nil {
 		return err // a link is still there: so the fences stay, closed
 	}
@@ -73,6 +73,7 @@ func (h *Host) Sweep() error {
 	if h.suspends != nil {
 		keep = h.suspends.pin
 	}
+	h.swept.Store(true)
 	return dropPins(pinRoot, keep)
 }
 
@@ -134,11 +135,11 @@ func (h *Host) ours(family nftables.TableFamily) ([]*nftables.Table, error) {
 // another kind.
 func (h *Host) shutLeftover(name string, s Spec) error {
 	t := fenceTableOf(name)
-	have, err := h.nft.chains(t)
+	have, err := h.nft.has(t, lateChain)
 	if err != nil {
 		return fmt.Errorf("reading the table %s: %w", t.Name, err)
 	}
-	if have[lateChain] {
+	if have {
 		return h.shutTable(t)
 	}
 	made, err := h.nl.LinkByName(name)

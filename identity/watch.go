@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	// watchGap is the least pause between two tokens: a storm of changes costs one look at it each time, not one per change.
-	watchGap = 50 * time.Millisecond
+	// watchGap is the least pause between two tokens: a storm of changes costs one look at it each time, not one per change. A look at
+	// many identities takes its time (half a millisecond each), so it is longer with them: once more for each watchShare.
+	watchGap   = 50 * time.Millisecond
+	watchShare = 10
 	// renewAfter is the pause before a subscription that ended is made anew.
 	renewAfter = 250 * time.Millisecond
 	// watchBuffer is asked for each subscription's socket; the kernel gives at most net.core.rmem_max.
@@ -78,7 +80,7 @@ func (w *watcher) relay(ctx context.Context, out chan<- struct{}) {
 			return
 		case <-w.raw:
 		}
-		gap := watchGap
+		gap := watchGap * time.Duration(1+w.host.count()/watchShare)
 		if err := w.host.seal.mend(); err != nil {
 			w.host.log.Warn("identities that are not prepared here may leave this host", "err", err)
 			gap = renewAfter
@@ -92,6 +94,13 @@ func (w *watcher) relay(ctx context.Context, out chan<- struct{}) {
 			return
 		}
 	}
+}
+
+// count is the number of identities that are prepared.
+func (h *Host) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.tables)
 }
 
 // pause waits; false: ctx ended.

@@ -52,6 +52,7 @@ func experiments() []experiment {
 		{"crash", func(ctx context.Context, o *Options) (Table, error) { return crash(ctx, o, time.Second) }},
 		{"crash-300ms", func(ctx context.Context, o *Options) (Table, error) { return crash(ctx, o, 300*time.Millisecond) }},
 		{"move", move},
+		{"many", many},
 		{"wake", wake},
 		{"replay", replay},
 		{"idle", idle},
@@ -182,7 +183,11 @@ func inLab(ctx context.Context, lo lab.Options, f func(context.Context, *lab.Lab
 
 // until waits for a condition, which says what is missing, or "".
 func until(ctx context.Context, what string, missing func(context.Context) string) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	return within(ctx, patience, what, missing)
+}
+
+func within(ctx context.Context, limit time.Duration, what string, missing func(context.Context) string) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()

@@ -63,7 +63,7 @@ func TestMovesAndWakes(t *testing.T) {
 				t.Errorf("%s, %s: %d samples, want 2", table.Name, row.Name, len(row.Samples))
 			}
 			for _, s := range row.Samples {
-				if s <= 0 {
+				if s <= 0 && row.Unit != "" {
 					t.Errorf("%s, %s: %v ms: what comes later happened first", table.Name, row.Name, s)
 				}
 			}

@@ -46,6 +46,8 @@ func TestVerdict(t *testing.T) {
 		{"at the goal", []float64{1, 5, 9}, Goal{Median: 5, Max: 9}, "met"},
 		{"median above", []float64{1, 6, 6}, Goal{Median: 5}, "missed"},
 		{"one outlier, and no word about the largest", []float64{1, 1, 99}, Goal{Median: 5}, "met"},
+		{"95th above", []float64{1, 1, 99}, Goal{P95: 98}, "missed"},
+		{"95th at the goal", []float64{1, 1, 99}, Goal{P95: 99}, "met"},
 		{"largest above", []float64{1, 1, 99}, Goal{Median: 5, Max: 98}, "missed"},
 		{"nothing at all", []float64{0, 0}, Goal{None: true}, "met"},
 		{"something after all", []float64{0, 4096}, Goal{None: true}, "missed"},
