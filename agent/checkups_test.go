@@ -98,6 +98,7 @@ func TestDutyOf(t *testing.T) {
 		{name: "nobody holds", sv: managed, power: fsm.Awake, here: prepared, run: true, stop: true, check: true},
 		{name: "not prepared yet", sv: managed, owner: "a", power: fsm.Awake, stop: true},
 		{name: "it holds", sv: managed, owner: "b", power: fsm.Awake, here: held, run: true, check: true},
+		{name: "it holds, and its unit is down: the guard is on", sv: managed, owner: "b", power: fsm.Awake, here: tenancy{Prepared: true, Guarded: true, Epoch: 3, Opened: true}, run: true},
 		{name: "another target holds: its unit runs there alone", sv: managed, owner: "c", power: fsm.Awake, here: prepared, stop: true},
 		{name: "another target holds, units are nobody's business", sv: checkedService, owner: "c", power: fsm.Awake, here: prepared, check: true},
 		{name: "the fence is open yet: not stopped", sv: managed, owner: "a", power: fsm.Suspending, here: held},
@@ -162,6 +163,35 @@ func TestCaretaker(t *testing.T) {
 			did(t, p, "start web.service", "stop web.service", "start web.service", "stop web.service", "start web.service")
 			if !c.up() || !c.quiet() || c.problem() != "" {
 				t.Errorf("up %v, quiet %v, problem %q", c.up(), c.quiet(), c.problem())
+			}
+		})
+	})
+	t.Run("nothing is stopped once a tenure has begun", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := &program{slow: time.Second}
+			c, tell := cared(t, p)
+			tell(true, true, 0)
+			if c.lock.manage(true); c.lock.serves() {
+				t.Error("it serves before the unit runs")
+			}
+			time.Sleep(2 * time.Second)
+			if !c.lock.serves() {
+				t.Error("it does not serve though the unit runs")
+			}
+			c.lock.claim(true) // given back before anybody has stopped it
+			tell(true, true, 4)
+			time.Sleep(time.Minute)
+			did(t, p, "start web.service")
+			c.lock.claim(false)
+			tell(true, true, 5)
+			time.Sleep(500 * time.Millisecond)
+			if c.lock.claim(true); c.lock.serves() {
+				t.Error("it serves while the unit is on its way down")
+			}
+			time.Sleep(2 * time.Second)
+			did(t, p, "start web.service", "stop web.service", "start web.service")
+			if !c.lock.serves() {
+				t.Error("it does not serve though the unit runs again")
 			}
 		})
 	})

@@ -43,7 +43,7 @@ func (t *tenant) build(now lease.Boot) bool {
 	t.well(doPrepare)
 	t.hold, t.built, t.guarded = hold, t.wish.Service, true
 	t.nextCheck, t.nextEars, t.faults = now.Add(checkEvery), 0, 0
-	t.setGuard(!t.wish.Serving && !mutant.On(mutant.LateGuard)) // the mutant breaks I5: see keep
+	t.setGuard((!t.wish.Serving || (t.wish.Mine && !t.unit.serves())) && !mutant.On(mutant.LateGuard)) // the mutant breaks I5: see keep
 	t.listenFor()
 	return true
 }
@@ -206,6 +206,7 @@ func (t *tenant) close() {
 	if t.hold != nil {
 		t.tearDown()
 	}
+	t.unit.claim(false)
 }
 
 func (t *tenant) lastHeir() string {

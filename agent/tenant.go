@@ -42,6 +42,7 @@ type tenancy struct {
 	Deadline  lease.Boot
 	Majority  lease.Boot // when a majority last answered, or the tenure began; 0 = no tenure
 	Prepared  bool
+	Guarded   bool
 	Serving   bool
 	Refused   []lease.Answer
 	FenceKind string
@@ -61,6 +62,7 @@ type tenant struct {
 	demand    func(wake.Demand)
 	listen    func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
 	onForeign identityConflict
+	unit      interlock
 
 	changed func() // called when what is shown of the tenure or of the preparation changed; nil = nobody cares
 	inbox   chan func()
@@ -244,6 +246,7 @@ func (t *tenant) begin(ctx context.Context, now lease.Boot) {
 	if !t.build(now) {
 		return
 	}
+	t.unit.claim(true)
 	t.epoch = t.wish.Own.Epoch
 	t.nextAsk, t.majority, t.announced, t.nextProbe = now, now, 0, 0
 	t.foreign = nil
@@ -261,7 +264,7 @@ func (t *tenant) keep(ctx context.Context, now lease.Boot) {
 		return
 	}
 	if !mutant.On(mutant.LateGuard) || t.announced > 1 { // breaks I5
-		t.setGuard(!t.wish.Serving)
+		t.setGuard(!t.wish.Serving || !t.unit.serves())
 	}
 	t.listenFor()
 	if t.wantsProbe() && now >= t.nextProbe {
@@ -311,7 +314,10 @@ func (t *tenant) due() time.Duration {
 func (t *tenant) show() {
 	v := tenancy{
 		Epoch: t.epoch, Released: t.released, Opened: t.opened, Deadline: t.deadline, Majority: t.majority,
-		Prepared: t.hold != nil, Serving: t.wish.Serving, Problem: t.problem(),
+		Prepared: t.hold != nil, Guarded: t.guarded, Serving: t.wish.Serving, Problem: t.problem(),
+	}
+	if t.epoch == 0 {
+		t.unit.claim(false)
 	}
 	if t.hold != nil {
 		v.FenceKind, v.Limits = t.hold.Fence().Kind(), t.hold.Fence().Limits()
@@ -321,7 +327,8 @@ func (t *tenant) show() {
 	}
 	slices.SortFunc(v.Refused, func(a, b lease.Answer) int { return compareStrings(a.Voter, b.Voter) })
 	old := t.shown.Swap(&v)
-	if t.changed != nil && (old == nil || old.Epoch != v.Epoch || old.Released != v.Released || old.Opened != v.Opened || old.Prepared != v.Prepared) {
+	if t.changed != nil && (old == nil || old.Epoch != v.Epoch || old.Released != v.Released || old.Opened != v.Opened ||
+		old.Prepared != v.Prepared || old.Guarded != v.Guarded) {
 		t.changed()
 	}
 }
@@ -335,6 +342,7 @@ func (t *tenant) setWish(w wish) {
 	ports := !slices.Equal(w.Service.Ports, t.wish.Service.Ports)
 	news := w.Own.Epoch != t.wish.Own.Epoch
 	t.wish = w
+	t.unit.manage(w.Serving && w.Service.Unit.Manage)
 	if mutant.On(mutant.GARP) && news && w.Exists && w.Own.Owner != t.self {
 		t.boast()
 	}
