@@ -1,6 +1,10 @@
 package agent
 
-import "sync"
+import (
+	"sync"
+
+	"nightporter/internal/mutant"
+)
 
 // interlock ties the unit of a service to its identity on this host: the unit is not stopped from the moment at which a tenure begins
 // until its fence is closed, and the guard is not taken off before the unit runs. A service that is given back at once, while its unit
@@ -30,7 +34,7 @@ func (l *interlock) claim(is bool) {
 func (l *interlock) serves() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.managed || l.up
+	return !l.managed || l.up || mutant.On(mutant.Unready) // breaks I5: it would hide most of that mutant
 }
 
 // stop is the caretaker's, before it stops the unit. False: there is a tenure.
