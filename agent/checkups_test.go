@@ -67,6 +67,12 @@ func (p *program) set(f func()) {
 	f()
 }
 
+func (p *program) times() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
+}
+
 func (p *program) did() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -254,12 +260,12 @@ func TestACheckThatHangsIsNotHealthy(t *testing.T) {
 		want("one failure of two", cluster.HealthReady)
 		time.Sleep(time.Second)
 		want("two failures", cluster.HealthFailing)
-		before := p.asked
+		before := p.times()
 		time.Sleep(400 * time.Millisecond)
 		p.set(func() { p.why = "" })
 		time.Sleep(800 * time.Millisecond)
 		want("it answers again", cluster.HealthReady)
-		if n := p.asked - before; n < 2 || n > 4 {
+		if n := p.times() - before; n < 2 || n > 4 {
 			t.Errorf("asked %d times in 1.2 s while it failed", n)
 		}
 		p.set(func() { p.hang = true })
