@@ -18,6 +18,8 @@ type caretaker struct {
 	world   Checks
 	log     *slog.Logger
 	changed func()
+	nudge   func() // has the tenant look at the interlock
+	lock    *interlock
 	bell    bell
 
 	mu      sync.Mutex
@@ -38,7 +40,9 @@ const (
 )
 
 func newCaretaker(sv fsm.Service, k *checkups) *caretaker {
-	return &caretaker{service: sv.Name, unit: sv.Unit, world: k.world, log: k.log, changed: k.bell.ring, bell: newBell()}
+	return &caretaker{
+		service: sv.Name, unit: sv.Unit, world: k.world, log: k.log, changed: k.bell.ring, nudge: func() {}, lock: &interlock{}, bell: newBell(),
+	}
 }
 
 // wants says what is wanted now.
@@ -120,10 +124,18 @@ func (c *caretaker) do(ctx context.Context, what deed, ended uint64) bool {
 	ctx, cancel := context.WithTimeout(ctx, unitLimit)
 	defer cancel()
 	var err error
-	if what == startUnit {
-		err = c.start(ctx)
-	} else {
+	switch {
+	case what == startUnit:
+		if err = c.start(ctx); err == nil {
+			c.lock.started()
+		}
+	case c.lock.stop():
 		err = c.world.StopUnit(ctx, c.unit.Name)
+	default: // a tenure has begun again: it goes on with the unit as it is
+		c.mu.Lock()
+		c.ended = ended
+		c.mu.Unlock()
+		return false // until what is wanted has been told anew
 	}
 	if ctx.Err() != nil && what == stopUnit {
 		return false
@@ -149,6 +161,7 @@ func (c *caretaker) do(ctx context.Context, what deed, ended uint64) bool {
 	case err == nil:
 		c.log.Info("unit stopped", "service", c.service, "unit", c.unit.Name)
 	}
+	c.nudge()
 	c.changed()
 	return err == nil
 }

@@ -120,6 +120,8 @@ func dutyOf(sv fsm.Service, own fsm.Ownership, me fsm.Node, t tenancy, ending bo
 		if me.Maintenance {
 			d.why = "it is in maintenance"
 		}
+	case t.Guarded: // it keeps local connections away, too
+		d.why = "the guard is on there: its unit is not up yet"
 	case !t.Prepared:
 		d.why = "the address is not prepared there yet"
 	case sv.Unit.Manage && !d.run:
@@ -145,6 +147,7 @@ func (k *checkups) bring(ctx context.Context, mine map[string]duty) {
 	for name, d := range mine {
 		if d.service.Unit.Manage && k.units[name] == nil {
 			c := newCaretaker(d.service, k)
+			c.lock, c.nudge = k.tenants.interlock(name), func() { k.tenants.with(name, func(*tenant) {}) }
 			k.units[name] = c
 			k.asking.Go(func() { c.run(ctx) })
 		}

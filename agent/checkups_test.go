@@ -67,6 +67,12 @@ func (p *program) set(f func()) {
 	f()
 }
 
+func (p *program) times() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked
+}
+
 func (p *program) did() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,6 +104,7 @@ func TestDutyOf(t *testing.T) {
 		{name: "nobody holds", sv: managed, power: fsm.Awake, here: prepared, run: true, stop: true, check: true},
 		{name: "not prepared yet", sv: managed, owner: "a", power: fsm.Awake, stop: true},
 		{name: "it holds", sv: managed, owner: "b", power: fsm.Awake, here: held, run: true, check: true},
+		{name: "it holds, and its unit is down: the guard is on", sv: managed, owner: "b", power: fsm.Awake, here: tenancy{Prepared: true, Guarded: true, Epoch: 3, Opened: true}, run: true},
 		{name: "another target holds: its unit runs there alone", sv: managed, owner: "c", power: fsm.Awake, here: prepared, stop: true},
 		{name: "another target holds, units are nobody's business", sv: checkedService, owner: "c", power: fsm.Awake, here: prepared, check: true},
 		{name: "the fence is open yet: not stopped", sv: managed, owner: "a", power: fsm.Suspending, here: held},
@@ -165,6 +172,35 @@ func TestCaretaker(t *testing.T) {
 			}
 		})
 	})
+	t.Run("nothing is stopped once a tenure has begun", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := &program{slow: time.Second}
+			c, tell := cared(t, p)
+			tell(true, true, 0)
+			if c.lock.manage(true); c.lock.serves() {
+				t.Error("it serves before the unit runs")
+			}
+			time.Sleep(2 * time.Second)
+			if !c.lock.serves() {
+				t.Error("it does not serve though the unit runs")
+			}
+			c.lock.claim(true) // given back before anybody has stopped it
+			tell(true, true, 4)
+			time.Sleep(time.Minute)
+			did(t, p, "start web.service")
+			c.lock.claim(false)
+			tell(true, true, 5)
+			time.Sleep(500 * time.Millisecond)
+			if c.lock.claim(true); c.lock.serves() {
+				t.Error("it serves while the unit is on its way down")
+			}
+			time.Sleep(2 * time.Second)
+			did(t, p, "start web.service", "stop web.service", "start web.service")
+			if !c.lock.serves() {
+				t.Error("it does not serve though the unit runs again")
+			}
+		})
+	})
 	t.Run("what a former life left running is stopped", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := &program{}
@@ -224,14 +260,12 @@ func TestACheckThatHangsIsNotHealthy(t *testing.T) {
 		want("one failure of two", cluster.HealthReady)
 		time.Sleep(time.Second)
 		want("two failures", cluster.HealthFailing)
-		var before, after int
-		p.set(func() { before = p.asked })
+		before := p.times()
 		time.Sleep(400 * time.Millisecond)
 		p.set(func() { p.why = "" })
 		time.Sleep(800 * time.Millisecond)
 		want("it answers again", cluster.HealthReady)
-		p.set(func() { after = p.asked })
-		if n := after - before; n < 2 || n > 4 {
+		if n := p.times() - before; n < 2 || n > 4 {
 			t.Errorf("asked %d times in 1.2 s while it failed", n)
 		}
 		p.set(func() { p.hang = true })

@@ -68,7 +68,7 @@ func (t *tenant) take(ctx context.Context, m made) {
 	t.well(doPrepare)
 	t.hold, t.built, t.guarded, t.closedAt = m.hold, m.service, true, now
 	t.nextCheck, t.nextEars, t.faults = now.Add(checkEvery), 0, 0
-	t.setGuard(!t.wish.Serving && !mutant.On(mutant.LateGuard)) // the mutant breaks I5: see keep
+	t.setGuard((!t.wish.Serving || (t.wish.Mine && !t.unit.serves())) && !mutant.On(mutant.LateGuard)) // the mutant breaks I5: see keep
 	t.listenFor()
 	if t.epoch != 0 && sameIdentity(t.built, t.wish.Service) {
 		t.holder.Abandon()
@@ -312,6 +312,7 @@ func (t *tenant) close() {
 		t.tearDown()
 	}
 	t.closeReplays()
+	t.unit.claim(false)
 }
 
 func (t *tenant) lastHeir() string {

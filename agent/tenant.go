@@ -45,6 +45,7 @@ type tenancy struct {
 	Deadline  lease.Boot
 	Majority  lease.Boot // when a majority last answered, or the tenure began; 0 = no tenure
 	Prepared  bool
+	Guarded   bool
 	Serving   bool
 	Refused   []lease.Answer
 	FenceKind string
@@ -70,6 +71,7 @@ type tenant struct {
 	listen    func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
 	onForeign identityConflict
 	desk      *desk // what clients get while this host is the front
+	unit      interlock
 
 	changed func() // called when what is shown of the tenure or of the preparation changed; nil = nobody cares
 	inbox   chan func()
@@ -288,6 +290,7 @@ func (t *tenant) begin(ctx context.Context, now lease.Boot) {
 	if !ready && !t.making {
 		return
 	}
+	t.unit.claim(true)
 	t.epoch = t.wish.Own.Epoch
 	t.nextAsk, t.majority, t.announced, t.nextProbe = now, now, 0, 0
 	if !ready {
@@ -314,7 +317,7 @@ func (t *tenant) keep(ctx context.Context, now lease.Boot) {
 		return
 	}
 	if !mutant.On(mutant.LateGuard) || t.announced > 1 { // breaks I5
-		t.setGuard(!t.wish.Serving)
+		t.setGuard(!t.wish.Serving || !t.unit.serves())
 	}
 	t.setAnswers()
 	t.listenFor()
@@ -371,7 +374,7 @@ func (t *tenant) due() time.Duration {
 func (t *tenant) show() {
 	v := tenancy{
 		Epoch: t.epoch, Released: t.released, Opened: t.opened, Deadline: t.deadline, Majority: t.majority,
-		Prepared: t.hold != nil, Serving: t.wish.Serving, Problem: t.problem(), Reporting: len(t.report.reports) > 0,
+		Prepared: t.hold != nil, Guarded: t.guarded, Serving: t.wish.Serving, Problem: t.problem(), Reporting: len(t.report.reports) > 0,
 	}
 	t.kept.take(func(k *kept) {
 		k.attempts.Age(time.Duration(t.clock.Boot()))
@@ -379,6 +382,9 @@ func (t *tenant) show() {
 	})
 	if t.opened && t.wish.Serving {
 		v.Shut = t.doors.shut
+	}
+	if t.epoch == 0 {
+		t.unit.claim(false)
 	}
 	if t.hold != nil {
 		v.FenceKind, v.Limits = t.hold.Fence().Kind(), t.hold.Fence().Limits()
@@ -388,7 +394,8 @@ func (t *tenant) show() {
 	}
 	slices.SortFunc(v.Refused, func(a, b lease.Answer) int { return compareStrings(a.Voter, b.Voter) })
 	old := t.shown.Swap(&v)
-	if t.changed != nil && (old == nil || old.Epoch != v.Epoch || old.Released != v.Released || old.Opened != v.Opened || old.Prepared != v.Prepared) {
+	if t.changed != nil && (old == nil || old.Epoch != v.Epoch || old.Released != v.Released || old.Opened != v.Opened ||
+		old.Prepared != v.Prepared || old.Guarded != v.Guarded) {
 		t.changed()
 	}
 }
@@ -402,6 +409,7 @@ func (t *tenant) setWish(w wish) {
 	ports := !slices.Equal(w.Service.Ports, t.wish.Service.Ports)
 	news := w.Own.Epoch != t.wish.Own.Epoch
 	t.wish = w
+	t.unit.manage(w.Serving && w.Service.Unit.Manage)
 	if mutant.On(mutant.GARP) && news && w.Exists && w.Own.Owner != t.self {
 		t.boast()
 	}

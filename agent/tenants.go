@@ -82,6 +82,16 @@ func (ts *tenants) known(service string) (tenancy, bool) {
 	return *s, true
 }
 
+// interlock gives what a service's tenant shares with the caretaker of its unit; nil = it has no tenant.
+func (ts *tenants) interlock(service string) *interlock {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if t := ts.all[service]; t != nil {
+		return &t.unit
+	}
+	return nil
+}
+
 // caughtUp says whether what is committed counts here already: a former life of this process had applied that much.
 func (ts *tenants) caughtUp(index uint64) bool {
 	ts.mu.Lock()

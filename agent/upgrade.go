@@ -139,6 +139,10 @@ func (a *parts) inherit(list []adopted) {
 // takeOver puts a tenant where the former life's was; it renews at once.
 func (t *tenant) takeOver(one adopted) {
 	t.holder.Adopt(one.Epoch)
+	t.unit.claim(true)
+	if !one.Heirloom.Guarded { // it served
+		t.unit.started()
+	}
 	t.wish, t.hold, t.built, t.guarded = one.Wish, one.hold, one.Wish.Service, one.Heirloom.Guarded
 	t.epoch, t.probed, t.opened, t.generation = one.Epoch, one.Epoch, true, one.Generation
 	t.deadline, t.granted, t.majority = one.Deadline, one.Deadline, t.clock.Boot()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"nightporter/fsm"
+	"nightporter/internal/mutant"
 	"nightporter/lease"
 )
 
@@ -160,7 +161,7 @@ func (v View) Readiness(sv fsm.Service, node string) (HealthState, string) {
 // Ready says whether a target could take its service now.
 func (v View) Ready(sv fsm.Service, node string) bool {
 	state, _ := v.Readiness(sv, node)
-	return state == HealthReady && v.eligible(node)
+	return (state == HealthReady || mutant.On(mutant.Unready)) && v.eligible(node) // the mutant breaks I5
 }
 
 // CannotTake says why a node could not take a service now; "" = it could. A front needs no check to pass: it answers nobody.

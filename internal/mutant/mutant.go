@@ -29,4 +29,5 @@ const (
 	KeepsOn                             // I1, I2: the holder goes on under somebody else's record (lease rules 3 and 4, agent tenant)
 	LateAnswer                          // I1: an answer that comes late opens what was given up (lease holder, agent tenure)
 	ReleaseAnyEpoch                     // I1: a release clears an entry of another epoch (lease voter)
+	Unready                             // I5: a target gets its service before its checks pass (cluster health, agent interlock)
 )

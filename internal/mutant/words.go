@@ -26,6 +26,7 @@ var words = []string{
 	KeepsOn:             "keeps-on",
 	LateAnswer:          "late-answer",
 	ReleaseAnyEpoch:     "release-any-epoch",
+	Unready:             "unready",
 }
 
 // Setting is the environment entry that chooses a mistake.

@@ -44,6 +44,7 @@ func targets() []target {
 		{mutant.KeepsOn, []string{"I1", "I2"}, simFirst, "rule 4 is missing"},
 		{mutant.LateAnswer, i1, leaseFirst, "a late answer reopens after the release"},
 		{mutant.ReleaseAnyEpoch, i1, leaseFirst, "a release clears an entry of another epoch"},
+		{mutant.Unready, []string{"I5"}, sim, ""},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"nightporter/api"
+	"nightporter/chaos/history"
 	"nightporter/fsm"
 )
 
@@ -154,10 +155,26 @@ func (c lifeChecks) job(ctx context.Context, unit string, runs bool) error {
 	if fails {
 		return errUnit
 	}
+	service := unit[:len(unit)-len(".service")]
+	if !runs && m.kernel.serves(service) {
+		m.w.rec.note(func(h *history.History) { // the fence is closed first, or the guard is on: whoever connects now would be refused
+			h.Refusals = append(h.Refusals, history.Refusal{
+				At: time.Now(), Service: service, Host: m.name, What: "that its unit is stopped behind an open fence", Fresh: true,
+			})
+		})
+	}
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
-	m.w.units[program{m.name, unit[:len(unit)-len(".service")]}] = runs
+	m.w.units[program{m.name, service}] = runs
 	return nil
+}
+
+// serves says whether clients reach a service's program.
+func (k *kernel) serves(service string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r := k.rooms[service]
+	return r != nil && k.passes(r) && !r.guard
 }
 
 // define adds the definition's part to what `apply` sends.

@@ -60,7 +60,7 @@ func TestAFailingProgramMovesItsService(t *testing.T) {
 // TestPlansHaveChecks: some services have checks and some programs fail; what else a seed means is as it was without them.
 func TestPlansHaveChecks(t *testing.T) {
 	checked, managed, failing := 0, 0, 0
-	for seed := range uint64(40) {
+	for seed := range uint64(100) {
 		p := NewPlan(seed)
 		for _, s := range p.Services {
 			if s.Checked {
@@ -77,6 +77,6 @@ func TestPlansHaveChecks(t *testing.T) {
 		}
 	}
 	if checked < 10 || managed < 3 || failing < 20 {
-		t.Errorf("of 40 plans %d services are checked, %d managed, and programs fail %d times", checked, managed, failing)
+		t.Errorf("of 100 plans %d services are checked, %d managed, and programs fail %d times", checked, managed, failing)
 	}
 }
