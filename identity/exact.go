@@ -241,16 +241,8 @@ func (f *exactFence) Present() (bool, error) {
 
 func (f *exactFence) attached(places []place) (bool, error) {
 	for _, want := range places {
-		ours, err := f.host.filters(want.on, want.parent)
-		if err != nil {
+		if there, err := f.host.asks.filter(want); err != nil || !there {
 			return false, err
-		}
-		found := false
-		for _, one := range ours {
-			found = found || one.Name == want.name && one.Priority == want.priority && one.DirectAction
-		}
-		if !found {
-			return false, nil
 		}
 	}
 	return true, nil

@@ -53,6 +53,7 @@ type Host struct {
 	seal  *seal
 
 	reaper *reaper
+	asks   *asker
 
 	form     Form
 	suspends *suspends // nil = no BPF here
@@ -102,6 +103,9 @@ func NewHost(lower string, form Form, former *Legacy, log *slog.Logger) (*Host, 
 		return nil, err
 	}
 	if h.reaper, err = newReaper(); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	if h.asks, err = newAsker(); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
 	if err := h.settle(); err != nil {
@@ -216,6 +220,9 @@ func (h *Host) Close() error {
 	h.nl.Close()
 	if h.reaper != nil {
 		h.reaper.close()
+	}
+	if h.asks != nil {
+		h.asks.close()
 	}
 	err := h.nft.close()
 	if h.suspends != nil {

@@ -139,6 +139,20 @@ func (r *room) try(f func() error) error {
 	return <-done
 }
 
+// within runs f inside on a thread of its own, beside whatever else runs there.
+func (r *room) within(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends here
+		if err := netns.Set(r.ns); err != nil {
+			done <- err
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
 // lan is a bridge with hosts a, b, c on it, each with eth0.
 type lan struct {
 	t    *testing.T

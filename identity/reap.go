@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -19,8 +18,7 @@ const reapGroup = 0x6e70 // "np"
 // that, as a group; and on a socket of its own, so that nobody stands behind it in a queue.
 type reaper struct {
 	nl  *netlink.Handle
-	raw *nl.NetlinkSocket
-	seq atomic.Uint32
+	raw *asker
 
 	mu      sync.Mutex
 	waiting []departing
@@ -38,17 +36,17 @@ func newReaper() (*reaper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening rtnetlink: %w", err)
 	}
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE)
+	s, err := newAsker()
 	if err != nil {
 		h.Close()
-		return nil, fmt.Errorf("opening rtnetlink: %w", err)
+		return nil, err
 	}
 	return &reaper{nl: h, raw: s}, nil
 }
 
 func (r *reaper) close() {
 	r.nl.Close()
-	r.raw.Close()
+	r.raw.close()
 }
 
 // drop deletes a link if it is there, and returns when it is gone.
@@ -112,8 +110,7 @@ func (r *reaper) together(links []netlink.Link) error {
 			return err
 		}
 	}
-	req := nl.NewNetlinkRequest(unix.RTM_DELLINK, unix.NLM_F_ACK)
-	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Seq: r.seq.Add(1), Socket: r.raw}}
+	req := r.raw.request(unix.RTM_DELLINK, unix.NLM_F_ACK)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	req.AddData(nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(reapGroup)))
 	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
