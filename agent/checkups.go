@@ -96,7 +96,8 @@ func (k *checkups) look(ctx context.Context) time.Duration {
 // duty is what this host has to do for one service of which it is a target.
 type duty struct {
 	service fsm.Service
-	run     bool   // its unit is to run
+	keep    bool   // its unit is to run, or stays as it is until the address is prepared
+	run     bool   // it is to run now
 	stop    bool   // the identity is not here: the unit may be stopped
 	ended   uint64 // the last tenure that ended here
 	check   bool   // it is to be asked whether it answers, once its unit runs
@@ -110,7 +111,8 @@ func dutyOf(sv fsm.Service, own fsm.Ownership, me fsm.Node, t tenancy, ending bo
 	mine := own.Owner == me.Name && me.Name != ""
 	awake := me.Power == fsm.Awake && !me.Maintenance && !ending
 	wanted := mine || (awake && !slices.Contains(sv.Targets, own.Owner))
-	d.run = sv.Unit.Manage && wanted && t.Prepared && !(ending && t.Epoch == 0)
+	d.keep = sv.Unit.Manage && wanted && !(ending && t.Epoch == 0)
+	d.run = d.keep && t.Prepared
 	d.stop = sv.Unit.Manage && t.Epoch == 0 && !t.Opened
 	switch {
 	case ending:
