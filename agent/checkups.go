@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -211,12 +212,20 @@ func (k *checkups) tell(state *fsm.State, mine map[string]duty) time.Duration {
 	return pause
 }
 
-// sayAgain is the first pause between two words about the same; it doubles up to cluster.HealthRepeat. reportMost services are in one
-// message: with a sentence for each it stays far below cluster.MaxMessage.
+// sayAgain is the first pause between two words about the same; it doubles up to cluster.HealthRepeat. With reportMost services in one
+// message, and whyMost bytes of a sentence for each, it stays below cluster.MaxMessage even if JSON needs six bytes for each.
 const (
 	sayAgain   = 100 * time.Millisecond
-	reportMost = 32
+	reportMost = 16
+	whyMost    = 240
 )
+
+func bounded(why string) string {
+	if len(why) > whyMost {
+		return strings.ToValidUTF8(why[:whyMost], "") + "..."
+	}
+	return why
+}
 
 // health is what this host says of one service.
 func (k *checkups) health(now lease.Boot, name string, d duty) cluster.ServiceHealth {
@@ -231,6 +240,7 @@ func (k *checkups) health(now lease.Boot, name string, d duty) cluster.ServiceHe
 	case u != nil:
 		h.State, h.Why = u.state()
 	}
+	h.Why = bounded(h.Why)
 	return h
 }
 

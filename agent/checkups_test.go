@@ -5,10 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"nightporter/cluster"
 	"nightporter/fsm"
@@ -338,4 +340,20 @@ func TestATargetStandsByBehindTheClosedFence(t *testing.T) {
 		}
 		w.end()
 	})
+}
+
+// TestReportsFitIntoMessages: however many services there are, and whatever their programs say.
+func TestReportsFitIntoMessages(t *testing.T) {
+	var r cluster.HealthReport
+	for range reportMost {
+		r.Services = append(r.Services, cluster.ServiceHealth{
+			Service: strings.Repeat("s", 32), Sum: 1 << 31, State: cluster.HealthFailing, Why: bounded(strings.Repeat("<", 1000)),
+		})
+	}
+	if _, err := cluster.EncodeMessage(cluster.Message{From: strings.Repeat("n", 64), Cluster: strings.Repeat("c", 32), Health: &r}); err != nil {
+		t.Error(err)
+	}
+	if got := bounded(strings.Repeat("\u00e9", 121) + "xyz"); len(got) > whyMost+3 || !utf8.ValidString(got) {
+		t.Errorf("%q is no sentence any more", got)
+	}
 }
