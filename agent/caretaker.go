@@ -48,7 +48,7 @@ func newCaretaker(sv fsm.Service, k *checkups) *caretaker {
 // wants says what is wanted now.
 func (c *caretaker) wants(d duty) {
 	c.mu.Lock()
-	news := !c.begun || c.want.run != d.run || c.want.stop != d.stop || c.want.ended != d.ended
+	news := !c.begun || c.want.keep != d.keep || c.want.run != d.run || c.want.stop != d.stop || c.want.ended != d.ended
 	c.want, c.begun, c.leaving = d, true, false
 	c.mu.Unlock()
 	if news {
@@ -61,7 +61,7 @@ func (c *caretaker) wants(d duty) {
 func (c *caretaker) leave(closed bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.want.run, c.want.stop, c.begun, c.leaving = false, closed, true, true
+	c.want.keep, c.want.run, c.want.stop, c.begun, c.leaving = false, false, closed, true, true
 	c.bell.ring()
 	return c.gone
 }
@@ -80,7 +80,7 @@ func (c *caretaker) next() deed {
 	switch d := c.want; {
 	case !c.begun:
 		return rest
-	case d.stop && ((d.ended > c.ended && !c.stopped) || (!d.run && !c.stopped)):
+	case d.stop && ((d.ended > c.ended && !c.stopped) || (!d.keep && !c.stopped)):
 		return stopUnit
 	case d.run && !c.running:
 		return startUnit
@@ -178,7 +178,7 @@ func (c *caretaker) start(ctx context.Context) error {
 			return err
 		case <-c.bell:
 			c.mu.Lock()
-			unwanted := !c.want.run
+			unwanted := !c.want.keep
 			c.mu.Unlock()
 			if unwanted {
 				cancel()
@@ -224,7 +224,7 @@ func (c *caretaker) state() (cluster.HealthState, string) {
 func (c *caretaker) quiet() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.want.run || c.stopped || c.trouble != ""
+	return c.want.keep || c.stopped || c.trouble != ""
 }
 
 func (c *caretaker) problem() string {

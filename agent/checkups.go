@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,7 +97,8 @@ func (k *checkups) look(ctx context.Context) time.Duration {
 // duty is what this host has to do for one service of which it is a target.
 type duty struct {
 	service fsm.Service
-	run     bool   // its unit is to run
+	keep    bool   // its unit is to run, or stays as it is until the address is prepared
+	run     bool   // it is to run now
 	stop    bool   // the identity is not here: the unit may be stopped
 	ended   uint64 // the last tenure that ended here
 	check   bool   // it is to be asked whether it answers, once its unit runs
@@ -110,7 +112,8 @@ func dutyOf(sv fsm.Service, own fsm.Ownership, me fsm.Node, t tenancy, ending bo
 	mine := own.Owner == me.Name && me.Name != ""
 	awake := me.Power == fsm.Awake && !me.Maintenance && !ending
 	wanted := mine || (awake && !slices.Contains(sv.Targets, own.Owner))
-	d.run = sv.Unit.Manage && wanted && t.Prepared && !(ending && t.Epoch == 0)
+	d.keep = sv.Unit.Manage && wanted && !(ending && t.Epoch == 0)
+	d.run = d.keep && t.Prepared
 	d.stop = sv.Unit.Manage && t.Epoch == 0 && !t.Opened
 	switch {
 	case ending:
@@ -209,12 +212,20 @@ func (k *checkups) tell(state *fsm.State, mine map[string]duty) time.Duration {
 	return pause
 }
 
-// sayAgain is the first pause between two words about the same; it doubles up to cluster.HealthRepeat. reportMost services are in one
-// message: with a sentence for each it stays far below cluster.MaxMessage.
+// sayAgain is the first pause between two words about the same; it doubles up to cluster.HealthRepeat. With reportMost services in one
+// message, and whyMost bytes of a sentence for each, it stays below cluster.MaxMessage even if JSON needs six bytes for each.
 const (
 	sayAgain   = 100 * time.Millisecond
-	reportMost = 32
+	reportMost = 16
+	whyMost    = 240
 )
+
+func bounded(why string) string {
+	if len(why) > whyMost {
+		return strings.ToValidUTF8(why[:whyMost], "") + "..."
+	}
+	return why
+}
 
 // health is what this host says of one service.
 func (k *checkups) health(now lease.Boot, name string, d duty) cluster.ServiceHealth {
@@ -229,6 +240,7 @@ func (k *checkups) health(now lease.Boot, name string, d duty) cluster.ServiceHe
 	case u != nil:
 		h.State, h.Why = u.state()
 	}
+	h.Why = bounded(h.Why)
 	return h
 }
 

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"nightporter/cluster"
 	"nightporter/fsm"
@@ -117,6 +119,9 @@ func TestDutyOf(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := dutyOf(tc.sv, fsm.Ownership{Owner: tc.owner}, fsm.Node{Name: "b", Power: tc.power, Maintenance: tc.maint}, tc.here, tc.ending)
+			if keep := tc.run || (tc.name == "not prepared yet"); d.keep != keep {
+				t.Errorf("%+v, want keep %v", d, keep)
+			}
 			if d.run != tc.run || d.stop != tc.stop || d.check != tc.check || (d.why == "") != tc.check {
 				t.Errorf("%+v, want run %v, stop %v, check %v", d, tc.run, tc.stop, tc.check)
 			}
@@ -135,7 +140,7 @@ func cared(t *testing.T, p *program) (c *caretaker, tell func(run, stop bool, en
 	go func() { defer close(done); c.run(ctx) }()
 	t.Cleanup(func() { stop(); <-done })
 	return c, func(run, stop bool, ended uint64) {
-		c.wants(duty{service: sv, run: run, stop: stop, ended: ended})
+		c.wants(duty{service: sv, keep: run, run: run, stop: stop, ended: ended})
 		synctest.Wait()
 	}
 }
@@ -199,6 +204,17 @@ func TestCaretaker(t *testing.T) {
 			if !c.lock.serves() {
 				t.Error("it does not serve though the unit runs again")
 			}
+		})
+	})
+	t.Run("what a former life left is kept until the address is prepared", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := &program{}
+			c, tell := cared(t, p)
+			c.wants(duty{keep: true, stop: true})
+			time.Sleep(time.Minute)
+			did(t, p)
+			tell(true, true, 0)
+			did(t, p, "start web.service") // which changes nothing where it runs
 		})
 	})
 	t.Run("what a former life left running is stopped", func(t *testing.T) {
@@ -324,4 +340,20 @@ func TestATargetStandsByBehindTheClosedFence(t *testing.T) {
 		}
 		w.end()
 	})
+}
+
+// TestReportsFitIntoMessages: however many services there are, and whatever their programs say.
+func TestReportsFitIntoMessages(t *testing.T) {
+	var r cluster.HealthReport
+	for range reportMost {
+		r.Services = append(r.Services, cluster.ServiceHealth{
+			Service: strings.Repeat("s", 32), Sum: 1 << 31, State: cluster.HealthFailing, Why: bounded(strings.Repeat("<", 1000)),
+		})
+	}
+	if _, err := cluster.EncodeMessage(cluster.Message{From: strings.Repeat("n", 64), Cluster: strings.Repeat("c", 32), Health: &r}); err != nil {
+		t.Error(err)
+	}
+	if got := bounded(strings.Repeat("\u00e9", 121) + "xyz"); len(got) > whyMost+3 || !utf8.ValidString(got) {
+		t.Errorf("%q is no sentence any more", got)
+	}
 }

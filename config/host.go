@@ -18,12 +18,13 @@ type Machine struct {
 	Prefixes   func(iface string) ([]netip.Prefix, error) // the addresses of an interface with their prefix lengths
 	HasGroup   func(name string) bool
 	HasCommand func(name string) bool
+	HasFile    func(path string) bool
 	OnDisk     func(dir string) bool // the directory, or where it would be made, is known not to be in memory
 }
 
 // ThisMachine is the host that this program runs on.
 func ThisMachine() *Machine {
-	return &Machine{Prefixes: LocalPrefixes, HasGroup: hasGroup, HasCommand: hasCommand, OnDisk: onDisk}
+	return &Machine{Prefixes: LocalPrefixes, HasGroup: hasGroup, HasCommand: hasCommand, HasFile: hasFile, OnDisk: onDisk}
 }
 
 func hasGroup(name string) bool {
@@ -33,6 +34,11 @@ func hasGroup(name string) bool {
 
 func hasCommand(name string) bool {
 	_, err := exec.LookPath(name)
+	return err == nil
+}
+
+func hasFile(path string) bool {
+	_, err := os.Stat(path)
 	return err == nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/netip"
+	"path/filepath"
 	"slices"
 )
 
@@ -72,6 +73,14 @@ func (r *reader) judgeSurroundings(f file, own host, c *Config, m *Machine) {
 			at = first(own.power, f.power).at
 		}
 		r.problem(at, "the suspend command %q is not on this host; write the one that suspends it, like `suspend_command: [systemctl, suspend]`", c.SuspendCommand[0])
+	}
+	for _, s := range c.Services {
+		for _, k := range s.Checks {
+			path := filepath.Join(c.ChecksDir, k.Name)
+			if k.Kind == "exec" && slices.Contains(s.Targets, c.Node) && !m.HasFile(path) {
+				c.Notes = append(c.Notes, "this host is a target of service "+s.Name+", and has no executable "+path+" for its check: it is not ready for the service until it has")
+			}
+		}
 	}
 	if m.OnDisk(c.RunDir) {
 		c.Notes = append(c.Notes, "run_dir "+c.RunDir+" is not on a tmpfs, so the lease table is written to a disk with each renewal; /run is the usual place")

@@ -44,6 +44,7 @@ services:
       - {http: 8053, host: dns.example}
       - {http: "8080/health?a=1", status: 204, interval: 500ms, timeout: 100ms, rise: 2, fall: 1}
       - exec: zone.ok
+      - exec: there
       - unit: named-chroot.service
   - {name: web, address: 192.0.2.201, ports: [8080, 22, 443], targets: bravo, hold: {8080: http, 22/tcp: proxy, 443: drop}}
 `
@@ -85,6 +86,7 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 					{Kind: "http", Port: 8053, Path: "/", Host: "dns.example", StatusMin: 200, StatusMax: 399, Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 3},
 					{Kind: "http", Port: 8080, Path: "/health?a=1", StatusMin: 204, StatusMax: 204, Interval: 500 * time.Millisecond, Timeout: 100 * time.Millisecond, Rise: 2, Fall: 1},
 					{Kind: "exec", Name: "zone.ok", Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 3},
+					{Kind: "exec", Name: "there", Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 3},
 					{Kind: "unit", Name: "named-chroot.service", Interval: 2 * time.Second, Timeout: time.Second, Rise: 1, Fall: 3},
 				},
 			},
@@ -94,7 +96,10 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 				Hold: "drop", Holds: map[string]string{"8080/tcp": "http", "22/tcp": "proxy"},
 			},
 		},
-		Notes: []string{FailoverNote(300 * time.Millisecond)},
+		Notes: []string{
+			FailoverNote(300 * time.Millisecond),
+			"this host is a target of service dns, and has no executable /etc/nightporter/checks.d/zone.ok for its check: it is not ready for the service until it has",
+		},
 	}, got)
 
 	other, err := Parse("f.yaml", []byte(full), "bravo", nil)

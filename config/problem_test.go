@@ -19,6 +19,7 @@ var machine = &Machine{
 	Prefixes:   lan,
 	HasGroup:   func(name string) bool { return name == "adm" },
 	HasCommand: func(name string) bool { return name == "systemctl" || name == "sh" },
+	HasFile:    func(path string) bool { return path == "/etc/nightporter/checks.d/there" },
 	OnDisk:     func(dir string) bool { return strings.HasPrefix(dir, "/var") },
 }
 

@@ -183,6 +183,11 @@ func causes(h *history.History, s *Silence) {
 	for _, gone := range undefined(h, sv) {
 		note("not defined", gone.from, gone.to)
 	}
+	for _, r := range h.Of(sv.Name) { // a target need not be ready when it is up, and what was swallowed in the moment of its hand-over is lost
+		if sv.Checked && (r.Reason == "target-ready" || r.Reason == "check-passed") {
+			note(r.To+" became ready", r.At, r.At)
+		}
+	}
 	for _, rest := range damped(h, sv) {
 		note("passed over "+rest.host, rest.from, rest.to)
 	}

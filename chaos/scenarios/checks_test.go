@@ -267,3 +267,39 @@ func (w *world) awaitMeasured(host string) {
 	}
 	w.Logf("the wake took %+v", h.Wakes[0].Phases)
 }
+
+// The program of a holder with checks is replaced in place: the new one knows nothing of its health until it has asked, and nobody takes
+// the service away for that.
+func TestAnUpgradeForgetsTheHealthAndKeepsTheService(t *testing.T) {
+	w := build(t, lab.Options{Hosts: 4, Sleepers: []int{4}, Failover: slowFailover, Services: []config.Service{checkedWeb()}})
+	h4 := patient{w, "h4"}
+	h4.equip()
+	w.settled(nil, 3)
+	w.awaitOwner("h4", "serving", "target-ready")
+	before := w.awaitServing("h4")
+	for range 2 {
+		from := len(w.agentLog("h4"))
+		w.must(w.lab.Host("h4").Signal(w.limit(), syscall.SIGUSR2))
+		w.await("the new program goes on", func() string {
+			if log := w.agentLog("h4")[from:]; !strings.Contains(log, "going on with what the former program held") {
+				return "its log says: " + log
+			}
+			return ""
+		})
+		began := time.Now()
+		w.await("the new program has asked", func() string { // every word that is younger than that is its own
+			st, err := w.ask("h1")
+			s, _ := service(st, web)
+			if err != nil || len(s.Health) != 2 {
+				return fmt.Sprint(err, s.Health)
+			}
+			if h := s.Health[1]; h.State != "ready" || time.Duration(h.Age) > time.Since(began) {
+				return fmt.Sprintf("%+v", h)
+			}
+			return ""
+		})
+		if now := w.awaitServing("h4"); now.Epoch != before.Epoch {
+			t.Errorf("the epoch went from %d to %d (%s)", before.Epoch, now.Epoch, now.Reason)
+		}
+	}
+}
