@@ -142,7 +142,8 @@ func (t *tenant) wayIn(now lease.Boot, fresh bool) {
 	}
 }
 
-// giveMyself lets those in who asked while a door was shut: they are on this host already.
+// giveMyself lets those in who asked while a door was shut, as many as the queue of a listening socket can take; the others repeat
+// themselves.
 func (t *tenant) giveMyself(open endpoints, now lease.Boot) {
 	var frames [][]byte
 	none := make(net.HardwareAddr, 6)

@@ -54,13 +54,16 @@ const (
 
 // heard is called by the ears. What wakes somebody goes first.
 func (t *tenant) heard(d wake.Demand) {
+	at := time.Duration(t.clock.Boot()) // ages are counted by the agent's own clock, which in a lab may be off
 	if d.Stage == wake.Attempt {
 		if !t.serves.Load() {
 			t.demand(d)
 		}
+		d.At = at
 		t.kept.take(func(k *kept) { k.attempts.Put(d) })
 		return
 	}
+	d.At = at
 	var wakes bool
 	var answer []byte
 	t.kept.take(func(k *kept) {
@@ -94,7 +97,8 @@ func (t *tenant) openReplays() {
 	}
 	if err == nil && r.own == nil {
 		if r.own, err = t.reach.Wire(t.hold.Link()); err == nil {
-			t.voice.Store(&r.own)
+			own := r.own
+			t.voice.Store(&own)
 		}
 	}
 	if err != nil {
