@@ -180,7 +180,7 @@ func (t *tenant) leaveDoors() {
 
 // listening is this host's word about its doors, for those who keep attempts.
 func (t *tenant) listening() []cluster.Listening {
-	if t.wish.Service.Replay == fsm.ReplayNone || !t.wish.Serving || t.doors.epoch != t.epoch || t.doors.blind {
+	if t.wish.Service.Replay == fsm.ReplayNone || !t.wish.Serving || t.guarded || t.doors.epoch != t.epoch || t.doors.blind {
 		return nil
 	}
 	open := t.doors.open()
