@@ -343,7 +343,7 @@ func TestATargetStandsByBehindTheClosedFence(t *testing.T) {
 }
 
 // TestReportsFitIntoMessages: however many services there are, and whatever their programs say.
-func TestReportsFitIntoMessages(t *testing.T) {
+func TestReportsOfHealthFitIntoMessages(t *testing.T) {
 	var r cluster.HealthReport
 	for range reportMost {
 		r.Services = append(r.Services, cluster.ServiceHealth{

@@ -142,7 +142,8 @@ func (t *tenant) wayIn(now lease.Boot, fresh bool) {
 	}
 }
 
-// giveMyself lets those in who asked while a door was shut: they are on this host already.
+// giveMyself lets those in who asked while a door was shut, as many as the queue of a listening socket can take; the others repeat
+// themselves.
 func (t *tenant) giveMyself(open endpoints, now lease.Boot) {
 	var frames [][]byte
 	none := make(net.HardwareAddr, 6)
@@ -179,7 +180,7 @@ func (t *tenant) leaveDoors() {
 
 // listening is this host's word about its doors, for those who keep attempts.
 func (t *tenant) listening() []cluster.Listening {
-	if t.wish.Service.Replay == fsm.ReplayNone || !t.wish.Serving || t.doors.epoch != t.epoch || t.doors.blind {
+	if t.wish.Service.Replay == fsm.ReplayNone || !t.wish.Serving || t.guarded || t.doors.epoch != t.epoch || t.doors.blind {
 		return nil
 	}
 	open := t.doors.open()

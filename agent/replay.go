@@ -56,10 +56,12 @@ const (
 
 // heard is called by the ears. What wakes somebody goes first.
 func (t *tenant) heard(d wake.Demand) {
+	at := time.Duration(t.clock.Boot()) // ages are counted by the agent's own clock, which in a lab may be off
 	if d.Stage == wake.Attempt {
 		if !t.serves.Load() {
 			t.demand(d)
 		}
+		d.At = at
 		t.kept.take(func(k *kept) {
 			if d.Protocol == "tcp" && slices.Contains(k.answered, d.Dest.Port()) {
 				k.attempts.Forget(d) // the client has its answer from the front
@@ -69,6 +71,7 @@ func (t *tenant) heard(d wake.Demand) {
 		})
 		return
 	}
+	d.At = at
 	var wakes bool
 	var answer []byte
 	t.kept.take(func(k *kept) {
@@ -102,7 +105,8 @@ func (t *tenant) openReplays() {
 	}
 	if err == nil && r.own == nil {
 		if r.own, err = t.reach.Wire(t.hold.Link()); err == nil {
-			t.voice.Store(&r.own)
+			own := r.own
+			t.voice.Store(&own)
 		}
 	}
 	if err != nil {

@@ -104,6 +104,10 @@ func (t *tenant) setGuard(on bool) {
 	}
 	t.well(doGuard)
 	t.guarded = on
+	if !on && t.opened { // a target that held and was not to serve yet
+		t.giveMyself(t.doors.open(), t.clock.Boot())
+		t.sayListening()
+	}
 	t.listenFor()
 }
 

@@ -126,6 +126,12 @@ func endpoint(proto byte, to netip.AddrPort) []expr.Any {
 // refused. It takes the place of what was said before.
 func (p *Hold) GuardPorts(tcp, udp []netip.AddrPort) error {
 	shut := ports{slices.Clone(tcp), slices.Clone(udp)}
+	p.mu.Lock()
+	same := slices.Equal(p.starting.tcp, tcp) && slices.Equal(p.starting.udp, udp)
+	p.mu.Unlock()
+	if same { // as with nearly every service that begins: nothing is to be told to the kernel
+		return nil
+	}
 	if err := p.host.nft.batch(func(c *nftables.Conn) { p.startRules(c, p.guard, shut) }); err != nil {
 		return fmt.Errorf("guarding the ports of %s at which nobody listens: %w", p.spec.Service, err)
 	}

@@ -47,6 +47,9 @@ func move(ctx context.Context, o *Options) (Table, error) {
 			noise.add(m.noise)
 			order.add(m.order)
 			above.add(max(m.client-m.noise, time.Microsecond))
+			if err := r.whole(ctx); err != nil {
+				return err
+			}
 			a, n, slow := r.counts()
 			slowest.add(slow)
 			again.Samples, lost.Samples = append(again.Samples, float64(a-againBefore)), append(lost.Samples, float64(n-lostBefore))

@@ -100,6 +100,25 @@ func (r *requests) counts() (again, lost int, slow time.Duration) {
 	return r.again, r.lost, slow
 }
 
+// whole waits until a request that began after the call is over: what a move did to requests is known then.
+func (r *requests) whole(ctx context.Context) error {
+	made := func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.made
+	}
+	tick := time.NewTicker(requestEvery)
+	defer tick.Stop()
+	for before := made(); made() < before+2; { // the next to end may have begun before
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
 // end stops the loop and waits for it.
 func (r *requests) end() {
 	close(r.stop)
