@@ -259,7 +259,7 @@ func TestReportIsRepeated(t *testing.T) {
 	}
 }
 
-func TestReportsFitIntoMessages(t *testing.T) {
+func TestReportsOfConnectionsFitIntoMessages(t *testing.T) {
 	var flows []wake.Flow
 	for i := range wake.ParkedMost {
 		flows = append(flows, wake.Flow{
