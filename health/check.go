@@ -108,7 +108,7 @@ func Limited(ctx context.Context, name string, most time.Duration, ask func(cont
 	switch {
 	case err == nil && ctx.Err() == nil:
 		return ""
-	case err == nil, errors.Is(err, errLate), errors.Is(err, context.DeadlineExceeded):
+	case ctx.Err() != nil, errors.Is(err, errLate): // whatever the error looks like then
 		return name + ": no answer within " + most.String()
 	}
 	return name + ": " + cut(err.Error())

@@ -23,7 +23,10 @@ func (s Systemd) connect(ctx context.Context) (*dbus.Conn, error) {
 	} else {
 		c, err = dbus.NewConnection(func() (*godbus.Conn, error) { return private(ctx, s.Socket) })
 	}
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, fmt.Errorf("systemd does not answer: %w", ctx.Err())
+	case err != nil:
 		return nil, fmt.Errorf("systemd cannot be reached on this host: %w", err)
 	}
 	return c, nil
