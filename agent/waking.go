@@ -39,6 +39,8 @@ type waking struct {
 	gaveUp  map[string]string // by node: the sentence for status, until it is back
 	entries chan fsm.Command  // for the log, in order; the packets never wait for it
 
+	lost map[string]uint64 // of the mutant LostWake
+
 	former []wake.Wake // campaigns of a former life of this process
 	since  uint64      // the index from which on the state knows whom they are for
 }
@@ -97,6 +99,9 @@ func (w *waking) target(state *fsm.State, service string) (string, bool) {
 // nudge calls a node that counts as awake and may not be: somebody closed its lid, and gossip takes seconds to miss it. The packet
 // costs nothing where the node is awake. There is no campaign and no record; who asks again calls again.
 func (w *waking) nudge(node string) {
+	if mutant.On(mutant.LostWake) && w.loses(node) {
+		return
+	}
 	now := w.clock.Boot()
 	w.mu.Lock()
 	last, called := w.nudged[node]
@@ -116,12 +121,26 @@ func (w *waking) nudge(node string) {
 	w.log.Debug("called, in case that it was suspended without a word", "node", node)
 }
 
+// loses is a mutant (breaks I4): who is called on its way into sleep counts as called for all of that sleep.
+func (w *waking) loses(node string) bool {
+	n := w.machine.View().State.Nodes[node]
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.lost == nil {
+		w.lost = make(map[string]uint64)
+	}
+	if n.Power == fsm.Suspending {
+		w.lost[node] = n.Sleeps
+	}
+	return n.Power != fsm.Awake && n.Sleeps > 0 && w.lost[node] == n.Sleeps
+}
+
 // nudgeEvery is the least time between two such calls.
 const nudgeEvery = time.Second
 
 // begin starts or joins a campaign and does at once what is due.
 func (w *waking) begin(want wake.Wake) (wake.Wake, wake.Verdict) {
-	if mutant.On(mutant.LostWake) && w.machine.View().State.Nodes[want.Node].Power == fsm.Suspending { // breaks I4
+	if mutant.On(mutant.LostWake) && w.loses(want.Node) {
 		return want, wake.Kept
 	}
 	now := time.Duration(w.clock.Boot())
