@@ -44,6 +44,15 @@ func TestASlowPreparation(t *testing.T) {
 		if !a.kernel.open() || armed != suspends {
 			t.Errorf("prepared and not open: %v, armed with %d of %d", a.kernel.log(), armed, suspends)
 		}
+		opens := 0
+		for _, e := range a.kernel.log() {
+			if e == "open" {
+				opens++
+			}
+		}
+		if opens != 1 { // one with what was granted before would be shut by the fence itself, and opened again
+			t.Errorf("it was opened %d times: %v", opens, a.kernel.log())
+		}
 	})
 }
 
