@@ -64,7 +64,8 @@ type fakeKernel struct {
 	events   []string
 	foreign  []identity.Foreign
 	failNext error
-	suspends uint64 // begun
+	slow     time.Duration // what a preparation takes
+	suspends uint64        // begun
 	armed    uint64
 }
 
@@ -121,6 +122,10 @@ func (k *fakeKernel) Retain(inUse []identity.Spec) error {
 }
 
 func (k *fakeKernel) Prepare(identity.Spec) (Hold, error) {
+	k.mu.Lock()
+	slow := k.slow
+	k.mu.Unlock()
+	<-time.After(slow)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.failNext; err != nil {

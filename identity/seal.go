@@ -36,6 +36,7 @@ type seal struct {
 	stale bool            // the kernel has not got what is wanted
 	known map[string]bool // MACs and addresses as bytes; their lengths tell them apart
 	shut  map[string]bool // those that the kernel has sealed, as it was read or written last
+	aside map[string]bool // what the kernel has in the second table, as it was written last; nil = it was not written in this life
 	held  map[string]int  // how many prepared identities have them: behind a fence, not sealed
 }
 
@@ -188,6 +189,7 @@ func (s *seal) mend() error {
 	if whole {
 		return nil
 	}
+	s.stale = true // all of it is to be written
 	return s.write()
 }
 
@@ -210,6 +212,9 @@ func (s *seal) complete(t *nftables.Table, chain string, rules int) (bool, error
 // write replaces both tables in one transaction. Without the LAN interface there is nothing to hook on and no way out either;
 // mend comes when it is back.
 func (s *seal) write() error {
+	if s.amend() {
+		return nil
+	}
 	if s.stale = true; !s.there() {
 		return nil
 	}
@@ -238,11 +243,67 @@ func (s *seal) write() error {
 	if err = errors.Join(built, err); err != nil {
 		return fmt.Errorf("sealing the identities that are not prepared here: %w", err)
 	}
-	s.stale, s.shut = false, make(map[string]bool)
-	for _, k := range keys {
+	s.stale = false
+	s.note(keys)
+	return nil
+}
+
+// note remembers what the kernel has now.
+func (s *seal) note(sealed []string) {
+	s.shut, s.aside = make(map[string]bool), maps.Clone(s.known)
+	for _, k := range sealed {
 		s.shut[k] = true
 	}
-	return nil
+}
+
+// amend changes single elements of both tables, where this life has written them: with many identities that is far less than all of them.
+// False: it cannot be done, or somebody has removed something, and all is to be written.
+func (s *seal) amend() bool {
+	keys := s.sealed()
+	if s.stale || len(s.shut) == 0 || len(s.aside) == 0 || len(keys) == 0 || len(s.known) == 0 {
+		return false
+	}
+	wanted := make(map[string]bool)
+	for _, k := range keys {
+		wanted[k] = true
+	}
+	var built error
+	err := s.nft.batch(func(c *nftables.Conn) {
+		built = errors.Join(
+			edit(c, sealSets(s.table()), s.shut, wanted),
+			edit(c, astraySets(astrayTable()), s.aside, s.known),
+		)
+	})
+	if built != nil || err != nil {
+		return false
+	}
+	s.note(keys)
+	return true
+}
+
+// edit takes what is not wanted out of sets, and puts in what they have not got.
+func edit(c *nftables.Conn, sets []*nftables.Set, have, want map[string]bool) error {
+	var come, leave []string
+	for k := range want {
+		if !have[k] {
+			come = append(come, k)
+		}
+	}
+	for k := range have {
+		if !want[k] {
+			leave = append(leave, k)
+		}
+	}
+	var errs []error
+	for _, set := range sets {
+		if e := elementsOf(come, int(set.KeyType.Bytes)); len(e) > 0 {
+			errs = append(errs, c.SetAddElements(set, e))
+		}
+		if e := elementsOf(leave, int(set.KeyType.Bytes)); len(e) > 0 {
+			errs = append(errs, c.SetDeleteElements(set, e))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func elementsOf(keys []string, length int) []nftables.SetElement {

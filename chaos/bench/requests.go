@@ -23,6 +23,7 @@ type requests struct {
 	again int           // needed another connection
 	lost  int           // were not answered in time
 	slow  time.Duration // the slowest since the last look
+	since time.Time     // of the one that is under way; zero = none
 }
 
 // Pace and patience of the loop.
@@ -54,6 +55,9 @@ func (r *requests) one(ctx context.Context, from *lab.Host, to netip.AddrPort) {
 	ctx, cancel := context.WithTimeout(ctx, requestLimit)
 	defer cancel()
 	began := time.Now()
+	r.mu.Lock()
+	r.since = began
+	r.mu.Unlock()
 	err := answered(ctx, from, to)
 	cut := err != nil
 	for err != nil && ctx.Err() == nil {
@@ -62,7 +66,7 @@ func (r *requests) one(ctx context.Context, from *lab.Host, to netip.AddrPort) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.made++
-	r.slow = max(r.slow, time.Since(began))
+	r.slow, r.since = max(r.slow, time.Since(began)), time.Time{}
 	if cut {
 		r.again++
 	}
@@ -97,6 +101,9 @@ func (r *requests) counts() (again, lost int, slow time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	slow, r.slow = r.slow, 0
+	if !r.since.IsZero() {
+		slow = max(slow, time.Since(r.since))
+	}
 	return r.again, r.lost, slow
 }
 
