@@ -107,7 +107,6 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.tenants = &tenants{
 		self: cfg.Node, clock: deps.Clock, kernel: deps.Kernel, log: deps.Log, out: a.post, demand: a.waking.demand,
 		listen: deps.Listen, onForeign: identityConflict(cfg.OnConflict), incarnation: incarnation, all: make(map[string]*tenant),
-		convoy: newConvoy(),
 	}
 	a.post.tenants = a.tenants
 	w := a.waking

@@ -27,7 +27,6 @@ type tenants struct {
 	listen      func(string, wake.Guard, func(wake.Demand)) (io.Closer, error)
 	onForeign   identityConflict
 	incarnation uint64
-	convoy      *convoy
 
 	mu      sync.Mutex
 	all     map[string]*tenant
@@ -133,7 +132,7 @@ func (ts *tenants) make(name string) *tenant {
 	return &tenant{
 		service: name, self: ts.self, clock: ts.clock, kernel: ts.kernel, log: ts.log, out: ts.out,
 		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign,
-		inbox: make(chan func(), 256), convoy: ts.convoy,
+		inbox:  make(chan func(), 256),
 		holder: lease.NewHolder(name, ts.self, ts.incarnation),
 	}
 }
