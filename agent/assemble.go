@@ -107,7 +107,6 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.tenants = &tenants{
 		self: cfg.Node, clock: deps.Clock, kernel: deps.Kernel, reach: deps.Reach, log: deps.Log, out: a.post, demand: a.waking.demand,
 		listen: deps.Listen, onForeign: identityConflict(cfg.OnConflict), incarnation: incarnation, all: make(map[string]*tenant),
-		convoy: newConvoy(),
 	}
 	a.post.tenants, a.post.scene = a.tenants, a.scene
 	a.checkups = &checkups{

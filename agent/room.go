@@ -302,7 +302,6 @@ func (t *tenant) disturbed() { t.nextCheck = 0 }
 
 // close ends the tenant for good: fence closed, lease released, everything removed.
 func (t *tenant) close() {
-	t.convoy.leave(t.service)
 	now := t.clock.Boot()
 	if t.epoch != 0 {
 		t.wish.Own.Owner = t.lastHeir()

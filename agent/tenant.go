@@ -105,8 +105,6 @@ type tenant struct {
 
 	making   bool      // the identity is being prepared
 	made     chan made // what came of it; it has room for that
-	convoy   *convoy   // nil = every service goes by itself
-	delayed  bool      // it is prepared at the new owner's, and waits for others
 	checking bool      // a look at the kernel is under way
 	probing  bool
 	probes   sync.WaitGroup
@@ -281,24 +279,8 @@ func (t *tenant) lapse() {
 
 // waitForHeir says whether a planned hand-over should still wait for the new owner to be prepared: the old tenure serves
 // on until then, at most until its own deadline (the voters refuse to renew it once they have the new record).
-//
-// Services that go to the same host at the same time go together, as long as a quarter of the lease is left.
 func (t *tenant) waitForHeir(now lease.Boot) bool {
-	if !t.opened || !t.wish.Heir || !t.wish.Exists || now >= t.deadline {
-		t.convoy.leave(t.service)
-		return false
-	}
-	t.delayed = false
-	ready := t.prepared[t.wish.Own.Epoch]
-	others := t.convoy.join(t.service, t.wish.Own.Owner, ready, func() { t.do(func() {}) })
-	if !ready {
-		return true
-	}
-	if t.delayed = others && now < t.deadline.Add(-t.wish.Timing.TTL/4); t.delayed {
-		return true
-	}
-	t.convoy.leave(t.service)
-	return false
+	return t.opened && t.wish.Heir && t.wish.Exists && !t.prepared[t.wish.Own.Epoch] && now < t.deadline
 }
 
 // begin starts the tenure that the committed record gives to this host. Where it takes long to prepare, with many others, the voters are
@@ -375,7 +357,6 @@ func (t *tenant) due() time.Duration {
 	earliest(t.nextEars, keeps && t.hears != t.wantsEars())
 	earliest(t.nextCheck, t.hold != nil && !t.checking)
 	earliest(t.deadline, t.opened)
-	earliest(t.deadline.Add(-t.wish.Timing.TTL/4), t.opened && t.delayed)
 	earliest(t.retryAt, (t.wish.Mine || t.wish.Stand) && t.hold == nil && !t.making)
 	earliest(t.willAt.Add(t.wish.Timing.TTL/4), t.will != nil)
 	earliest(t.nextTell, t.release != nil && !t.acked)

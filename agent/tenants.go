@@ -30,7 +30,6 @@ type tenants struct {
 	desk        *desk
 	incarnation uint64
 	changed     func() // passed on to the tenants
-	convoy      *convoy
 
 	mu      sync.Mutex
 	all     map[string]*tenant
@@ -166,7 +165,7 @@ func (ts *tenants) make(name string) *tenant {
 	return &tenant{
 		service: name, self: ts.self, clock: ts.clock, kernel: ts.kernel, reach: ts.reach, log: ts.log, out: ts.out,
 		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign, desk: ts.desk, changed: ts.changed,
-		inbox: make(chan func(), 256), convoy: ts.convoy,
+		inbox:  make(chan func(), 256),
 		holder: lease.NewHolder(name, ts.self, ts.incarnation),
 	}
 }

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"net/netip"
@@ -53,9 +54,16 @@ func newShell(w *world) shell {
 // ssh runs a command on the service's address.
 func (s shell) ssh(in, command string) result {
 	s.Helper()
-	return s.run(s.limit(), "c1", in, "ssh", "-q", "-F", "none", "-p", fmt.Sprint(shellPort), "-i", filepath.Join(s.dir, "client"), "-o", "BatchMode=yes",
+	return s.run(s.limit(), "c1", in, s.login(command)...)
+}
+
+// login is what a client types.
+func (s shell) login(command string) []string {
+	return []string{
+		"ssh", "-q", "-F", "none", "-p", fmt.Sprint(shellPort), "-i", filepath.Join(s.dir, "client"), "-o", "BatchMode=yes",
 		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=1",
-		"root@"+lab.ServiceAddr().String(), command)
+		"root@" + lab.ServiceAddr().String(), command,
+	}
 }
 
 // ssh with a connect time-out of a second comes to a target that sleeps, by way of the front, and all that is said arrives.
@@ -77,4 +85,86 @@ func TestSSHToASleepingTarget(t *testing.T) {
 		t.Errorf("ssh ended with status %d after %v, with %d of %d bytes: %s", r.code, r.took, len(r.out), len(text), r.err)
 	}
 	w.awaitServing("h4")
+}
+
+// An ssh session that is idle while its target sleeps goes on when its user types again: three times, byte-exact both ways, with
+// something that the server had to say all the while. (TCP timestamps are on, as they are by default.)
+func TestAnSSHSessionSurvivesSleep(t *testing.T) {
+	sv := held(config.HoldDrop)
+	sv.Ports = []config.Port{{Protocol: "tcp", Number: shellPort}, {Protocol: "tcp", Number: lab.ServerPort}}
+	w := build(t, lab.Options{Hosts: 4, Services: []config.Service{sv}})
+	w.settled(nil, 3)
+	s := newShell(w)
+	in, typed, err := os.Pipe()
+	w.must(err)
+	shown, out, err := os.Pipe()
+	w.must(err)
+	defer shown.Close()
+	said, errs, err := os.Pipe()
+	w.must(err)
+	defer said.Close()
+	ended := make(chan int, 1)
+	go func() {
+		// A word every 50 ms by itself, and each line back.
+		code, _ := w.lab.Host("c1").Exec(w.Context(), lab.Stdio{In: in, Out: out, Err: errs}, s.login("(while sleep 0.05; do echo tick >&2; done) & cat; kill $!")...)
+		in.Close()
+		out.Close()
+		errs.Close()
+		ended <- code
+	}()
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		r := bufio.NewReader(shown)
+		for {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return
+			}
+			lines <- line
+		}
+	}()
+	ticks := make(chan int, 1)
+	go func() {
+		n := 0
+		for r := bufio.NewReader(said); ; n++ {
+			if line, err := r.ReadString('\n'); err != nil || line != "tick\n" {
+				break
+			}
+		}
+		ticks <- n
+	}()
+	echoes := func(line string) {
+		w.Helper()
+		_, err := typed.WriteString(line)
+		w.must(err)
+		select {
+		case back := <-lines:
+			if back != line {
+				w.Fatalf("%d bytes came back otherwise: %.60q", len(line), back)
+			}
+		case <-w.limit().Done():
+			w.Fatalf("%.60q never came back", line)
+		}
+	}
+	echoes("before\n")
+	for cycle := range 3 {
+		w.sleep("h4")
+		echoes(fmt.Sprintf("is anybody there? %d\n", cycle))
+		echoes(strings.Repeat("0123456789abcdef", 4096) + "\n")
+		w.awaitServing("h4")
+	}
+	w.must(typed.Close())
+	if code := <-ended; code != 0 {
+		t.Errorf("the session ended with status %d", code)
+	}
+	for line := range lines {
+		t.Errorf("and then %.60q", line)
+	}
+	if n := <-ticks; n < 30 {
+		t.Errorf("the server's own words ended after %d", n)
+	}
+	if all := w.wire.refused(); len(all) > 0 {
+		t.Errorf("a client was turned away: %v", all)
+	}
 }
