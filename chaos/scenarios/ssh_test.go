@@ -161,7 +161,7 @@ func TestAnSSHSessionSurvivesSleep(t *testing.T) {
 	for line := range lines {
 		t.Errorf("and then %.60q", line)
 	}
-	if n := <-ticks; n < 30 {
+	if n := <-ticks; n < 10 {
 		t.Errorf("the server's own words ended after %d", n)
 	}
 	if all := w.wire.refused(); len(all) > 0 {
