@@ -116,7 +116,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.tenants.changed = a.checkups.bell.ring
 	a.tenants.desk = &desk{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, view: a.scene.view, gaveUp: a.waking.problem, open: deps.Front,
-		ring: func(service string) { a.tenants.with(service, func(t *tenant) { t.nextAsk = 0 }) },
+		ring: func(service string) { a.tenants.with(service, func(t *tenant) { t.hurry() }) },
 	}
 	a.closers = append(a.closers, a.tenants.desk)
 	w := a.waking

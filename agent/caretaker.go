@@ -66,6 +66,13 @@ func (c *caretaker) leave(closed bool) bool {
 	return c.gone
 }
 
+// over says whether the loop has ended. It takes no more orders then.
+func (c *caretaker) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gone
+}
+
 // deed is what a caretaker does next.
 type deed int
 
@@ -121,6 +128,7 @@ func (c *caretaker) run(ctx context.Context) {
 
 // do carries out one deed. A start that is not wanted any more is not waited for: the stop that follows takes its place.
 func (c *caretaker) do(ctx context.Context, what deed, ended uint64) bool {
+	agent := ctx
 	ctx, cancel := context.WithTimeout(ctx, unitLimit)
 	defer cancel()
 	var err error
@@ -137,7 +145,7 @@ func (c *caretaker) do(ctx context.Context, what deed, ended uint64) bool {
 		c.mu.Unlock()
 		return false // until what is wanted has been told anew
 	}
-	if ctx.Err() != nil && what == stopUnit {
+	if agent.Err() != nil && what == stopUnit {
 		return false
 	}
 	c.mu.Lock()

@@ -140,6 +140,10 @@ func (k *checkups) bring(ctx context.Context, mine map[string]duty) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for name, c := range k.units {
+		if c.over() { // its loop has ended: whoever is wanted again gets a new one
+			delete(k.units, name)
+			continue
+		}
 		d, still := mine[name]
 		if !still || d.service.Unit != c.unit {
 			if t, _ := k.tenants.known(name); c.leave(t.Epoch == 0 && !t.Opened) {

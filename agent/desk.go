@@ -25,11 +25,12 @@ type desk struct {
 	open    func(d front.Desk) (Front, error) // nil: there is no front in this world
 	ring    func(service string)              // its tenant looks again, and says so at once
 
-	mu     sync.Mutex
-	door   Front
-	failed error
-	tried  lease.Boot
-	live   map[string]int // connections that are passed on, or wait for that, by service
+	mu      sync.Mutex
+	door    Front
+	failed  error
+	tried   lease.Boot
+	live    map[string]int        // connections that are passed on, or wait for that, by service
+	refused map[string]lease.Boot // when a target that is up had refused connections for too long
 }
 
 // viewer is what the desk reads of the replicated state.
@@ -92,10 +93,27 @@ func (d *desk) answers(sv fsm.Service) ([]identity.Answer, error) {
 	return out, trouble
 }
 
+// Refused implements front.Desk: the program listens at the service's address only. The leader gives the service to the target then, as
+// if nobody waited here.
+func (d *desk) Refused(service string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.refused == nil {
+		d.refused = make(map[string]lease.Boot)
+	}
+	d.refused[service] = d.clock.Boot()
+}
+
+// refusedFor is how long that counts.
+const refusedFor = time.Minute
+
 // busy says whether connections of a service are passed on here, or wait for that.
 func (d *desk) busy(service string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if at, told := d.refused[service]; told && d.clock.Boot().Sub(at) < refusedFor {
+		return false
+	}
 	return d.live[service] > 0
 }
 
@@ -173,9 +191,12 @@ func (d *desk) Engaged(service string, n int) {
 	if d.live == nil {
 		d.live = make(map[string]int)
 	}
+	before := d.live[service]
 	d.live[service] = n
 	d.mu.Unlock()
-	d.ring(service)
+	if (before == 0) != (n == 0) { // who comes and goes meanwhile must not keep the lease busy
+		d.ring(service)
+	}
 }
 
 // Waiting implements front.Desk.
@@ -226,10 +247,18 @@ func calledFor(wakes []fsm.Wake, node string, now time.Time) (since time.Duratio
 
 // setAnswers has the guard answer what the holds of the ports say. A tenant that serves has no guard.
 func (t *tenant) setAnswers() {
-	if t.hold == nil || !t.guarded || t.desk == nil {
+	if t.hold == nil || t.desk == nil {
 		return
 	}
-	list, err := t.desk.answers(t.wish.Service)
+	if !t.guarded {
+		t.kept.take(func(k *kept) { k.answered = nil })
+		return
+	}
+	var list []identity.Answer
+	var err error
+	if !t.wish.Serving && t.wish.Mine { // a target answers by itself, soon; and what is about to be given away takes nobody in any more
+		list, err = t.desk.answers(t.wish.Service)
+	}
 	if aerr := t.hold.Answer(list); aerr != nil {
 		err = aerr
 	} else {
@@ -248,6 +277,14 @@ func (t *tenant) setAnswers() {
 	}
 	t.well(doAnswer)
 }
+
+// hurry has the next round begin soon. The running one may be on its way: a round that is cut short by the next one counts for nothing.
+func (t *tenant) hurry() {
+	t.nextAsk = min(t.nextAsk, max(t.asked.Add(roundTime), t.clock.Boot()))
+}
+
+// roundTime is more than a round takes where nothing is wrong.
+const roundTime = 50 * time.Millisecond
 
 // engaged says with each round that connections are passed on here: the leader leaves the identity where it is.
 func (t *tenant) engaged() []cluster.Tenure {

@@ -66,6 +66,7 @@ type doors struct {
 	nextLook lease.Boot
 	said     bool
 	blind    bool // nobody can tell who listens
+	unset    bool // the kernel did not take the first ones
 }
 
 // Pauses between two looks at the doors that are shut: a look costs about 0.1 ms for each family and protocol. The first one lasts for
@@ -126,13 +127,15 @@ func (t *tenant) wayIn(now lease.Boot, fresh bool) {
 			shut = d.shut.without(endpoints{listens, bound})
 		}
 	}
-	if !fresh && shut.count() == d.shut.count() {
+	if !fresh && !d.unset && shut.count() == d.shut.count() {
 		return
 	}
 	if err := t.hold.GuardPorts(shut.TCP, shut.UDP); err != nil {
 		t.fail(doGuard, err)
+		d.unset = d.unset || fresh // tried again with the next look
 		return
 	}
+	d.unset = false
 	t.well(doGuard)
 	open := d.shut.without(shut)
 	d.shut = shut

@@ -43,7 +43,7 @@ func (t *tenant) build(ctx context.Context, now lease.Boot) bool {
 		return false
 	}
 	done := make(chan made, 1)
-	t.making, t.made = true, done
+	t.making, t.made, t.madeSince = true, done, now
 	service := t.wish.Service
 	t.probes.Go(func() {
 		hold, err := t.kernel.Prepare(specOf(service))
@@ -66,11 +66,17 @@ func (t *tenant) take(ctx context.Context, m made) {
 		return
 	}
 	t.well(doPrepare)
+	if !sameIdentity(m.service, t.wish.Service) { // the definition has changed meanwhile: another one is prepared
+		if err := m.hold.Remove(); err != nil { // it was never open
+			t.log.Warn("cleaning up an identity", "service", t.service, "err", err)
+		}
+		return
+	}
 	t.hold, t.built, t.guarded, t.closedAt = m.hold, m.service, true, now
 	t.nextCheck, t.nextEars, t.faults = now.Add(checkEvery), 0, 0
 	t.setGuard((!t.wish.Serving || (t.wish.Mine && !t.unit.serves())) && !mutant.On(mutant.LateGuard)) // the mutant breaks I5: see keep
 	t.listenFor()
-	if t.epoch != 0 && sameIdentity(t.built, t.wish.Service) {
+	if t.epoch != 0 {
 		t.holder.Abandon()
 		t.granted, t.nextAsk = 0, now
 		t.startProbe(ctx)
@@ -92,6 +98,9 @@ func specOf(s fsm.Service) identity.Spec {
 func sameIdentity(a, b fsm.Service) bool {
 	return a.MAC == b.MAC && a.Mode == b.Mode && slices.Equal(a.Addresses, b.Addresses)
 }
+
+// mustGuard says whether nothing here may answer: a front, or a target whose unit does not run yet.
+func (t *tenant) mustGuard() bool { return !t.wish.Serving || !t.unit.serves() }
 
 // setGuard puts the drop rules in force or takes them off. A target that holds serves; everybody else swallows.
 func (t *tenant) setGuard(on bool) {

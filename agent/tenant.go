@@ -103,13 +103,14 @@ type tenant struct {
 	prior      *lease.Release
 	prepared   map[uint64]bool // epochs whose new owner said that it is ready to take over
 
-	making   bool      // the identity is being prepared
-	made     chan made // what came of it; it has room for that
-	checking bool      // a look at the kernel is under way
-	probing  bool
-	probes   sync.WaitGroup
-	probed   uint64 // the epoch whose probe ended
-	foreign  []identity.Foreign
+	making    bool       // the identity is being prepared
+	made      chan made  // what came of it; it has room for that
+	madeSince lease.Boot // since when it is being prepared
+	checking  bool       // a look at the kernel is under way
+	probing   bool
+	probes    sync.WaitGroup
+	probed    uint64 // the epoch whose probe ended
+	foreign   []identity.Foreign
 
 	announced int
 	nextSay   lease.Boot
@@ -308,16 +309,24 @@ func (t *tenant) begin(ctx context.Context, now lease.Boot) {
 	}
 }
 
+// makesMost is for how long a host that still prepares an identity asks for its lease: one at which that hangs falls silent, and another
+// host gets the service.
+const makesMost = 15 * time.Second
+
 // keep asks for the lease when it is time to, announces, and repairs.
 func (t *tenant) keep(ctx context.Context, now lease.Boot) {
 	if t.hold == nil && !t.build(ctx, now) {
-		if t.making && now >= t.nextAsk {
+		switch {
+		case !t.making || now < t.nextAsk:
+		case now.Sub(t.madeSince) < makesMost:
 			t.ask(now)
+		default:
+			t.nextAsk = now.Add(makesMost) // silent until it is there
 		}
 		return
 	}
 	if !mutant.On(mutant.LateGuard) || t.announced > 1 { // breaks I5
-		t.setGuard(!t.wish.Serving || !t.unit.serves())
+		t.setGuard(t.mustGuard())
 	}
 	t.setAnswers()
 	t.listenFor()

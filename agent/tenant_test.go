@@ -306,6 +306,48 @@ func TestPrepareIsTriedAgain(t *testing.T) {
 	})
 }
 
+// TestAnotherDefinitionWhileTheIdentityIsPrepared: what was under way is of the former address, and is never opened.
+func TestAnotherDefinitionWhileTheIdentityIsPrepared(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		k := w.hosts["a"].kernel
+		k.mu.Lock()
+		k.slow = 2 * time.Second
+		k.mu.Unlock()
+		w.give("a", 1, "")
+		w.pass(500 * time.Millisecond)
+		other := testService
+		other.Addresses = []netip.Addr{netip.MustParseAddr("192.0.2.77")}
+		w.giveAs(other, "a", 3, "")
+		w.pass(2 * time.Second)
+		if k.open() {
+			t.Error("the former address was opened under the new definition's epoch")
+		}
+		w.pass(5 * time.Second)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if len(k.spec.Addrs) != 1 || k.spec.Addrs[0] != other.Addresses[0] || k.deadline == 0 {
+			t.Errorf("in the end %+v is prepared, open until %v", k.spec, k.deadline)
+		}
+	})
+}
+
+// TestAHostThatNeverGetsReadyFallsSilent, so that the voters and the leader hear nothing of it any more.
+func TestAHostThatNeverGetsReadyFallsSilent(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		a := w.hosts["a"]
+		a.kernel.mu.Lock()
+		a.kernel.slow = 2 * makesMost
+		a.kernel.mu.Unlock()
+		w.give("a", 1, "")
+		w.pass(makesMost + time.Second)
+		before := a.tenant.shown.Load().Majority
+		w.pass(5 * time.Second)
+		if after := a.tenant.shown.Load().Majority; after != before {
+			t.Errorf("a lease was granted at %v, long after the identity should have been there", after)
+		}
+	})
+}
+
 // TestDeletedServiceClosesAtOnce: nobody inherits, so there is nobody to wait for.
 func TestDeletedServiceClosesAtOnce(t *testing.T) {
 	story(t, func(t *testing.T, w *world) {

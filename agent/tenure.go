@@ -161,6 +161,9 @@ func (t *tenant) open() {
 	if t.wish.Serving && t.doors.epoch != t.epoch {
 		t.keepDoors(now) // no port may refuse anybody before it is known who listens
 	}
+	if !t.opened && !mutant.On(mutant.LateGuard) && (t.mustGuard() && !t.guarded || t.wish.Serving && t.doors.unset) {
+		return // what must not answer would: the guard is tried again with the next round
+	}
 	until := time.Duration(t.granted)
 	if mutant.On(mutant.Unarmed) { // breaks I3: only the daemon itself still closes
 		until += time.Hour

@@ -194,6 +194,7 @@ func (a *parts) bequeath(ctx context.Context, stop, evict func(), ended func() e
 	a.tenants.wait()
 	if !goes {
 		a.deps.Ready("STOPPING=1")
+		a.checkups.finish()
 		return nil
 	}
 	if err == nil {

@@ -61,6 +61,7 @@ type fakeKernel struct {
 	guard    bool
 	shut     []netip.AddrPort
 	prepared bool
+	spec     identity.Spec // what was prepared last
 	events   []string
 	foreign  []identity.Foreign
 	failNext error
@@ -121,7 +122,7 @@ func (k *fakeKernel) Retain(inUse []identity.Spec) error {
 	return nil
 }
 
-func (k *fakeKernel) Prepare(identity.Spec) (Hold, error) {
+func (k *fakeKernel) Prepare(spec identity.Spec) (Hold, error) {
 	k.mu.Lock()
 	slow := k.slow
 	k.mu.Unlock()
@@ -132,7 +133,7 @@ func (k *fakeKernel) Prepare(identity.Spec) (Hold, error) {
 		k.failNext = nil
 		return nil, err
 	}
-	k.prepared, k.guard, k.deadline = true, true, 0
+	k.prepared, k.guard, k.deadline, k.spec = true, true, 0, spec
 	k.note("prepare")
 	return &fakeHold{k}, nil
 }
@@ -350,13 +351,18 @@ func (w *world) opened(host string) {
 
 // give commits an ownership: every host that is not cut learns of it.
 func (w *world) give(owner string, epoch uint64, prev string) {
+	w.giveAs(testService, owner, epoch, prev)
+}
+
+// giveAs commits it under a definition.
+func (w *world) giveAs(service fsm.Service, owner string, epoch uint64, prev string) {
 	for name, h := range w.hosts {
 		if w.isCut(name) {
 			continue
 		}
 		timing := cluster.Derive(time.Second)
 		x := wish{
-			Service: testService, Exists: true, Own: fsm.Ownership{Owner: owner, Epoch: epoch, Reason: fsm.OperatorMoved}, Prev: prev,
+			Service: service, Exists: true, Own: fsm.Ownership{Owner: owner, Epoch: epoch, Reason: fsm.OperatorMoved}, Prev: prev,
 			Mine: owner == name, Serving: name == "b", Heir: owner != name && owner != "" && !w.isCut(owner),
 			Quorum: lease.Quorum{Config: 1, Voters: []string{"a", "b", "c"}}, Timing: timing,
 		}

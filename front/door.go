@@ -37,14 +37,17 @@ type Desk interface {
 	Waiting(service string) Waiting
 	// Upstream gives the host address of a target that is up, with the port; false: none is, yet.
 	Upstream(service string, port uint16) (netip.AddrPort, bool)
+	// Refused is told that a target that is up has refused a connection for so long that it is no matter of starting up.
+	Refused(service string)
 	// Engaged is told how many connections of a service are passed on now, or wait for that.
 	Engaged(service string, n int)
 }
 
 // Bounds of what one host does for waiting clients.
 const (
-	most          = 1024 // connections at a time; further ones are closed at once
-	mostOfOneHost = 128  // of these from one client address
+	most          = 1024                   // connections at a time; further ones are closed at once
+	mostOfOneHost = 128                    // of these from one client address
+	acceptPause   = 100 * time.Millisecond // after one that could not be taken
 )
 
 // Door takes the connections that are diverted to it.
@@ -128,11 +131,17 @@ func (d *Door) Ports() (four, six uint16) {
 func (d *Door) accept(l *net.TCPListener) {
 	for {
 		conn, err := l.AcceptTCP()
-		if err != nil {
-			if d.ctx.Err() == nil {
-				d.log.Error("clients that wait are not taken any more", "err", err)
-			}
+		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if err != nil { // no descriptors are left, for example
+			d.log.Error("a client that waits was not taken", "err", err)
+			select {
+			case <-d.ctx.Done():
+				return
+			case <-time.After(acceptPause):
+			}
+			continue
 		}
 		d.running.Go(func() { d.welcome(conn) })
 	}

@@ -22,6 +22,7 @@ type book struct {
 	waiting Waiting
 	at      netip.AddrPort // of a target that is up; zero = none is
 	engaged []int
+	refused int
 }
 
 func (b *book) Route(netip.AddrPort) Route { b.mu.Lock(); defer b.mu.Unlock(); return b.route }
@@ -43,6 +44,12 @@ func (b *book) Engaged(_ string, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.engaged = append(b.engaged, n)
+}
+
+func (b *book) Refused(string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refused++
 }
 
 func (b *book) heard() []int {

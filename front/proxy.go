@@ -17,6 +17,8 @@ const (
 	again = 100 * time.Millisecond
 	// dialTime is how long one attempt may take.
 	dialTime = 2 * time.Second
+	// refusedMost is for how long a target that is up may refuse connections: its program is about to start.
+	refusedMost = 10 * time.Second
 	// probeIdle and probeEvery keep the guard's entry of an idle connection alive, and find out that a client is gone.
 	probeIdle  = time.Minute
 	probeEvery = 15 * time.Second
@@ -58,6 +60,7 @@ func (d *Door) reach(ctx context.Context, v *visit, port uint16) (*net.TCPConn, 
 	tick := time.NewTicker(again)
 	defer tick.Stop()
 	var last error
+	var since time.Time // the first refusal of a target that is up
 	for !gone(v.conn) {
 		if at, ok := d.desk.Upstream(v.service, port); ok {
 			dialer := net.Dialer{Timeout: dialTime}
@@ -65,7 +68,13 @@ func (d *Door) reach(ctx context.Context, v *visit, port uint16) (*net.TCPConn, 
 			if err == nil {
 				return conn.(*net.TCPConn), nil
 			}
-			last = err
+			if last = err; since.IsZero() {
+				since = time.Now()
+			}
+			if time.Since(since) > refusedMost {
+				d.desk.Refused(v.service)
+				return nil, err
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -24,6 +24,7 @@ type Pulse struct {
 	asked    bool
 	failures int    // since it last passed
 	why      string // of the newest failure
+	passed   bool   // it was ready at some time: after a pause one failure is not yet a change
 }
 
 // Result takes in how a run that ended now came out; why is "" for one that passed.
@@ -42,7 +43,7 @@ func (p *Pulse) Result(now time.Duration, why string) {
 		p.streak = 0
 		return
 	}
-	if p.state == "" && !passed {
+	if p.state == "" && !passed && !p.passed {
 		p.state, p.streak = Failing, 0 // it never passed: nothing is to be waited for
 		return
 	}
@@ -51,7 +52,7 @@ func (p *Pulse) Result(now time.Duration, why string) {
 	}
 	p.streak = 0
 	if p.state = Failing; passed {
-		p.state, p.why = Ready, ""
+		p.state, p.why, p.passed = Ready, "", true
 	}
 }
 

@@ -70,6 +70,9 @@ func (p *Parked) Forget() { p.flows = nil }
 // that are seen are some megabytes. A stray segment with a number of its own is farther away 31 times of 32.
 const far = 64 << 20
 
+// near is how far behind what is expected a segment may be that is answered. Lost acknowledgements are of the last window.
+const near = 1 << 20
+
 // Hear judges a later segment. demand: the target has to wake for it. answer is a frame to send in the target's name, or nil.
 func (p *Parked) Hear(d Demand) (demand bool, answer []byte) {
 	s, ok := parseSegment(d.Frame)
@@ -94,6 +97,8 @@ func (p *Parked) Hear(d Demand) (demand bool, answer []byte) {
 		return false, nil // an acknowledgement of what the target has sent
 	case one.Window == 0:
 		return true, nil // a probe for room, from a client that has more to say
+	case next < -near: // what an answer says, nobody may find out by trying numbers
+		return s.data > 0, nil
 	default: // a keepalive, or data that the target has and whose acknowledgement was lost
 		return false, acknowledge(d.Frame, s, one.Flow)
 	}

@@ -45,6 +45,7 @@ func (w *Swallowed) Put(d Demand) {
 	if frame == nil {
 		return
 	}
+	s.end = min(s.end, len(frame)) // a long one was cut
 	f := d.flow()
 	k := w.kept[f]
 	if k == nil {
@@ -53,9 +54,12 @@ func (w *Swallowed) Put(d Demand) {
 		}
 	}
 	if s.protocol == protoUDP {
-		k.frames = append(slices.DeleteFunc(k.frames, func(old []byte) bool { return bytes.Equal(old[s.at:], frame[s.at:]) }), frame)
+		k.frames = append(slices.DeleteFunc(k.frames, func(old []byte) bool { return bytes.Equal(old, frame) }), frame)
 		k.frames = k.frames[max(0, len(k.frames)-datagramsMost):]
 		k.heard.newest.at = d.At
+		if len(k.frames) == 1 {
+			k.heard.first = k.heard.newest
+		}
 	} else {
 		if k.frames != nil && k.segment.seq != s.seq {
 			k.heard = readings{} // the client has begun anew

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -335,4 +336,35 @@ func FuzzSwallowed(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestFramesOfAnyShape: what anybody on the LAN can send must not end the daemon, one frame after the other neither.
+func TestFramesOfAnyShape(t *testing.T) {
+	options := func(words int) func(*layers.IPv4) {
+		return func(ip *layers.IPv4) {
+			for range words * 4 {
+				ip.Options = append(ip.Options, layers.IPv4Option{OptionType: 1}) // no operation
+			}
+		}
+	}
+	w := Swallowed{UDP: true}
+	for i, words := range []int{0, 10, 3, 0} {
+		ip := ip4(layers.IPProtocolUDP, guard4.String(), options(words))
+		u := udp(ip, 53)
+		u.SrcPort = 40000
+		w.Put(heardAs(t, build(t, ip, u, gopacket.Payload(strings.Repeat("x", i))), time.Duration(i)))
+	}
+	for i, size := range []int{2000 - 54, 1600 - 54, 0, 1900 - 54} {
+		ip := ip4(layers.IPProtocolTCP, guard4.String())
+		s := tcp(ip, 8080, "syn")
+		s.SrcPort, s.Seq = 40001, uint32(i)
+		w.Put(heardAs(t, build(t, ip, s, gopacket.Payload(strings.Repeat("x", size))), time.Duration(i)))
+	}
+	if w.Len() != 2 {
+		t.Errorf("%d flows are kept, want 2", w.Len())
+	}
+	pick := Pick{TCP: []netip.AddrPort{netip.AddrPortFrom(guard4, 8080)}, UDP: []netip.AddrPort{netip.AddrPortFrom(guard4, 53)}, Most: 10}
+	if frames, _ := w.Take(pick, time.Second, ownMAC, toMAC); len(frames) == 0 {
+		t.Error("none of them is replayed")
+	}
 }
