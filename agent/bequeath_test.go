@@ -47,9 +47,10 @@ func TestAnEndThatLeavesNothing(t *testing.T) {
 				w.give("a", 1, "")
 				w.pass(5 * time.Second)
 				h, log, note := w.hosts["a"], slog.New(slog.DiscardHandler), &noted{}
-				a := &parts{checkups: &checkups{},
-					deps:    Deps{Clock: w.clock, Kernel: h.kernel, Log: log, Disk: note, Ready: func(string) {}},
-					machine: foundedMachine(t, log), raft: follower{}, waking: newWaking(time.Second), tenants: &tenants{all: map[string]*tenant{"web": h.tenant}},
+				a := &parts{
+					checkups: &checkups{},
+					deps:     Deps{Clock: w.clock, Kernel: h.kernel, Log: log, Disk: note, Ready: func(string) {}},
+					machine:  foundedMachine(t, log), raft: follower{}, waking: newWaking(time.Second), tenants: &tenants{all: map[string]*tenant{"web": h.tenant}},
 				}
 				a.tenants.running.Go(func() { <-h.ended })
 				asked, stop := context.WithCancel(context.Background())
@@ -123,9 +124,10 @@ func TestASuspendBetweenTwoLives(t *testing.T) {
 
 // TestInheritWhileGossipRuns: messages come before the loops begin; the race detector judges.
 func TestInheritWhileGossipRuns(t *testing.T) {
-	a := &parts{checkups: &checkups{},
-		deps:    Deps{Clock: &fakeClock{began: time.Now()}, Log: slog.New(slog.DiscardHandler), Former: &Estate{Index: 7}},
-		tenants: &tenants{clock: &fakeClock{began: time.Now()}, all: make(map[string]*tenant)},
+	a := &parts{
+		checkups: &checkups{},
+		deps:     Deps{Clock: &fakeClock{began: time.Now()}, Log: slog.New(slog.DiscardHandler), Former: &Estate{Index: 7}},
+		tenants:  &tenants{clock: &fakeClock{began: time.Now()}, all: make(map[string]*tenant)},
 	}
 	ended := make(chan struct{})
 	go func() {
