@@ -111,8 +111,9 @@ func ownCgroup() string {
 	return ""
 }
 
-// removeDeadCgroups removes the groups of labs whose keeper does not run any more. A group with processes in it cannot
-// be removed, so a number that was given to another keeper since does no harm.
+// removeDeadCgroups removes the groups of labs whose keeper does not run any more. Where this process sees another /proc than the keeper a
+// number says nothing, and a host that is switched off has an empty group: so there must be no process in any of the lab's groups, and
+// the lab must not be at its beginning.
 func removeDeadCgroups(at string) {
 	old, err := filepath.Glob(filepath.Join(at, cgroupPrefix+"*"))
 	if err != nil {
@@ -120,10 +121,23 @@ func removeDeadCgroups(at string) {
 	}
 	for _, group := range old {
 		pid := strings.TrimPrefix(filepath.Base(group), cgroupPrefix)
-		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) && deserted(group) {
 			_ = removeCgroup(group) // the next lab tries again
 		}
 	}
+}
+
+// buildTime is more than a lab takes to put its first process into its group.
+const buildTime = time.Minute
+
+// deserted says whether no process is in a group or below it, and has not been about to be.
+func deserted(group string) bool {
+	made, err := os.Stat(group)
+	if err != nil || time.Since(made.ModTime()) < buildTime {
+		return false
+	}
+	events, err := os.ReadFile(filepath.Join(group, "cgroup.events"))
+	return err == nil && strings.Contains(string(events), "populated 0")
 }
 
 // removeCgroup removes a lab's group and the hosts' groups in it.
