@@ -30,7 +30,7 @@ const (
 	leaseFor = 60 * time.Millisecond // of the lease in these tests
 	// transit is how much later than the judgement a frame may get its time stamp: it crosses a virtual cable, on a machine that
 	// may take the processor away in between. The distribution is in the log.
-	transit = time.Millisecond
+	transit = 300 * time.Microsecond
 )
 
 // act is a process that a test starts in a host.

@@ -111,8 +111,8 @@ func ownCgroup() string {
 	return ""
 }
 
-// removeDeadCgroups removes the groups of labs whose keeper does not run any more. Where this process sees another /proc than the keeper a
-// number says nothing, and a host that is switched off has an empty group: so there must be no process in any of the lab's groups, and
+// removeDeadCgroups removes the groups of labs whose keeper does not run any more. Where this process sees another /proc than the keeper, a
+// number would say nothing, and a host that is switched off has an empty group: so there must be no process in any of the lab's groups, and
 // the lab must not be at its beginning.
 func removeDeadCgroups(at string) {
 	old, err := filepath.Glob(filepath.Join(at, cgroupPrefix+"*"))
