@@ -66,14 +66,15 @@ func hold(form Form, s Spec, once bool) error {
 	if err := p.Guard(false); err != nil {
 		return err
 	}
-	move := p.openFor
+	move := p.openUntil
 	for range time.Tick(leaseFor / 4) {
-		at, until := soon(0), soon(leaseFor)
+		at := soon(0)
+		until := at + leaseFor // one point for both: what is left of it, added to a later reading, would be as late as the pause in between
 		fmt.Println("until", int64(at), int64(until))
-		if err := move(leaseFor - (soon(0) - at)); err != nil {
+		if err := move(until); err != nil {
 			return err
 		}
-		move = func(d time.Duration) error { return p.Extend(soon(d)) }
+		move = p.Extend
 	}
 	return nil
 }

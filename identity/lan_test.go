@@ -422,13 +422,16 @@ func (r *room) serve(addr string) {
 	r.t.Cleanup(func() { l.Close(); <-ended })
 }
 
-// openFor opens an identity as an agent does.
-func (p *Hold) openFor(d time.Duration) error {
+// openFor opens an identity for some time.
+func (p *Hold) openFor(d time.Duration) error { return p.openUntil(soon(d)) }
+
+// openUntil opens an identity as an agent does.
+func (p *Hold) openUntil(deadline time.Duration) error {
 	g, err := p.Generation()
 	if err != nil {
 		return err
 	}
-	return p.Open(soon(d), g)
+	return p.Open(deadline, g)
 }
 
 // inModes runs a test for an identity with a MAC of its own, and for one with its holder's: of IPv4, and of both families.
