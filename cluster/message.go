@@ -22,6 +22,8 @@ type Message struct {
 	Acks     []lease.Ack     `json:"k,omitempty"`
 
 	Committed  *Mark           `json:"c,omitempty"` // this entry is committed
+	Stand      []Tenure        `json:"d,omitempty"` // the leader's: the receiver is about to get it, and is to prepare it
+	Stands     []Tenure        `json:"t,omitempty"` // the answer: it is prepared behind the closed fence
 	Prepared   []Tenure        `json:"p,omitempty"` // the new owner has applied the record and prepared everything
 	Handed     []lease.Release `json:"h,omitempty"` // the former holder has closed its fence
 	Open       []Tenure        `json:"o,omitempty"` // the new holder has opened its fence

@@ -24,21 +24,27 @@ type paced struct {
 	mute  *atomic.Bool  // no heartbeat may leave: Raft waits for the disk
 	calls chan raft.RPC // from the others, as far as Raft is to judge them
 
-	mu   sync.Mutex
-	gone map[raft.ServerID]*absence  // peers that did not answer the last heartbeat
-	sent map[raft.ServerID]time.Time // when the heartbeat left that a peer has neither answered nor missed yet
+	knocks sync.WaitGroup
+
+	mu    sync.Mutex
+	ended bool
+	gone  map[raft.ServerID]*absence  // peers that did not answer the last heartbeat
+	sent  map[raft.ServerID]time.Time // when the heartbeat left that a peer has neither answered nor missed yet
+	beats map[raft.ServerID]beat
 }
 
 // absence is a peer's silence.
 type absence struct {
 	back        chan struct{} // closed when it answers
 	since, last time.Time     // when the first heartbeat left that it did not answer, and when the last one was given up
+	knocking    bool          // it is asked once more out of turn
+	knocked     time.Time     // when it last was
 }
 
 func newPaced(t raft.Transport, every time.Duration, quit <-chan struct{}, mute *atomic.Bool) *paced {
 	return &paced{
 		Transport: t, every: every, began: time.Now(), quit: quit, mute: mute, calls: make(chan raft.RPC),
-		gone: make(map[raft.ServerID]*absence), sent: make(map[raft.ServerID]time.Time),
+		gone: make(map[raft.ServerID]*absence), sent: make(map[raft.ServerID]time.Time), beats: make(map[raft.ServerID]beat),
 	}
 }
 
@@ -74,9 +80,10 @@ func (p *paced) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *raft
 			return errMute
 		}
 		p.mu.Lock()
-		p.sent[id] = time.Now()
+		again := *req
+		p.sent[id], p.beats[id] = time.Now(), beat{to, &again}
 		p.mu.Unlock()
-		err := p.Transport.AppendEntries(id, to, req, resp)
+		err := p.ask(id, to, req, resp)
 		p.heard(id, err == nil)
 		return err
 	}
@@ -86,7 +93,7 @@ func (p *paced) AppendEntries(id raft.ServerID, to raft.ServerAddress, req *raft
 	if p.mute.Load() {
 		return errMute // the empty ones that only carry the commit index would keep the followers content as well
 	}
-	return p.Transport.AppendEntries(id, to, req, resp)
+	return p.ask(id, to, req, resp)
 }
 
 // errMute is what becomes of the heartbeats of a leader whose disk takes nothing.

@@ -89,10 +89,13 @@ type mutedTransport struct {
 	raft.Transport
 	muted atomic.Bool
 	sent  atomic.Int64 // requests that are no heartbeats
+	beats atomic.Int64
 }
 
 func (m *mutedTransport) AppendEntries(_ raft.ServerID, _ raft.ServerAddress, req *raft.AppendEntriesRequest, _ *raft.AppendEntriesResponse) error {
-	if !isHeartbeat(req) {
+	if isHeartbeat(req) {
+		m.beats.Add(1)
+	} else {
 		m.sent.Add(1)
 	}
 	if m.muted.Load() {

@@ -143,10 +143,19 @@ func (v View) candidate(sv fsm.Service, not string, load map[string]int) string 
 	return slices.MinFunc(fronts, func(a, b string) int {
 		return cmp.Or(
 			cmp.Compare(v.frontRank(sv, a), v.frontRank(sv, b)),
+			cmp.Compare(v.preparing(sv, a), v.preparing(sv, b)),
 			cmp.Compare(load[a], load[b]),
 			cmp.Compare(a, b),
 		)
 	})
+}
+
+// preparing puts the host first that prepares the identity already: another one would have to begin.
+func (v View) preparing(sv fsm.Service, name string) int {
+	if v.Heirs[sv.Name] == name {
+		return 0
+	}
+	return 1
 }
 
 // frontRank orders fronts: always-on hosts first, then sleepers; the leader last of its kind, so that one crash does not

@@ -239,6 +239,9 @@ func (r *Raft) Deaf() map[string]bool {
 	return r.paced.deaf(2 * r.conf.Timing.RaftHeartbeat)
 }
 
+// Met is told that a node lives: something came from it. Where this node leads, its log may reach that one again.
+func (r *Raft) Met(node string) { r.paced.met(node) }
+
 // Leadership tells of every change; only the newest is kept for a slow reader.
 func (r *Raft) Leadership() <-chan bool { return r.raft.LeaderCh() }
 
@@ -352,6 +355,7 @@ func (r *Raft) Shutdown() error {
 		if s, ok := r.conf.Stream.(interface{ HangUp() }); ok {
 			s.HangUp() // Raft waits for each answer that is on its way, and a host that sleeps gives none
 		}
+		r.paced.end()
 		err = ended.Error()
 		r.running.Wait()
 		err = errors.Join(err, closeTransport(r.trans))

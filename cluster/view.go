@@ -25,6 +25,8 @@ type View struct {
 
 	Engaged map[string]bool // services whose owner, a front, passes connections on: they end when it gives the identity away
 	Health  HealthTable     // what the targets of services with checks say of themselves
+
+	Heirs map[string]string // by service: the host that prepares it, to get it; only the leader knows
 }
 
 // Presence is what gossip says of a node.
