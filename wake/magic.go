@@ -197,9 +197,9 @@ func subnetBroadcasts(prefixes []netip.Prefix) []netip.Addr {
 
 // ethernetInterface finds an interface that carries Ethernet frames.
 func ethernetInterface(name string) (*net.Interface, error) {
-	ifi, err := net.InterfaceByName(name)
+	ifi, err := linkNamed(name)
 	if err != nil {
-		return nil, fmt.Errorf("find the network interface %q (see `ip link`): %w", name, err)
+		return nil, err
 	}
 	if len(ifi.HardwareAddr) != 6 && ifi.Flags&net.FlagLoopback == 0 {
 		return nil, fmt.Errorf("the network interface %q is no Ethernet interface (it has no 48-bit hardware address)", name)

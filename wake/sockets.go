@@ -3,7 +3,6 @@ package wake
 import (
 	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"unsafe"
@@ -110,7 +109,7 @@ func (s socket) takes(to netip.AddrPort, link int) bool {
 // or a UDP socket is bound. link is the interface that has the addresses: a socket that is bound to another one does not count.
 func Listening(link string, tcp, udp []netip.AddrPort) (listens, bound []netip.AddrPort, err error) {
 	index := 0
-	if ifi, ierr := net.InterfaceByName(link); ierr == nil {
+	if ifi, ierr := linkNamed(link); ierr == nil {
 		index = ifi.Index
 	}
 	if listens, err = served(unix.IPPROTO_TCP, stateListen, index, tcp); err == nil {
