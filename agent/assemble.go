@@ -100,8 +100,13 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	}}
 	a.waking = newWaking(cfg.WakeTimeout)
 	a.post = &post{self: cfg.Node, log: deps.Log, clock: deps.Clock, machine: a.machine, ballot: b, raft: a.raft, waking: a.waking, opens: &opens{}, checks: checks, gossip: a.gossip}
+	a.usher = &usher{
+		self: cfg.Node, clock: deps.Clock, out: a.post, log: deps.Log,
+		with: func(service string, f func(*tenant)) { a.tenants.with(service, f) }, news: func() { a.leader.bell.ring() },
+	}
+	a.post.usher = a.usher
 	a.proposer = &proposer{
-		self: cfg.Node, clock: deps.Clock, raft: a.raft, out: a.post, peer: a.peer, log: deps.Log,
+		self: cfg.Node, clock: deps.Clock, raft: a.raft, out: a.post, peer: a.peer, scene: a.scene, usher: a.usher, log: deps.Log,
 		gate: &quorumGuard{scene: a.scene, machine: a.machine, barrier: a.raft.Barrier, turn: make(turn, 1)},
 	}
 	a.tenants = &tenants{
@@ -138,7 +143,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		clock: deps.Clock, raft: a.raft, members: members, disk: deps.Disk, promise: a.meta.setPromise, log: deps.Log,
 	}
 	a.leader = &leader{
-		scene: a.scene, machine: a.machine, raft: a.raft, proposer: a.proposer, post: a.post, checks: checks,
+		scene: a.scene, machine: a.machine, raft: a.raft, proposer: a.proposer, post: a.post, checks: checks, usher: a.usher,
 		members: members, founding: a.founding, log: deps.Log, bell: newBell(),
 	}
 	a.ticks = &ticks{

@@ -67,6 +67,7 @@ func (b *backend) History(_ context.Context, service string) (api.History, error
 
 // Propose is a peer's command for the leader.
 func (b *backend) Propose(ctx context.Context, command []byte) ([]byte, error) {
+	b.raft.Met(api.CallerOf(ctx).Peer)
 	out, err := b.proposer.forwarded(ctx, command)
 	if errors.Is(err, errNoLeader) {
 		return nil, api.NoLeader("commit a peer's command", "this node does not lead any more")
@@ -100,7 +101,9 @@ func (b *backend) Move(ctx context.Context, service, node string) (api.Moved, er
 	if err := outcome(tried, res, err); err != nil {
 		return api.Moved{}, err
 	}
-	err = b.await(ctx, tried, func() bool { return b.post.opens.at(service) >= res.Epoch || b.openHere(service, res.Epoch) })
+	if b.post.opens.await(ctx, service, res.Epoch) != nil {
+		err = api.Timeout(tried)
+	}
 	return api.Moved{Service: service, From: own.Owner, To: node, Epoch: res.Epoch}, err
 }
 

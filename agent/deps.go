@@ -57,7 +57,7 @@ type Kernel interface {
 	Adopt(identity.Heirloom) (Hold, error) // what a former life left open
 	Bequeath() (identity.Legacy, error)
 	Retain(inUse []identity.Spec) error // this host may use all other addresses itself again
-	Watch(context.Context) <-chan struct{}
+	Watch(context.Context) <-chan identity.Stir
 	LAN() (identity.LAN, error)
 	Refusal() string // why this host may hold nothing, or ""
 	Close() error

@@ -24,6 +24,7 @@ type leader struct {
 	proposer *proposer
 	post     *post
 	checks   *voteChecks
+	usher    *usher
 	members  func() []cluster.Member
 	founding *founding
 	log      *slog.Logger
@@ -151,7 +152,7 @@ func (l *leader) turn(ctx context.Context) time.Duration {
 	if v.Now < l.blind {
 		v.TableAge = 0
 	}
-	l.assign(ctx, v)
+	heirs := l.assign(ctx, v)
 	for about, c := range l.records(v) {
 		if !l.sulks(about) && !l.do(ctx, c) {
 			l.sulk(about)
@@ -161,7 +162,7 @@ func (l *leader) turn(ctx context.Context) time.Duration {
 	l.moveOn(ctx, v)
 	now := l.scene.view()
 	next := nextSilence(now)
-	for _, soon := range []time.Duration{l.blind.Sub(now.Now), l.proposer.hintAgain()} {
+	for _, soon := range []time.Duration{l.blind.Sub(now.Now), l.proposer.hintAgain(), heirs} {
 		if soon > 0 {
 			next = min(next, soon)
 		}
@@ -207,9 +208,12 @@ func (l *leader) passOn(ctx context.Context, to string) {
 	}
 }
 
-// assign proposes the plan, all services at once.
-func (l *leader) assign(ctx context.Context, v cluster.View) {
+// assign proposes the plan, all services at once but those whose heirs are not prepared yet. It returns when to look again at these;
+// 0 = there are none.
+func (l *leader) assign(ctx context.Context, v cluster.View) time.Duration {
+	v.Heirs = l.usher.heirs(v.State)
 	plan := slices.DeleteFunc(cluster.Plan(v), func(a fsm.Assign) bool { return l.frozen.has(a.Service) || l.sulks(a.Service) })
+	plan, next := l.usher.sift(v, plan)
 	refused := make([]bool, len(plan))
 	var g errgroup.Group
 	g.SetLimit(64)
@@ -226,6 +230,7 @@ func (l *leader) assign(ctx context.Context, v cluster.View) {
 			l.sulk(a.Service)
 		}
 	}
+	return next
 }
 
 // do commits one command and reports what came of it. It is false when the state machine refused it for a reason that will
@@ -233,7 +238,8 @@ func (l *leader) assign(ctx context.Context, v cluster.View) {
 func (l *leader) do(ctx context.Context, c fsm.Command) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	res, err := l.proposer.commit(ctx, c)
+	done, err := l.proposer.commitMarked(ctx, c)
+	res := done.Result
 	switch {
 	case err != nil:
 		l.log.Warn("the leader's proposal was not committed; it looks again", "err", err)

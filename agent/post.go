@@ -16,6 +16,7 @@ type outbox interface {
 	send(node string, m cluster.Message)
 	all(m cluster.Message)
 	engage([]cluster.Tenure) // for this host itself, which may lead
+	stands(cluster.Tenure)   // the same
 	vote(r lease.Request) (lease.Answer, bool)
 	free(r lease.Release) (lease.Ack, bool)
 }
@@ -37,6 +38,7 @@ type post struct {
 	scene   *scene
 	opens   *opens
 	checks  *voteChecks
+	usher   *usher
 
 	jumped    bell                     // rung when the clocks changed
 	members   bells                    // rung when gossip's members changed
@@ -68,8 +70,11 @@ func (p *post) send(node string, m cluster.Message) {
 	}
 }
 
-// all sends to every member that gossip has alive, except this one.
+// all sends to every member that gossip has alive. What is open here this host itself takes note of.
 func (p *post) all(m cluster.Message) {
+	for _, o := range m.Open {
+		p.opens.note(o.Service, o.Epoch)
+	}
 	for _, member := range p.gossip.Members() {
 		if member.Name != p.self && member.Status == cluster.Alive {
 			p.send(member.Name, m)
@@ -101,6 +106,7 @@ func (p *post) conflicting() string {
 }
 
 func (p *post) engage(list []cluster.Tenure) { p.scene.engage(list) }
+func (p *post) stands(what cluster.Tenure)   { p.usher.stands(p.self, what) }
 
 func (p *post) vote(r lease.Request) (lease.Answer, bool) { return p.ballot.request(r) }
 func (p *post) free(r lease.Release) (lease.Ack, bool)    { return p.ballot.release(r) }
@@ -115,6 +121,7 @@ func (p *post) receive(m cluster.Message) {
 	if id := p.clusterID(); m.Cluster != id && m.Cluster != "" && id != "" {
 		return // status says so: its description names the cluster as well
 	}
+	p.raft.Met(m.From)
 	for _, r := range m.Requests {
 		if r.Node != m.From {
 			continue
@@ -142,6 +149,9 @@ func (p *post) receive(m cluster.Message) {
 		p.waking.help(w)
 	}
 	p.scene.engage(m.Engaged)
+	for _, s := range m.Stands {
+		p.usher.stands(m.From, s)
+	}
 	if m.Health != nil {
 		p.scene.hear(m.From, *m.Health)
 	}
@@ -179,6 +189,9 @@ func (p *post) forTenants(m cluster.Message) {
 	for _, x := range m.FlowsKnown {
 		p.tenants.with(x.Service, func(t *tenant) { t.reported(m.From, x) })
 	}
+	for _, s := range m.Stand {
+		p.tenants.with(s.Service, func(t *tenant) { t.called(m.From, s.Epoch) })
+	}
 	for _, r := range m.Prepared {
 		p.tenants.with(r.Service, func(t *tenant) { t.ready(r.Epoch) })
 	}
@@ -196,34 +209,6 @@ func (p *post) dropped() bool {
 	}
 	p.offset = offset
 	return boot < p.deaf
-}
-
-// opens remembers which tenures were reported open by their holders.
-type opens struct {
-	mu    sync.Mutex
-	epoch map[string]uint64
-	bells bells
-}
-
-func (o *opens) note(service string, epoch uint64) {
-	o.mu.Lock()
-	news := epoch > o.epoch[service]
-	if news {
-		if o.epoch == nil {
-			o.epoch = make(map[string]uint64)
-		}
-		o.epoch[service] = epoch
-	}
-	o.mu.Unlock()
-	if news {
-		o.bells.ring()
-	}
-}
-
-func (o *opens) at(service string) uint64 {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.epoch[service]
 }
 
 // voteChecks remembers which nodes said lately that they would vote.

@@ -23,6 +23,7 @@ type raftNode interface {
 	Leader() string
 	IsLeader() bool
 	Deaf() map[string]bool
+	Met(node string)
 	Leadership() <-chan bool
 	Barrier(ctx context.Context) error
 	HasState() (bool, error)
@@ -51,6 +52,8 @@ type proposer struct {
 	out   outbox
 	peer  func(node string) *api.Client
 	gate  *quorumGuard
+	scene *scene
+	usher *usher
 	log   *slog.Logger
 
 	hinted hinted
@@ -90,13 +93,23 @@ func (p *proposer) propose(ctx context.Context, c fsm.Command) (fsm.Result, erro
 	return done.Result, nil
 }
 
-// commit proposes on the leader and tells everybody at once that the entry is committed: a follower would otherwise learn
-// it with the next AppendEntries, up to twice the commit timeout later.
+// commit proposes on the leader: an assignment once its heir is prepared.
 func (p *proposer) commit(ctx context.Context, c fsm.Command) (fsm.Result, error) {
-	done, err := p.commitMarked(ctx, c)
+	done, err := p.commitPrepared(ctx, c)
 	return done.Result, err
 }
 
+func (p *proposer) commitPrepared(ctx context.Context, c fsm.Command) (proposal, error) {
+	if a, ok := c.(fsm.Assign); ok && p.usher != nil {
+		if err := p.usher.await(ctx, p.scene.view(), a); err != nil {
+			return proposal{}, fmt.Errorf("waiting until %s has prepared %s: %w", a.Owner, a.Service, err)
+		}
+	}
+	return p.commitMarked(ctx, c)
+}
+
+// commitMarked proposes on the leader and tells everybody at once that the entry is committed: a follower would otherwise learn
+// it with the next AppendEntries, up to twice the commit timeout later.
 func (p *proposer) commitMarked(ctx context.Context, c fsm.Command) (proposal, error) {
 	leave, err := p.gate.enter(ctx, c)
 	if err != nil {
@@ -147,7 +160,7 @@ func (p *proposer) forwarded(ctx context.Context, raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading a peer's command: %w", err)
 	}
-	done, err := p.commitMarked(ctx, c)
+	done, err := p.commitPrepared(ctx, c)
 	if err != nil {
 		return nil, err
 	}

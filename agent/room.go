@@ -202,8 +202,9 @@ func (t *tenant) deafen() {
 // standBy prepares the address of a target that does not have the service: its checks are carried out there. The guard is off, as local
 // connections go through it; nothing from outside passes the closed fence.
 func (t *tenant) standBy(ctx context.Context, now lease.Boot) {
-	if t.wish.Stand && t.build(ctx, now) {
+	if t.stands(now) && t.build(ctx, now) {
 		t.setGuard(!t.wish.Serving)
+		t.sayStands()
 	}
 }
 
@@ -212,7 +213,7 @@ func (t *tenant) tidy(now lease.Boot) {
 	if t.hold != nil && t.wish.Park {
 		t.parkedAt = now
 	}
-	if t.hold == nil || t.wish.Park || t.wish.Stand || t.wish.Mine || (t.wish.Exists && now < t.leaveAt()) {
+	if t.hold == nil || t.wish.Park || t.stands(now) || t.wish.Mine || (t.wish.Exists && now < t.leaveAt()) {
 		return
 	}
 	t.tearDown()
@@ -312,6 +313,7 @@ func (t *tenant) disturbed() { t.nextCheck = 0 }
 // close ends the tenant for good: fence closed, lease released, everything removed.
 func (t *tenant) close() {
 	now := t.clock.Boot()
+	t.switches.leave(t)
 	if t.epoch != 0 {
 		t.wish.Own.Owner = t.lastHeir()
 		t.giveUp(now)

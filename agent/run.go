@@ -79,6 +79,7 @@ type parts struct {
 	unseal   *unseal
 	meta     *metaKeeper
 	proposer *proposer
+	usher    *usher
 	applied  *applied
 	checkups *checkups
 	stays    bool        // gossip says no goodbye: the next life of this process goes on

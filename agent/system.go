@@ -23,8 +23,9 @@ import (
 	"nightporter/wake"
 )
 
-// System is the real outside world: this host's clocks, kernel, network, disk and power.
-func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) {
+// System is the real outside world: this host's clocks, kernel, network, disk and power. waits is called before whatever may wait in the
+// kernel for milliseconds, and what it returns after.
+func System(cfg *config.Config, version string, waits func() (end func()), log *slog.Logger) (Deps, error) {
 	page, err := labpage.Open(os.Getenv(labpage.Env))
 	if err != nil {
 		return Deps{}, err
@@ -47,12 +48,20 @@ func System(cfg *config.Config, version string, log *slog.Logger) (Deps, error) 
 	if err != nil {
 		return Deps{}, errors.Join(err, caller.Close(), disk.lock.Close())
 	}
+	host.Waits = waits
 	deps := Deps{
 		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Reach: systemReach{}, Net: systemNet{},
 		Power: systemPower{cfg: cfg, suspender: wake.Suspender{Command: cfg.SuspendCommand}},
 		Disk:  disk, Former: former, Checks: systemChecks{dir: cfg.ChecksDir},
 		Listen: func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error) {
-			return wake.Listen(link, g, on)
+			l, err := wake.Listen(link, g, on)
+			if err != nil {
+				return nil, err
+			}
+			return closeFunc(func() error {
+				defer waits()()
+				return l.Close()
+			}), nil
 		},
 		Front: func(d front.Desk) (Front, error) { return front.Open(d, cfg.WakeTimeout, log) },
 		Ready: func(state string) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,24 +17,6 @@ import (
 	"nightporter/lease"
 	"nightporter/wake"
 )
-
-// wish is what the replicated state and this host's own condition want of one service here. It is a value, computed
-// anew whenever something changed.
-type wish struct {
-	Service fsm.Service
-	Exists  bool // the service is defined
-	Own     fsm.Ownership
-	Prev    string             // the owner before Own
-	Mine    bool               // this host owns it and may ask for it
-	Serving bool               // this host is one of its targets
-	Stand   bool               // be prepared behind the closed fence: a target that is awake shows there that the service answers
-	Park    bool               // keep the address behind the closed fence (a target on its way into sleep or out of it)
-	Heir    bool               // another host owns it now and is in touch
-	Cards   []net.HardwareAddr // of all members, where the service has its holder's MAC
-	Served  uint64             // the newest tenure of a target
-	Quorum  lease.Quorum
-	Timing  cluster.Timing
-}
 
 // tenancy is what status shows of a tenant.
 type tenancy struct {
@@ -77,6 +58,7 @@ type tenant struct {
 	inbox   chan func()
 	shown   atomic.Pointer[tenancy]
 	want    atomic.Pointer[wish] // the newest wish; the inbox only wakes the loop for it
+	told    *wish                // the newest wish, for whoever tells it
 
 	wish   wish
 	holder *lease.Holder
@@ -103,14 +85,18 @@ type tenant struct {
 	prior      *lease.Release
 	prepared   map[uint64]bool // epochs whose new owner said that it is ready to take over
 
-	making    bool       // the identity is being prepared
-	made      chan made  // what came of it; it has room for that
-	madeSince lease.Boot // since when it is being prepared
-	checking  bool       // a look at the kernel is under way
-	probing   bool
-	probes    sync.WaitGroup
-	probed    uint64 // the epoch whose probe ended
-	foreign   []identity.Foreign
+	switches    *switching
+	switchUntil lease.Boot // this tenant is one of those that take over now
+	passedBy    bool       // it was, in this tenure, and its former owner did not answer
+	call        call       // the leader's, to prepare it before the record changes
+	making      bool       // the identity is being prepared
+	made        chan made  // what came of it; it has room for that
+	madeSince   lease.Boot // since when it is being prepared
+	checking    bool       // a look at the kernel is under way
+	probing     bool
+	probes      sync.WaitGroup
+	probed      uint64 // the epoch whose probe ended
+	foreign     []identity.Foreign
 
 	announced int
 	nextSay   lease.Boot
@@ -256,9 +242,10 @@ func (t *tenant) step(ctx context.Context) {
 		t.standBy(ctx, now)
 		t.tidy(now)
 	}
+	t.keepSwitch(now)
 	t.keepReplays(now)
 	t.keepReport(now)
-	if t.hold == nil && !t.wish.Mine && !t.wish.Stand {
+	if t.hold == nil && !t.wish.Mine && !t.stands(now) {
 		clear(t.trouble) // whatever it was, this host has no part in it any more
 	}
 	t.tell(now)
@@ -292,9 +279,9 @@ func (t *tenant) begin(ctx context.Context, now lease.Boot) {
 		return
 	}
 	t.unit.claim(true)
-	t.epoch = t.wish.Own.Epoch
+	t.epoch, t.call, t.passedBy = t.wish.Own.Epoch, call{}, false
 	t.nextAsk, t.majority, t.announced, t.nextProbe = now, now, 0, 0
-	if !ready {
+	if !ready || t.isHeir() {
 		t.nextAsk = now.Add(t.wish.Timing.Renew)
 	}
 	t.foreign = nil
@@ -307,6 +294,11 @@ func (t *tenant) begin(ctx context.Context, now lease.Boot) {
 	if ready {
 		t.startProbe(ctx)
 	}
+}
+
+// isHeir says whether the former owner hands over by himself: his word comes before anything could be granted.
+func (t *tenant) isHeir() bool {
+	return t.wish.Prev != "" && t.wish.Prev != t.self && cluster.Serves(t.wish.Own.Reason) && t.prior == nil
 }
 
 // makesMost is for how long a host that still prepares an identity asks for its lease: one at which that hangs falls silent, and another
@@ -366,10 +358,11 @@ func (t *tenant) due() time.Duration {
 	earliest(t.nextEars, keeps && t.hears != t.wantsEars())
 	earliest(t.nextCheck, t.hold != nil && !t.checking)
 	earliest(t.deadline, t.opened)
-	earliest(t.retryAt, (t.wish.Mine || t.wish.Stand) && t.hold == nil && !t.making)
+	earliest(t.retryAt, (t.wish.Mine || t.stands(now)) && t.hold == nil && !t.making)
+	earliest(t.switchUntil, t.switchUntil != 0)
 	earliest(t.willAt.Add(t.wish.Timing.TTL/4), t.will != nil)
 	earliest(t.nextTell, t.release != nil && !t.acked)
-	earliest(t.leaveAt(), t.hold != nil && !mine && !t.wish.Park && !t.wish.Stand)
+	earliest(max(t.leaveAt(), t.call.until), t.hold != nil && !mine && !t.wish.Park && !t.wish.Stand)
 	earliest(t.doors.nextLook, keeps && t.wish.Serving && t.hold != nil && !t.doors.shut.empty())
 	earliest(t.replays.nextAt, t.replays.word != nil || t.replays.lan != nil && t.hold == nil && !mine)
 	earliest(t.report.nextAt, len(t.report.reports) > 0)
@@ -418,6 +411,9 @@ func (t *tenant) setWish(w wish) {
 	ports := !slices.Equal(w.Service.Ports, t.wish.Service.Ports)
 	news := w.Own.Epoch != t.wish.Own.Epoch
 	t.wish = w
+	if w.Own.Epoch >= t.call.epoch && !w.Mine {
+		t.call = call{} // somebody else got it
+	}
 	t.unit.manage(w.Serving && w.Service.Unit.Manage)
 	if mutant.On(mutant.GARP) && news && w.Exists && w.Own.Owner != t.self {
 		t.boast()

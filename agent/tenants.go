@@ -11,6 +11,7 @@ import (
 
 	"nightporter/cluster"
 	"nightporter/fsm"
+	"nightporter/identity"
 	"nightporter/lease"
 	"nightporter/wake"
 )
@@ -30,6 +31,7 @@ type tenants struct {
 	desk        *desk
 	incarnation uint64
 	changed     func() // passed on to the tenants
+	switches    switching
 
 	mu      sync.Mutex
 	all     map[string]*tenant
@@ -54,6 +56,17 @@ func (ts *tenants) each(f func(*tenant)) {
 	defer ts.mu.Unlock()
 	for _, t := range ts.all {
 		t.do(func() { f(t) })
+	}
+}
+
+// stirred has those tenants look at their identities to which something may have happened.
+func (ts *tenants) stirred(s identity.Stir) {
+	if s.All {
+		ts.each((*tenant).disturbed)
+		return
+	}
+	for _, service := range s.Services {
+		ts.with(service, (*tenant).disturbed)
 	}
 }
 
@@ -122,6 +135,10 @@ func (ts *tenants) reconcile(ctx context.Context, v cluster.View, committed fsm.
 	}
 	for name, t := range ts.all {
 		w := ts.wishFor(name, v, quorum)
+		if t.told != nil && t.told.same(w) {
+			continue // with many services each change would wake all of them
+		}
+		t.told = &w
 		t.want.Store(&w)
 		t.do(func() {})
 	}
@@ -164,7 +181,7 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 func (ts *tenants) make(name string) *tenant {
 	return &tenant{
 		service: name, self: ts.self, clock: ts.clock, kernel: ts.kernel, reach: ts.reach, log: ts.log, out: ts.out,
-		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign, desk: ts.desk, changed: ts.changed,
+		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign, desk: ts.desk, changed: ts.changed, switches: &ts.switches,
 		inbox:  make(chan func(), 256),
 		holder: lease.NewHolder(name, ts.self, ts.incarnation),
 	}

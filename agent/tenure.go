@@ -71,7 +71,7 @@ func (t *tenant) countSuspends() {
 // round until the fence is open.
 func (t *tenant) sayReady() {
 	prev := t.wish.Prev
-	if prev != "" && prev != t.self && !t.opened && t.probed == t.epoch {
+	if prev != "" && prev != t.self && !t.opened && t.probed == t.epoch && t.maySwitch(t.clock.Boot()) {
 		t.out.send(prev, cluster.Message{Prepared: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})
 	}
 }
@@ -184,6 +184,7 @@ func (t *tenant) open() {
 	at := t.clock.Boot()
 	t.well(doOpen, doExtend)
 	t.opened, t.openedAt, t.announced = true, now, 0
+	t.keepSwitch(now)
 	t.announce(now)
 	t.nextCheck = now.Add(checkEvery)
 	t.out.all(cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}, Listening: t.listening()})

@@ -44,12 +44,12 @@ func (k *ticks) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case _, open := <-disturbed:
+		case stir, open := <-disturbed:
 			if !open {
 				disturbed = nil
 				continue
 			}
-			k.tenants.each(func(t *tenant) { t.disturbed() })
+			k.tenants.stirred(stir)
 			k.fitness()
 		case <-k.bell:
 			k.look(&edge)

@@ -106,11 +106,11 @@ func (k *fakeKernel) isPrepared() bool {
 	return k.prepared
 }
 
-func (k *fakeKernel) Sweep() error                          { return nil }
-func (k *fakeKernel) Watch(context.Context) <-chan struct{} { return nil }
-func (k *fakeKernel) LAN() (identity.LAN, error)            { return identity.LAN{Up: true}, nil }
-func (k *fakeKernel) Refusal() string                       { return "" }
-func (k *fakeKernel) Close() error                          { return nil }
+func (k *fakeKernel) Sweep() error                               { return nil }
+func (k *fakeKernel) Watch(context.Context) <-chan identity.Stir { return nil }
+func (k *fakeKernel) LAN() (identity.LAN, error)                 { return identity.LAN{Up: true}, nil }
+func (k *fakeKernel) Refusal() string                            { return "" }
+func (k *fakeKernel) Close() error                               { return nil }
 func (k *fakeKernel) Retain(inUse []identity.Spec) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -392,6 +392,7 @@ func (h *worldHost) all(m cluster.Message) {
 }
 
 func (h *worldHost) engage([]cluster.Tenure) {} // nobody leads in this world
+func (h *worldHost) stands(cluster.Tenure)   {}
 
 func (h *worldHost) vote(r lease.Request) (lease.Answer, bool) { return h.ballot.request(r) }
 func (h *worldHost) free(r lease.Release) (lease.Ack, bool)    { return h.ballot.release(r) }

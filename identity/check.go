@@ -27,6 +27,7 @@ func (d Drift) Routine() bool { return strings.HasPrefix(string(d), routesChange
 // Check compares the identity with what Prepare built. An error says that it cannot be repaired in place: the link or the LAN
 // interface is gone.
 func (p *Hold) Check() ([]Drift, error) {
+	defer p.host.turn()()
 	lower, err := p.host.lowerLink()
 	if err != nil {
 		return nil, err

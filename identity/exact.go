@@ -115,7 +115,14 @@ func (f *exactFence) rebuild() error {
 		}
 		errs = append(errs, f.host.attach(p.on, p.parent, p.priority, p.name, programs[p.by]))
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	there, err := f.attached(places)
+	if err == nil && !there {
+		err = errors.New("the filters are not where they were put: somebody removes them")
+	}
+	return err
 }
 
 // judgement is what a program judges: everything, what claims the identity, or what comes in for it.
@@ -198,10 +205,13 @@ func (f *exactFence) Extend(deadline time.Duration) error {
 func (*exactFence) Restore(time.Duration) error { return nil }
 
 // Close implements Fence. The map shuts all programs that read it; where somebody removed one, it is put back, or the identity
-// would go on without it. A link that is gone is closed as well.
+// would go on without it. A link that is gone is closed as well. Where nobody touched them it waits for nothing.
 func (f *exactFence) Close() error {
 	return f.with("closing", func() error {
 		f.gate.shut()
+		if f.host.vigil.untouched(f) {
+			return nil
+		}
 		places, err := f.places()
 		if err != nil {
 			return nil //nolint:nilerr // without the link or the LAN interface there is nothing to close
@@ -239,12 +249,16 @@ func (f *exactFence) Present() (bool, error) {
 	return f.attached(places)
 }
 
+// attached looks at the filters themselves.
 func (f *exactFence) attached(places []place) (bool, error) {
+	look := f.host.vigil.look(f, places)
 	for _, want := range places {
 		if there, err := f.host.asks.filter(want); err != nil || !there {
+			f.host.vigil.doubt(f)
 			return false, err
 		}
 	}
+	f.host.vigil.sound(look)
 	return true, nil
 }
 
@@ -270,6 +284,7 @@ func (f *exactFence) unhang() error {
 
 // let closes what this process has open of the fence.
 func (f *exactFence) let() error {
+	f.host.vigil.doubt(f)
 	var errs []error
 	if f.gate != nil {
 		errs = append(errs, f.gate.close())

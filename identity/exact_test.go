@@ -255,7 +255,7 @@ func meddlingIsNoticed(t *testing.T, spec, dual Spec) {
 	l := newLAN(t, "a", "c")
 	h, p, f, talkers := l.exact("a", dual)
 	a := l.host["a"]
-	var bell <-chan struct{}
+	var bell <-chan Stir
 	a.do(func() error { bell = h.Watch(t.Context()); return nil })
 	<-bell
 	for name, deed := range map[string]func() error{

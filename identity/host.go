@@ -3,6 +3,7 @@ package identity
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -46,6 +47,10 @@ type Spec struct {
 
 // Host prepares identities on one LAN interface. It is safe for concurrent use.
 type Host struct {
+	// Waits is called before whatever may wait in the kernel for milliseconds (its lock of all links, an RCU grace period), and what
+	// it returns after. nil = nobody cares. Set before the first use.
+	Waits func() (end func())
+
 	lower string
 	log   *slog.Logger
 	nl    *netlink.Handle
@@ -54,6 +59,7 @@ type Host struct {
 
 	reaper *reaper
 	asks   *asker
+	vigil  *vigil
 
 	form     Form
 	suspends *suspends // nil = no BPF here
@@ -61,13 +67,17 @@ type Host struct {
 
 	inherited bool // suspends is a former life's
 
+	shedding sync.WaitGroup // sockets that are on their way
+	turns    chan struct{}  // of what takes the kernel long
+
 	swept atomic.Bool // nothing of a former life is here, nor of an identity whose removal failed
 
-	mu      sync.Mutex
-	tables  map[int]bool        // routing tables in use
-	adopted map[string]int      // links that a former life of this process left open, and their routing tables
-	lent    map[netip.Addr]int  // addresses of identities that the LAN interface has, and how many have them
-	stray   map[netip.Addr]bool // those that a former life may have left
+	mu       sync.Mutex
+	tables   map[int]bool        // routing tables in use
+	prepared map[string]prepared // by link: whose identities are here, or on their way
+	adopted  map[string]int      // links that a former life of this process left open, and their routing tables
+	lent     map[netip.Addr]int  // addresses of identities that the LAN interface has, and how many have them
+	stray    map[netip.Addr]bool // those that a former life may have left
 }
 
 // Form says which fences may be used.
@@ -89,7 +99,7 @@ func NewHost(lower string, form Form, former *Legacy, log *slog.Logger) (*Host, 
 	if err != nil {
 		return nil, fmt.Errorf("opening rtnetlink: %w", err)
 	}
-	h := &Host{lower: lower, log: log, nl: nl, form: form, tables: make(map[int]bool), adopted: make(map[string]int), lent: make(map[netip.Addr]int)}
+	h := &Host{turns: make(chan struct{}, turnsAtOnce), lower: lower, log: log, nl: nl, form: form, tables: make(map[int]bool), prepared: make(map[string]prepared), adopted: make(map[string]int), lent: make(map[netip.Addr]int)}
 	if _, err := h.lowerLink(); err != nil {
 		nl.Close()
 		return nil, err
@@ -106,6 +116,9 @@ func NewHost(lower string, form Form, former *Legacy, log *slog.Logger) (*Host, 
 		return nil, errors.Join(err, h.Close())
 	}
 	if h.asks, err = newAsker(); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	if h.vigil, err = newVigil(); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
 	if err := h.settle(); err != nil {
@@ -215,8 +228,41 @@ func RestoreSysctls(values map[string]string) error {
 	return nil
 }
 
+// turnsAtOnce is how many identities are prepared or looked at at one time. More would not be done sooner: the kernel lets one change its
+// links at a time, and what hands an identity over meanwhile would stand behind all of them for a processor.
+const turnsAtOnce = 2
+
+// turn waits for a turn at what takes the kernel long, and gives the end of it.
+func (h *Host) turn() (end func()) {
+	h.turns <- struct{}{}
+	waited := h.waits()
+	return func() {
+		waited()
+		<-h.turns
+	}
+}
+
+func (h *Host) waits() (end func()) {
+	if h.Waits == nil {
+		return func() {}
+	}
+	return h.Waits()
+}
+
+// shed closes a packet socket that nobody reads any more, beside whoever has better things to do: the kernel waits for an RCU grace
+// period, 10 to 50 ms.
+func (h *Host) shed(c io.Closer) {
+	h.shedding.Go(func() {
+		defer h.waits()()
+		if err := c.Close(); err != nil {
+			h.log.Debug("a socket did not close", "err", err)
+		}
+	})
+}
+
 // Close gives the sockets back. Prepared identities stay as they are.
 func (h *Host) Close() error {
+	h.shedding.Wait()
 	h.nl.Close()
 	if h.reaper != nil {
 		h.reaper.close()
@@ -225,6 +271,9 @@ func (h *Host) Close() error {
 		h.asks.close()
 	}
 	err := h.nft.close()
+	if h.vigil != nil {
+		err = errors.Join(err, h.vigil.close())
+	}
 	if h.suspends != nil {
 		err = errors.Join(err, h.suspends.close())
 	}
@@ -333,6 +382,7 @@ func (h *Host) letGo(link string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.adopted, link)
+	delete(h.prepared, link)
 }
 
 func (h *Host) giveTable(n int) {

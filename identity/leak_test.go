@@ -166,7 +166,7 @@ func sealComesBack(t *testing.T, spec, dual Spec) {
 	p := l.prepare("a", h, dual)
 	talkers := []*net.UDPConn{a.talker(ip0), a.talker(ip06)}
 	a.do(p.Remove)
-	var bell <-chan struct{}
+	var bell <-chan Stir
 	a.do(func() error {
 		bell = h.Watch(t.Context())
 		return nil

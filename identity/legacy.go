@@ -183,6 +183,7 @@ func (h *Host) Adopt(l Heirloom) (_ *Hold, err error) {
 	p.unsealed = true
 	h.lends(l.Spec, 1)
 	p.gave = l.Spec.Mode == HostMAC
+	h.notes(name, l.Spec, l.Table)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tables[l.Table], h.adopted[name] = true, l.Table

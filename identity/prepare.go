@@ -54,6 +54,7 @@ func linkName(service string) string {
 // Prepare builds everything behind a closed fence and an active guard: link, fence, guard, addresses, up, rules and routes.
 // Nothing of the identity can leave this host before Open. What stood under the same name before is replaced.
 func (h *Host) Prepare(s Spec) (*Hold, error) {
+	defer h.turn()()
 	lower, err := h.lowerLink()
 	if err != nil {
 		return nil, err
@@ -66,7 +67,12 @@ func (h *Host) Prepare(s Spec) (*Hold, error) {
 		return nil, err
 	}
 	p := &Hold{host: h, spec: s, log: h.log, link: linkName(s.Service), table: table}
-	if err := p.build(lower); err != nil {
+	h.notes(p.link, s, table)
+	err = p.build(lower)
+	if err == nil {
+		_, err = p.mouth() // now: to open it takes a question by rtnetlink, and what is taken over is announced at once
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("preparing %s on %s: %w", s.Service, h.lower, err), p.Remove())
 	}
 	return p, nil
@@ -249,6 +255,7 @@ func (p *Hold) Close() error {
 // Remove takes everything off this host but a seal: the fence closes first and goes last, when the seal has taken over what
 // sockets that outlive it may still say. It takes tens of milliseconds, and hardly more for many identities at one time.
 func (p *Hold) Remove() error {
+	defer p.host.waits()()
 	err := p.remove()
 	if err != nil {
 		p.host.swept.Store(false) // whatever is left stands in the next one's way

@@ -36,11 +36,15 @@ func (p *Hold) Probe(ctx context.Context, wait time.Duration, members []net.Hard
 	if err != nil {
 		return nil, fmt.Errorf("probing by %s: %w", p.host.lower, err)
 	}
-	conn, err := packet.Listen(ifi, packet.Raw, unix.ETH_P_ALL, nil)
+	filter, err := claimsOf(p.spec.Addrs)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := packet.Listen(ifi, packet.Raw, unix.ETH_P_ALL, &packet.Config{Filter: filter})
 	if err != nil {
 		return nil, fmt.Errorf("opening a packet socket on %s (CAP_NET_RAW is needed): %w", p.host.lower, err)
 	}
-	defer conn.Close()
+	defer p.host.shed(conn)
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	found := make(map[string]Foreign)

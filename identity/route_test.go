@@ -90,7 +90,7 @@ func TestGatewayChanges(t *testing.T) {
 	b.do(func() error { return gateway("eth0", "10.200.0.12") })
 	h := l.kernel("b")
 	p := l.served(h)
-	var bell <-chan struct{}
+	var bell <-chan Stir
 	b.do(func() error {
 		bell = h.Watch(t.Context())
 		return nil

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,25 +16,21 @@ import (
 )
 
 const (
-	// watchGap is the least pause between two tokens: a storm of changes costs one look at it each time, not one per change. A look at
-	// many identities takes its time (half a millisecond each), so it is longer with them: once more for each watchShare.
-	watchGap   = 50 * time.Millisecond
-	watchShare = 10
 	// renewAfter is the pause before a subscription that ended is made anew.
 	renewAfter = 250 * time.Millisecond
 	// watchBuffer is asked for each subscription's socket; the kernel gives at most net.core.rmem_max.
 	watchBuffer = 1 << 20
 )
 
-// Watch gives a token when something of ours, or of the LAN interface, may have been changed: links, addresses, policy rules,
+// Watch tells when something of ours, or of the LAN interface, may have been changed: links, addresses, policy rules,
 // nftables, our routes, and those of the LAN interface, which the identities' own tables copy. It is a hint; Check finds
-// out. The first token comes at once, and one more whenever notifications may have been missed. At most one comes within
-// watchGap. The channel is closed when ctx ends.
+// out. The first one is about all and comes at once, and so is one more whenever notifications may have been missed. At most one comes
+// within watchGap. The channel is closed when ctx ends.
 //
 // The seal is nobody's identity, so nobody checks it: the watch mends it itself.
-func (h *Host) Watch(ctx context.Context) <-chan struct{} {
+func (h *Host) Watch(ctx context.Context) <-chan Stir {
 	w := &watcher{host: h, raw: make(chan struct{}, 1), links: make(map[int32]string)}
-	out := make(chan struct{}, 1)
+	out := make(chan Stir, 1)
 	var running sync.WaitGroup
 	for _, f := range []feed{w.network(), w.filters()} {
 		s, err := f.open() // here, not in the goroutine: a subscription belongs to the network namespace of its thread
@@ -46,7 +44,7 @@ func (h *Host) Watch(ctx context.Context) <-chan struct{} {
 		running.Wait()
 		close(out)
 	}()
-	w.ring()
+	w.ring(everybody)
 	return out
 }
 
@@ -54,7 +52,9 @@ func (h *Host) Watch(ctx context.Context) <-chan struct{} {
 type watcher struct {
 	host  *Host
 	raw   chan struct{}
+	stirs stirs
 	links map[int32]string // the LAN interface and ours, by index; only the goroutine of the network's feed reads it
+	looks string           // of the LAN interface, as last told; the same
 }
 
 // feed is one subscription.
@@ -62,45 +62,15 @@ type feed struct {
 	what     string
 	open     func() (*nl.NetlinkSocket, error)
 	begin    func() // called whenever notifications may have been missed
-	concerns func(syscall.NetlinkMessage) bool
+	concerns func(syscall.NetlinkMessage) whom
 }
 
-func (w *watcher) ring() {
+func (w *watcher) ring(about whom) {
+	w.stirs.add(about)
 	select {
 	case w.raw <- struct{}{}:
 	default:
 	}
-}
-
-// relay hands the tokens on, with a pause after each; what happens in the pause is one token after it.
-func (w *watcher) relay(ctx context.Context, out chan<- struct{}) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-w.raw:
-		}
-		gap := watchGap * time.Duration(1+w.host.count()/watchShare)
-		if err := w.host.seal.mend(); err != nil {
-			w.host.log.Warn("identities that are not prepared here may leave this host", "err", err)
-			gap = renewAfter
-			w.ring()
-		}
-		select {
-		case out <- struct{}{}:
-		default:
-		}
-		if !pause(ctx, gap) {
-			return
-		}
-	}
-}
-
-// count is the number of identities that are prepared.
-func (h *Host) count() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.tables)
 }
 
 // pause waits; false: ctx ended.
@@ -130,7 +100,7 @@ func (w *watcher) follow(ctx context.Context, f feed, s *nl.NetlinkSocket) {
 			return
 		}
 		if s, _ = f.open(); s != nil { // why not is what the first attempt said
-			w.ring() // whatever happened meanwhile was not told
+			w.ring(everybody) // whatever happened meanwhile was not told
 		}
 	}
 }
@@ -146,7 +116,7 @@ func (w *watcher) read(ctx context.Context, f feed, s *nl.NetlinkSocket) error {
 				return ctx.Err()
 			}
 			f.begin()
-			w.ring()
+			w.ring(everybody)
 			continue
 		}
 		if err != nil {
@@ -156,8 +126,8 @@ func (w *watcher) read(ctx context.Context, f feed, s *nl.NetlinkSocket) error {
 			continue
 		}
 		for _, m := range messages {
-			if f.concerns(m) {
-				w.ring()
+			if about := f.concerns(m); about.anybody() {
+				w.ring(about)
 			}
 		}
 	}
@@ -180,7 +150,7 @@ func (w *watcher) filters() feed {
 	return feed{
 		what:  "nftables",
 		open:  func() (*nl.NetlinkSocket, error) { return subscribe(unix.NETLINK_NETFILTER, unix.NFNLGRP_NFTABLES) },
-		begin: func() {}, concerns: tableRemoved,
+		begin: func() {}, concerns: w.tableRemoved,
 	}
 }
 
@@ -203,6 +173,7 @@ func (w *watcher) list() {
 		return // the notifications bring them
 	}
 	clear(w.links)
+	w.looks = ""
 	for _, l := range all {
 		w.note(int32(l.Attrs().Index), l.Attrs().Name)
 	}
@@ -217,56 +188,136 @@ func (w *watcher) note(index int32, name string) bool {
 	return true
 }
 
-func (w *watcher) networkConcerns(m syscall.NetlinkMessage) bool {
+func (w *watcher) networkConcerns(m syscall.NetlinkMessage) whom {
 	switch m.Header.Type {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		return w.linkConcerns(m)
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		return len(m.Data) >= unix.SizeofIfAddrmsg && w.links[int32(binary.NativeEndian.Uint32(m.Data[4:]))] != ""
+		return w.addrConcerns(m)
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		return w.routeConcerns(m)
 	case unix.RTM_DELRULE:
-		return true
+		return w.ruleConcerns(m)
 	case unix.RTM_NEWQDISC, unix.RTM_DELQDISC, unix.RTM_DELTFILTER, unix.RTM_NEWTFILTER: // the exact fence's
-		return len(m.Data) >= sizeofTcMsg && w.links[int32(binary.NativeEndian.Uint32(m.Data[4:]))] != ""
+		return w.filterConcerns(m)
 	}
-	return false
+	return whom{}
 }
 
-// sizeofTcMsg is that of struct tcmsg (linux/rtnetlink.h); the interface's index is at 4.
-const sizeofTcMsg = 20
+// on is what happens on an interface as such: on the LAN interface it concerns all.
+func (w *watcher) on(name string) whom {
+	if name == w.host.lower {
+		return everybody
+	}
+	return w.host.ownsLink(name)
+}
 
-func (w *watcher) linkConcerns(m syscall.NetlinkMessage) bool {
+func (w *watcher) linkConcerns(m syscall.NetlinkMessage) whom {
 	if len(m.Data) < unix.SizeofIfInfomsg {
-		return false
+		return whom{}
 	}
 	index := int32(binary.NativeEndian.Uint32(m.Data[4:]))
-	was := w.links[index] != "" // it may have another name now
+	was := w.links[index] // it may have another name now
 	delete(w.links, index)
-	is := false
-	attrs, err := nl.ParseRouteAttr(m.Data[unix.SizeofIfInfomsg:])
+	is, looks := lookOf(m.Data)
+	if m.Header.Type == unix.RTM_NEWLINK {
+		w.note(index, is)
+		if is == w.host.lower && was == is && looks == w.looks {
+			return whom{} // one of ours came or went on it: the kernel tells of the interface below as well
+		}
+	}
+	if is == w.host.lower {
+		w.looks = looks
+	}
+	if about := w.on(is); about.anybody() {
+		return about
+	}
+	return w.on(was)
+}
+
+// lookOf is an interface's name, and what identities on it may depend on: whether it is up, its hardware address and its master.
+func lookOf(b []byte) (name, looks string) {
+	looks = string(b[8:12]) // flags
+	attrs, err := nl.ParseRouteAttr(b[unix.SizeofIfInfomsg:])
+	if err != nil {
+		return "", ""
+	}
 	for _, a := range attrs {
-		if err == nil && a.Attr.Type == unix.IFLA_IFNAME {
-			name := unix.ByteSliceToString(a.Value)
-			is = name == w.host.lower || strings.HasPrefix(name, linkPrefix)
-			if m.Header.Type == unix.RTM_NEWLINK {
-				w.note(index, name)
+		switch a.Attr.Type {
+		case unix.IFLA_IFNAME:
+			name = unix.ByteSliceToString(a.Value)
+		case unix.IFLA_ADDRESS, unix.IFLA_OPERSTATE, unix.IFLA_MASTER, unix.IFLA_MTU:
+			looks += fmt.Sprintf(" %d=%x", a.Attr.Type, a.Value)
+		}
+	}
+	return name, looks
+}
+
+func (w *watcher) addrConcerns(m syscall.NetlinkMessage) whom {
+	if len(m.Data) < unix.SizeofIfAddrmsg {
+		return whom{}
+	}
+	name := w.links[int32(binary.NativeEndian.Uint32(m.Data[4:]))]
+	if name != w.host.lower {
+		return w.host.ownsLink(name)
+	}
+	return w.host.ownsAddr(attrAddr(m.Data[unix.SizeofIfAddrmsg:], unix.IFA_ADDRESS))
+}
+
+// attrAddr reads an address among attributes; the zero value where there is none.
+func attrAddr(b []byte, kind uint16) netip.Addr {
+	attrs, err := nl.ParseRouteAttr(b)
+	for _, a := range attrs {
+		if err == nil && a.Attr.Type == kind {
+			addr, _ := netip.AddrFromSlice(a.Value)
+			return addr
+		}
+	}
+	return netip.Addr{}
+}
+
+// sizeofTcMsg is that of struct tcmsg (linux/rtnetlink.h); the interface's index is at 4, the priority in the upper half at 16.
+const sizeofTcMsg = 20
+
+func (w *watcher) filterConcerns(m syscall.NetlinkMessage) whom {
+	if len(m.Data) < sizeofTcMsg {
+		return whom{}
+	}
+	name := w.links[int32(binary.NativeEndian.Uint32(m.Data[4:]))]
+	filter := m.Header.Type == unix.RTM_NEWTFILTER || m.Header.Type == unix.RTM_DELTFILTER
+	priority := uint16(binary.NativeEndian.Uint32(m.Data[16:]) >> 16)
+	if name != w.host.lower || !filter || priority == 0 { // 0: all of them
+		return w.on(name)
+	}
+	return w.host.ownsPriority(priority)
+}
+
+// ruleConcerns is about a policy rule that was removed.
+func (w *watcher) ruleConcerns(m syscall.NetlinkMessage) whom {
+	if len(m.Data) < unix.SizeofRtMsg { // struct fib_rule_hdr is as long
+		return everybody
+	}
+	attrs, err := nl.ParseRouteAttr(m.Data[unix.SizeofRtMsg:])
+	for _, a := range attrs {
+		if err == nil && a.Attr.Type == unix.FRA_TABLE && len(a.Value) >= 4 {
+			if table := int(binary.NativeEndian.Uint32(a.Value)); ourTable(table) {
+				return w.host.ownsTable(table)
 			}
 		}
 	}
-	return was || is
+	return everybody
 }
 
 // routeConcerns picks, of all the routes of a host, the main table's by the LAN interface, and what is taken from ours.
 // Those that come to ours are our own doing.
-func (w *watcher) routeConcerns(m syscall.NetlinkMessage) bool {
+func (w *watcher) routeConcerns(m syscall.NetlinkMessage) whom {
 	if len(m.Data) < unix.SizeofRtMsg {
-		return false
+		return whom{}
 	}
 	table, several, name := int(m.Data[4]), false, ""
 	attrs, err := nl.ParseRouteAttr(m.Data[unix.SizeofRtMsg:])
 	if err != nil {
-		return true // it cannot be told
+		return everybody // it cannot be told
 	}
 	for _, a := range attrs {
 		switch {
@@ -278,24 +329,37 @@ func (w *watcher) routeConcerns(m syscall.NetlinkMessage) bool {
 			several = true
 		}
 	}
-	if table == unix.RT_TABLE_MAIN {
-		return several || name == w.host.lower
-	}
 	gone := m.Header.Type == unix.RTM_DELROUTE
-	return gone && (ourTable(table) || table == unix.RT_TABLE_LOCAL && name != "")
+	switch {
+	case table == unix.RT_TABLE_MAIN && (several || name == w.host.lower):
+		return everybody
+	case gone && ourTable(table):
+		return w.host.ownsTable(table)
+	case gone && table == unix.RT_TABLE_LOCAL && name == w.host.lower:
+		return w.host.ownsAddr(attrAddr(m.Data[unix.SizeofRtMsg:], unix.RTA_DST))
+	case gone && table == unix.RT_TABLE_LOCAL:
+		return w.host.ownsLink(name)
+	}
+	return whom{}
 }
 
-// tableRemoved says whether one of our tables was deleted. Rules are rewritten with each renewal, so they are not watched.
-func tableRemoved(m syscall.NetlinkMessage) bool {
+// tableRemoved says whose table was deleted. Rules are rewritten with each renewal, so they are not watched.
+func (w *watcher) tableRemoved(m syscall.NetlinkMessage) whom {
 	const header = 4 // struct nfgenmsg
 	if m.Header.Type != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_DELTABLE || len(m.Data) < header {
-		return false
+		return whom{}
 	}
 	attrs, err := nl.ParseRouteAttr(m.Data[header:])
 	for _, a := range attrs {
 		if a.Attr.Type == unix.NFTA_TABLE_NAME {
-			return strings.HasPrefix(unix.ByteSliceToString(a.Value), tablePrefix)
+			if name := unix.ByteSliceToString(a.Value); strings.HasPrefix(name, tablePrefix) {
+				return w.host.ownsDigits(name)
+			}
+			return whom{}
 		}
 	}
-	return err != nil
+	if err != nil {
+		return everybody
+	}
+	return whom{}
 }

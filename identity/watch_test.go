@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -64,13 +65,13 @@ func TestWatchIgnoresStrangers(t *testing.T) {
 	w, f := l.watcher("a", h)
 	var told, ours atomic.Int64
 	judge := f.concerns
-	f.concerns = func(m syscall.NetlinkMessage) bool {
-		yes := judge(m)
-		if yes {
+	f.concerns = func(m syscall.NetlinkMessage) whom {
+		about := judge(m)
+		if about.anybody() {
 			ours.Add(1)
 		}
 		told.Add(1)
-		return yes
+		return about
 	}
 	s, err := f.open()
 	if err != nil {
@@ -104,7 +105,7 @@ func TestWatchIgnoresStrangers(t *testing.T) {
 func TestWatchCoalesces(t *testing.T) {
 	l := newLAN(t, "a")
 	a, h := l.host["a"], l.kernel("a")
-	var bell <-chan struct{}
+	var bell <-chan Stir
 	a.do(func() error {
 		bell = h.Watch(t.Context())
 		return nil
@@ -173,4 +174,71 @@ func TestWatchGoesOn(t *testing.T) {
 	wait("after the renewal")
 	a.do(func() error { return route("10.200.0.12", netlink.RouteAdd) })
 	wait("the renewed subscription notices")
+}
+
+// TestWatchTellsWhose: what happens to one of several identities concerns that one, and nobody looks at the others; what happens to the
+// LAN interface concerns all.
+func TestWatchTellsWhose(t *testing.T) { inModes(t, watchTellsWhose) }
+
+func watchTellsWhose(t *testing.T, _, dual Spec) {
+	l := newLAN(t, "a")
+	a, h := l.host["a"], l.kernel("a")
+	one, two := dual, dual
+	two.Service, two.Addrs = "mail", []netip.Addr{netip.MustParseAddr("10.200.0.101"), netip.MustParseAddr("fd00:200::65")}
+	if two.Mode != HostMAC {
+		two.MAC = net.HardwareAddr{2, 0, 0, 0, 0, 0x65}
+	}
+	l.prepare("a", h, one)
+	p := l.prepare("a", h, two)
+	var stirs <-chan Stir
+	a.do(func() error {
+		stirs = h.Watch(t.Context())
+		return nil
+	})
+	next := func() Stir {
+		select {
+		case s, open := <-stirs:
+			if !open {
+				t.Fatal("the watch ended")
+			}
+			return s
+		case <-time.After(20 * time.Second):
+			t.Fatal("nothing is told")
+			return Stir{}
+		}
+	}
+	settled := func() { // what is on its way from before is told
+		for {
+			select {
+			case <-stirs:
+			case <-time.After(20 * watchGap):
+				return
+			}
+		}
+	}
+	if s := next(); !s.All {
+		t.Errorf("the first one is about %v", s.Services)
+	}
+	settled()
+	for what, do := range map[string]func() error{
+		"its policy rules": func() error { return h.dropRules(p.table) },
+		"its guard":        func() error { return removeTable(h.nft, p.guard) },
+		"its address": func() error {
+			link, err := h.nl.LinkByName(p.Link())
+			if err != nil {
+				return err
+			}
+			return h.nl.AddrDel(link, p.addressOf(two.Addrs[0]))
+		},
+	} {
+		a.do(do)
+		if s := next(); s.All || !slices.Equal(s.Services, []string{"mail"}) {
+			t.Errorf("%s: all %v, services %v", what, s.All, s.Services)
+		}
+		settled()
+	}
+	a.do(func() error { return give6("eth0", "10.200.0.77/24") })
+	if s := next(); !s.All {
+		t.Errorf("an address of the LAN interface is about %v", s.Services)
+	}
 }

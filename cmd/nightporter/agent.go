@@ -50,10 +50,11 @@ func programFile(called string) (string, error) {
 }
 
 func live(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	if err := keepQuiet(); err != nil {
+	waits, err := keepQuiet()
+	if err != nil {
 		log.Debug("the timers stay as exact as they are", "err", err)
 	}
-	deps, err := agent.System(cfg, version, log)
+	deps, err := agent.System(cfg, version, waits, log)
 	if err != nil {
 		return err
 	}

@@ -15,18 +15,20 @@ import (
 // wakes every 20 µs while anything runs: more than half of all wake-ups of an idle agent.
 const timerSlack = 4_000_000
 
-// procs is how many processors the agent's own code uses at once ($GOMAXPROCS has the last word): with more, each packet
-// wakes threads that find nothing to do, and one is plenty for hundreds of leases.
+// procs is how many processors the agent's own code uses at once while nothing waits in the kernel ($GOMAXPROCS has the last word): with
+// more, each packet wakes threads that find nothing to do, and one is plenty for hundreds of leases.
 const procs = 1
 
 // collectAt is how much the heap may grow before it is collected, in percent of what is in use ($GOGC has the last word):
 // gossip allocates 64 KiB for each packet that it waits for, and the heap is small.
 const collectAt = 200
 
-// keepQuiet makes an idle agent cost less. An agent that may not is only less quiet.
-func keepQuiet() error {
-	if os.Getenv("GOMAXPROCS") == "" && runtime.GOMAXPROCS(0) > procs {
+// keepQuiet makes an idle agent cost less. An agent that may not is only less quiet. waits is for what may wait in the kernel.
+func keepQuiet() (waits func() (end func()), err error) {
+	waits = func() func() { return func() {} }
+	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(procs)
+		waits = newProcessors(procs).wait
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
@@ -34,7 +36,7 @@ func keepQuiet() error {
 	// The threads that exist; those to come inherit it from the one that makes them.
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
-		return err
+		return waits, err
 	}
 	var errs []error
 	for _, t := range tasks {
@@ -43,5 +45,5 @@ func keepQuiet() error {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	return waits, errors.Join(errs...)
 }

@@ -194,7 +194,7 @@ func (k lifeKernel) Prepare(s identity.Spec) (h agent.Hold, err error) {
 func (k lifeKernel) Retain([]identity.Spec) error { return k.life.syscall(func() error { return nil }) }
 
 // Watch implements agent.Kernel.
-func (k lifeKernel) Watch(context.Context) <-chan struct{} { return k.life.disturbed }
+func (k lifeKernel) Watch(context.Context) <-chan identity.Stir { return k.life.disturbed }
 
 // LAN implements agent.Kernel. It takes no time: the agent asks from wherever it is.
 func (k lifeKernel) LAN() (identity.LAN, error) {

@@ -15,6 +15,7 @@ import (
 	"nightporter/agent"
 	"nightporter/chaos/history"
 	"nightporter/config"
+	"nightporter/identity"
 	"nightporter/internal/simnet"
 	"nightporter/lease"
 )
@@ -60,7 +61,7 @@ type life struct {
 	proc      *simnet.Process
 	clock     *lifeClock
 	disk      *lifeDisk
-	disturbed chan struct{}
+	disturbed chan identity.Stir
 	stop      context.CancelFunc
 	former    *agent.Estate
 	ended     chan struct{}
@@ -105,7 +106,7 @@ func (m *machine) launch() {
 	ctx, replace := context.WithCancelCause(context.Background())
 	stop := func() { replace(nil) }
 	l := &life{
-		machine: m, n: m.lives, proc: m.nic.Process(), clock: &lifeClock{machine: m.clock}, disturbed: make(chan struct{}, 1),
+		machine: m, n: m.lives, proc: m.nic.Process(), clock: &lifeClock{machine: m.clock}, disturbed: make(chan identity.Stir, 1),
 		stop: stop, replace: replace, ended: make(chan struct{}), former: m.estate,
 	}
 	m.estate = nil
@@ -278,7 +279,7 @@ func (m *machine) carry(f func()) {
 	m.plug()
 	if m.life != nil {
 		select {
-		case m.life.disturbed <- struct{}{}:
+		case m.life.disturbed <- identity.Stir{All: true}:
 		default:
 		}
 	}

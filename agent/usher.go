@@ -1,0 +1,182 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"nightporter/cluster"
+	"nightporter/fsm"
+	"nightporter/lease"
+)
+
+// usher has the heir of a planned hand-over prepare the identity before the record changes: the owner serves on meanwhile under a lease
+// that is renewed, and what the new record still takes are the messages of the hand-over. It belongs to the leader. Nothing of the
+// promise rests on it: an heir of which nothing is heard gets the service after a while all the same, as after a crash.
+type usher struct {
+	self  string
+	clock Clock
+	out   outbox
+	with  func(service string, f func(*tenant))
+	log   *slog.Logger
+	news  func() // the leader looks again
+
+	mu    sync.Mutex
+	calls map[callFor]*calling
+}
+
+// callFor is who is called for which service.
+type callFor struct{ service, heir string }
+
+// calling is one call.
+type calling struct {
+	epoch       uint64 // that the heir is to get
+	since, next lease.Boot
+	looked      lease.Boot // when somebody last wanted to know
+	pause       time.Duration
+	limit       time.Duration
+	done        chan struct{} // closed when the heir has it prepared
+	ready, late bool
+}
+
+// Timing of a call. It is repeated with growing pauses: messages get lost.
+const (
+	callFirst = 50 * time.Millisecond
+	callMost  = time.Second
+	callLimit = 5 * time.Second // after which the heir gets the service all the same
+	callKept  = 3 * time.Second // after which a call that nobody asked about says nothing any more: that hand-over was given up
+)
+
+// limitOf is how long an heir is waited for. A host that stops has little more than a lease's length for all of its hand-over.
+func limitOf(v cluster.View, a fsm.Assign) time.Duration {
+	if a.Reason == fsm.OwnerDrained || a.Reason == fsm.OwnerLeft {
+		return min(v.Timing.TTL, callLimit)
+	}
+	return callLimit
+}
+
+// ready says whether an assignment may be committed now. If not, the heir is called, and it is to be asked again after a while, or when
+// done is closed.
+func (u *usher) ready(v cluster.View, a fsm.Assign) (ok bool, done <-chan struct{}, again time.Duration) {
+	if u == nil || !v.Planned(a) {
+		return true, nil, 0
+	}
+	now := u.clock.Boot()
+	who, epoch := callFor{a.Service, a.Owner}, a.Planned+1
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	c := u.calls[who]
+	if c == nil || c.epoch != epoch || now.Sub(c.looked) > callKept {
+		if u.calls == nil {
+			u.calls = make(map[callFor]*calling)
+		}
+		c = &calling{epoch: epoch, since: now, next: now, looked: now, pause: callFirst, limit: limitOf(v, a), done: make(chan struct{})}
+		u.calls[who] = c
+	}
+	c.looked = now
+	if c.ready {
+		return true, nil, 0
+	}
+	left := c.since.Add(c.limit).Sub(now)
+	if left <= 0 {
+		if !c.late {
+			c.late = true
+			u.log.Warn("a host has not prepared an identity in time; it gets the service all the same", "service", a.Service, "node", a.Owner, "epoch", epoch)
+		}
+		return true, nil, 0
+	}
+	if now >= c.next {
+		c.next = now.Add(c.pause)
+		c.pause = min(2*c.pause, callMost)
+		u.call(a.Owner, cluster.Tenure{Service: a.Service, Epoch: epoch})
+	}
+	return false, c.done, min(left, c.next.Sub(now))
+}
+
+func (u *usher) call(heir string, what cluster.Tenure) {
+	if heir == u.self {
+		u.with(what.Service, func(t *tenant) { t.called(u.self, what.Epoch) })
+		return
+	}
+	u.out.send(heir, cluster.Message{Stand: []cluster.Tenure{what}})
+}
+
+// stands takes an heir's word that it is prepared.
+func (u *usher) stands(heir string, what cluster.Tenure) {
+	u.mu.Lock()
+	c := u.calls[callFor{what.Service, heir}]
+	news := c != nil && c.epoch == what.Epoch && !c.ready
+	if news {
+		c.ready = true
+		close(c.done)
+	}
+	u.mu.Unlock()
+	if news {
+		u.news()
+	}
+}
+
+// await waits until an assignment may be committed. It may be by the plan meanwhile: the state machine then refuses this one.
+func (u *usher) await(ctx context.Context, v cluster.View, a fsm.Assign) error {
+	for {
+		ok, done, again := u.ready(v, a)
+		if ok {
+			return nil
+		}
+		timer := time.NewTimer(again)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-done:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// sift gives what of a plan may be committed now, and when to look again at the rest; 0 = there is none. Calls of records that are past
+// are forgotten.
+func (u *usher) sift(v cluster.View, plan []fsm.Assign) (now []fsm.Assign, next time.Duration) {
+	u.forget(v.State)
+	for _, a := range plan {
+		ok, _, again := u.ready(v, a)
+		switch {
+		case ok:
+			now = append(now, a)
+		case next == 0 || again < next:
+			next = again
+		}
+	}
+	return now, next
+}
+
+func (u *usher) forget(s *fsm.State) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for who, c := range u.calls {
+		if s.Ownerships[who.service].Epoch >= c.epoch {
+			delete(u.calls, who)
+		}
+	}
+}
+
+// heirs are the hosts that were called, by service. The plan stays with them.
+func (u *usher) heirs(s *fsm.State) map[string]string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var out map[string]string
+	for who, c := range u.calls {
+		if s.Ownerships[who.service].Epoch+1 != c.epoch || c.late {
+			continue
+		}
+		if out == nil {
+			out = make(map[string]string)
+		}
+		if old, more := out[who.service]; !more || who.heir < old {
+			out[who.service] = who.heir
+		}
+	}
+	return out
+}
