@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"nightporter/chaos/lab"
@@ -105,8 +106,9 @@ func TestAnSSHSessionSurvivesSleep(t *testing.T) {
 	defer said.Close()
 	ended := make(chan int, 1)
 	go func() {
-		// A word every 50 ms by itself, and each line back.
-		code, _ := w.lab.Host("c1").Exec(w.Context(), lab.Stdio{In: in, Out: out, Err: errs}, s.login("(while sleep 0.05; do echo tick >&2; done) & cat; kill $!")...)
+		// A word every 50 ms by itself, counted, and each line back.
+		code, _ := w.lab.Host("c1").Exec(w.Context(), lab.Stdio{In: in, Out: out, Err: errs},
+			s.login("(i=0; while sleep 0.05; do i=$((i+1)); echo tick $i >&2; done) & cat; kill $!")...)
 		in.Close()
 		out.Close()
 		errs.Close()
@@ -124,15 +126,20 @@ func TestAnSSHSessionSurvivesSleep(t *testing.T) {
 			lines <- line
 		}
 	}()
-	ticks := make(chan int, 1)
+	var ticks atomic.Int64
+	strange := make(chan string, 1)
 	go func() {
-		n := 0
-		for r := bufio.NewReader(said); ; n++ {
-			if line, err := r.ReadString('\n'); err != nil || line != "tick\n" {
-				break
+		defer close(strange)
+		for r := bufio.NewReader(said); ; ticks.Add(1) {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				return
+			}
+			if want := fmt.Sprintf("tick %d\n", ticks.Load()+1); line != want {
+				strange <- fmt.Sprintf("%q instead of %q", line, want)
+				return
 			}
 		}
-		ticks <- n
 	}()
 	echoes := func(line string) {
 		w.Helper()
@@ -153,6 +160,13 @@ func TestAnSSHSessionSurvivesSleep(t *testing.T) {
 		echoes(fmt.Sprintf("is anybody there? %d\n", cycle))
 		echoes(strings.Repeat("0123456789abcdef", 4096) + "\n")
 		w.awaitServing("h4")
+		heard := ticks.Load()
+		w.await("the server's own words go on", func() string {
+			if n := ticks.Load(); n < heard+5 {
+				return fmt.Sprintf("%d of them, %d before", n, heard)
+			}
+			return ""
+		})
 	}
 	w.must(typed.Close())
 	if code := <-ended; code != 0 {
@@ -161,8 +175,8 @@ func TestAnSSHSessionSurvivesSleep(t *testing.T) {
 	for line := range lines {
 		t.Errorf("and then %.60q", line)
 	}
-	if n := <-ticks; n < 10 {
-		t.Errorf("the server's own words ended after %d", n)
+	if s := <-strange; s != "" {
+		t.Errorf("of the server's own words, %s", s)
 	}
 	if all := w.wire.refused(); len(all) > 0 {
 		t.Errorf("a client was turned away: %v", all)
