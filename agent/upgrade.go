@@ -139,6 +139,7 @@ func (a *parts) inherit(list []adopted) {
 // takeOver puts a tenant where the former life's was; it renews at once.
 func (t *tenant) takeOver(one adopted) {
 	t.holder.Adopt(one.Epoch)
+	t.unit.manage(one.Wish.Serving && one.Wish.Service.Unit.Manage)
 	t.unit.claim(true)
 	if !one.Heirloom.Guarded { // it served
 		t.unit.started()

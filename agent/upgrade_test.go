@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"nightporter/cluster"
+	"nightporter/fsm"
 	"nightporter/identity"
 	"nightporter/lease"
 )
@@ -219,5 +220,22 @@ func TestASuspendThatOnlyTheKernelSaw(t *testing.T) {
 			t.Errorf("it was not acquired anew: %v", a.log())
 		}
 		order(t, a.log(), "open", "close", "open")
+	})
+}
+
+// TestAnAdoptedTenureKeepsItsGuard: where the former life had not started the unit yet, the next one lets nobody through to it before
+// it runs, from its first moment on.
+func TestAnAdoptedTenureKeepsItsGuard(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		sv := testService
+		sv.Unit = fsm.Unit{Name: "nas.service", Manage: true}
+		for _, guarded := range []bool{true, false} {
+			next := &tenant{service: "web", self: "b", clock: w.clock, log: slog.New(slog.DiscardHandler), holder: lease.NewHolder("web", "b", 1000)}
+			one := adopted{tenure{Wish: wish{Service: sv, Serving: true}, Epoch: 2, Heirloom: identity.Heirloom{Guarded: guarded}}, &fakeHold{w.hosts["b"].kernel}}
+			next.takeOver(one)
+			if next.mustGuard() != guarded {
+				t.Errorf("a guard that was on: %v; now it must be on: %v", guarded, next.mustGuard())
+			}
+		}
 	})
 }

@@ -73,7 +73,7 @@ func TestUninstallLeavesNothingOfInstall(t *testing.T) {
 	got := files(t, root)
 	for _, want := range []string{
 		"/opt/np/bin/nightporter", "/opt/np/lib/systemd/system/nightporter.service", "/etc/nightporter/nightporter.yaml.example",
-		"/opt/np/share/bash-completion/completions/nightporter",
+		"/opt/np/share/bash-completion/completions/nightporter", "/etc/nightporter/checks.d/",
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%s was not installed; there are %v", want, got)
