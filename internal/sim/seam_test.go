@@ -96,7 +96,7 @@ func TestOnlyTheOutsideIsReplaced(t *testing.T) {
 		"lease":    {"Boot", "Table"},
 		"cluster":  {"Dial", "Directory", "Gossip", "GossipConfig", "Identity", "Keys", "Mark", "NewIdentity", "NewTransport", "Past", "RaftConfig", "StartGossip", "Stores"},
 		"fsm":      {"Check", "CheckUnit", "OperatorMoved", "Service"},
-		"identity": {"Answer", "Drift", "Fence", "Foreign", "Heirloom", "LAN", "Legacy", "Spec"},
+		"identity": {"Answer", "Drift", "Fence", "Foreign", "Heirloom", "LAN", "Legacy", "Spec", "Stir"},
 		"wake":     {"Demand", "Flow", "Guard"},
 	} {
 		names, _, _ := uses(t, "*.go", pkg)
