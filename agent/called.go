@@ -16,7 +16,7 @@ type call struct {
 }
 
 // callLasts is how long an identity stays prepared for a call. The leader repeats it until it is answered, and then changes the record.
-const callLasts = 15 * time.Second
+const callLasts = 5 * time.Second
 
 // called takes such a call.
 func (t *tenant) called(from string, epoch uint64) {

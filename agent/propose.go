@@ -101,7 +101,7 @@ func (p *proposer) commit(ctx context.Context, c fsm.Command) (fsm.Result, error
 
 func (p *proposer) commitPrepared(ctx context.Context, c fsm.Command) (proposal, error) {
 	if a, ok := c.(fsm.Assign); ok && p.usher != nil {
-		if err := p.usher.await(ctx, p.scene.view(), a); err != nil {
+		if err := p.usher.await(ctx, p.scene.view, a); err != nil {
 			return proposal{}, fmt.Errorf("waiting until %s has prepared %s: %w", a.Owner, a.Service, err)
 		}
 	}

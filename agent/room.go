@@ -204,6 +204,9 @@ func (t *tenant) deafen() {
 func (t *tenant) standBy(ctx context.Context, now lease.Boot) {
 	if t.stands(now) && t.build(ctx, now) {
 		t.setGuard(!t.wish.Serving)
+		if t.wish.Serving && !t.wish.Stand { // its program may not be up yet
+			t.keepDoors(now)
+		}
 		t.sayStands()
 	}
 }

@@ -229,7 +229,7 @@ func (a *parts) handOver() {
 	}
 	a.meta.setUnfit(cluster.Stopping)
 	a.checkups.stop()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*v.Timing.TTL+time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*v.Timing.TTL+time.Second+callLimit) // as long as an heir that is at work may take
 	defer cancel()
 	opened, remove := a.post.opens.bells.add()
 	defer remove()

@@ -71,7 +71,7 @@ func (t *tenant) countSuspends() {
 // round until the fence is open.
 func (t *tenant) sayReady() {
 	prev := t.wish.Prev
-	if prev != "" && prev != t.self && !t.opened && t.probed == t.epoch && t.maySwitch(t.clock.Boot()) {
+	if prev != "" && prev != t.self && !t.opened && t.probed == t.epoch && (!cluster.Serves(t.wish.Own.Reason) || t.maySwitch(t.clock.Boot())) {
 		t.out.send(prev, cluster.Message{Prepared: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})
 	}
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -32,10 +33,11 @@ type callFor struct{ service, heir string }
 // calling is one call.
 type calling struct {
 	epoch       uint64 // that the heir is to get
-	since, next lease.Boot
+	began, next lease.Boot
+	since       lease.Boot // when it began, or the heir last said that it is prepared for another one
 	looked      lease.Boot // when somebody last wanted to know
 	pause       time.Duration
-	limit       time.Duration
+	limit       patience
 	done        chan struct{} // closed when the heir has it prepared
 	ready, late bool
 }
@@ -44,16 +46,25 @@ type calling struct {
 const (
 	callFirst = 50 * time.Millisecond
 	callMost  = time.Second
-	callLimit = 5 * time.Second // after which the heir gets the service all the same
+	callLimit = 5 * time.Second // without a word of it, after which the heir gets the service all the same
+	callWhole = time.Minute     // the same, where it prepares others meanwhile
 	callKept  = 3 * time.Second // after which a call that nobody asked about says nothing any more: that hand-over was given up
 )
 
-// limitOf is how long an heir is waited for. A host that stops has little more than a lease's length for all of its hand-over.
-func limitOf(v cluster.View, a fsm.Assign) time.Duration {
+// patience is how long an heir is waited for: as long as nothing is heard of it, and in all where it is busy with others.
+type patience struct{ silent, whole time.Duration }
+
+// patienceOf is less where the owner stops: who ends it has not much.
+func patienceOf(v cluster.View, a fsm.Assign) patience {
 	if a.Reason == fsm.OwnerDrained || a.Reason == fsm.OwnerLeft {
-		return min(v.Timing.TTL, callLimit)
+		return patience{min(v.Timing.TTL, callLimit), callLimit}
 	}
-	return callLimit
+	return patience{callLimit, callWhole}
+}
+
+// left is what remains of it.
+func (c *calling) left(now lease.Boot) time.Duration {
+	return min(c.since.Add(c.limit.silent).Sub(now), c.began.Add(c.limit.whole).Sub(now))
 }
 
 // ready says whether an assignment may be committed now. If not, the heir is called, and it is to be asked again after a while, or when
@@ -71,14 +82,16 @@ func (u *usher) ready(v cluster.View, a fsm.Assign) (ok bool, done <-chan struct
 		if u.calls == nil {
 			u.calls = make(map[callFor]*calling)
 		}
-		c = &calling{epoch: epoch, since: now, next: now, looked: now, pause: callFirst, limit: limitOf(v, a), done: make(chan struct{})}
+		c = &calling{epoch: epoch, began: now, since: now, next: now, pause: callFirst, limit: patienceOf(v, a), done: make(chan struct{})}
 		u.calls[who] = c
 	}
 	c.looked = now
+	p := patienceOf(v, a) // somebody else may be in more of a hurry
+	c.limit = patience{min(c.limit.silent, p.silent), min(c.limit.whole, p.whole)}
 	if c.ready {
 		return true, nil, 0
 	}
-	left := c.since.Add(c.limit).Sub(now)
+	left := c.left(now)
 	if left <= 0 {
 		if !c.late {
 			c.late = true
@@ -110,6 +123,12 @@ func (u *usher) stands(heir string, what cluster.Tenure) {
 	if news {
 		c.ready = true
 		close(c.done)
+		now := u.clock.Boot()
+		for who, other := range u.calls {
+			if who.heir == heir {
+				other.since = now // it is at work
+			}
+		}
 	}
 	u.mu.Unlock()
 	if news {
@@ -117,9 +136,19 @@ func (u *usher) stands(heir string, what cluster.Tenure) {
 	}
 }
 
-// await waits until an assignment may be committed. It may be by the plan meanwhile: the state machine then refuses this one.
-func (u *usher) await(ctx context.Context, v cluster.View, a fsm.Assign) error {
-	for {
+// await waits until an assignment may be committed. What it was decided on is looked at again after each wait: an heir that can no longer
+// take the service does not get it. Where the record has changed meanwhile the state machine refuses this one.
+func (u *usher) await(ctx context.Context, view func() cluster.View, a fsm.Assign) error {
+	for waited := false; ; waited = true {
+		v := view()
+		if v.State.Ownerships[a.Service].Epoch != a.Planned {
+			return nil
+		}
+		if waited {
+			if why := v.CannotTake(v.State.Services[a.Service], a.Owner); why != "" {
+				return errors.New(why)
+			}
+		}
 		ok, done, again := u.ready(v, a)
 		if ok {
 			return nil
@@ -155,8 +184,9 @@ func (u *usher) sift(v cluster.View, plan []fsm.Assign) (now []fsm.Assign, next 
 func (u *usher) forget(s *fsm.State) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	now := u.clock.Boot()
 	for who, c := range u.calls {
-		if s.Ownerships[who.service].Epoch >= c.epoch {
+		if s.Ownerships[who.service].Epoch >= c.epoch || now.Sub(c.looked) > callKept {
 			delete(u.calls, who)
 		}
 	}

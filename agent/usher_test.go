@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,12 +42,15 @@ func usherWorld(t *testing.T) (*usher, *callBox, cluster.View, fsm.Assign) {
 	return u, box, v, fsm.Assign{Service: "web", Owner: "b", Planned: 7, Reason: fsm.OperatorMoved}
 }
 
+// still is a view that does not change.
+func still(v cluster.View) func() cluster.View { return func() cluster.View { return v } }
+
 // TestARecordWaitsForItsHeir: it is called, with growing pauses, and the record may change as soon as it has answered for that epoch.
 func TestARecordWaitsForItsHeir(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u, box, v, a := usherWorld(t)
 		done := make(chan error, 1)
-		go func() { done <- u.await(t.Context(), v, a) }()
+		go func() { done <- u.await(t.Context(), still(v), a) }()
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if n := len(box.calls); n < 4 || n > 6 {
@@ -76,19 +80,68 @@ func TestAnHeirThatIsSilent(t *testing.T) {
 			u, _, v, a := usherWorld(t)
 			a.Reason = reason
 			began := time.Now()
-			if err := u.await(t.Context(), v, a); err != nil || time.Since(began) != limit {
+			if err := u.await(t.Context(), still(v), a); err != nil || time.Since(began) != limit {
 				t.Errorf("%s: after %v: %v", reason, time.Since(began), err)
 			}
 		}
 		u, _, v, a := usherWorld(t)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := u.await(ctx, v, a); !errors.Is(err, context.DeadlineExceeded) {
+		if err := u.await(ctx, still(v), a); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("who gave up got %v", err)
 		}
 		time.Sleep(time.Minute) // that hand-over was given up: another one begins anew
 		if got, next := u.sift(v, []fsm.Assign{a}); len(got) != 0 || next <= 0 {
 			t.Errorf("what was heard a minute ago counts: %v, %v", got, next)
+		}
+	})
+}
+
+// TestWhatIsKnownWhileAnHeirIsWaitedFor: one that dies does not get the service, a record that changed is left to the state machine, and
+// one that is at work for others is waited for longer, but not for ever.
+func TestWhatIsKnownWhileAnHeirIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, _, v, a := usherWorld(t)
+		began := time.Now()
+		dies := func() cluster.View {
+			w := v
+			w.Present = map[string]cluster.Presence{"a": {Alive: true}, "b": {Alive: time.Since(began) < time.Second}}
+			return w
+		}
+		if err := u.await(t.Context(), dies, a); err == nil || !strings.Contains(err.Error(), "b is not in touch") {
+			t.Errorf("an heir that died: %v", err)
+		}
+		u, _, v, a = usherWorld(t)
+		began = time.Now()
+		moves := func() cluster.View {
+			w := v
+			if time.Since(began) >= time.Second {
+				w.State = &fsm.State{Ownerships: map[string]fsm.Ownership{"web": {Owner: "c", Epoch: 8}}}
+			}
+			return w
+		}
+		if err := u.await(t.Context(), moves, a); err != nil || time.Since(began) > 3*time.Second {
+			t.Errorf("a record that changed: after %v: %v", time.Since(began), err)
+		}
+		for reason, whole := range map[fsm.Reason]time.Duration{fsm.OperatorMoved: callWhole, fsm.OwnerDrained: callLimit} {
+			u, _, v, a = usherWorld(t)
+			a.Reason = reason
+			v.State.Services["other"] = testService
+			began = time.Now()
+			done := make(chan error, 1)
+			go func() { done <- u.await(t.Context(), still(v), a) }()
+			for i := uint64(1); len(done) == 0; i++ {
+				one := fsm.Assign{Service: "other", Owner: "b", Planned: i, Reason: fsm.OperatorMoved}
+				w := v
+				w.State = &fsm.State{Services: v.State.Services, Nodes: v.State.Nodes, Ownerships: map[string]fsm.Ownership{"other": {Owner: "a", Epoch: i}}}
+				u.ready(w, one)
+				u.stands("b", cluster.Tenure{Service: "other", Epoch: i + 1})
+				time.Sleep(100 * time.Millisecond)
+				synctest.Wait()
+			}
+			if took := time.Since(began); took < whole || took > whole+2*callMost {
+				t.Errorf("%s: an heir at work was waited for for %v, want %v", reason, took, whole)
+			}
 		}
 	})
 }
@@ -178,7 +231,7 @@ func TestAFewAtOneTime(t *testing.T) {
 		for range 5 {
 			one := &tenant{
 				self: "b", clock: clock, out: box, switches: s, epoch: 8, probed: 8, inbox: make(chan func(), 4),
-				wish: wish{Prev: "a", Mine: true}, holder: lease.NewHolder("web", "b", 1),
+				wish: wish{Prev: "a", Mine: true, Own: fsm.Ownership{Reason: fsm.OperatorMoved}}, holder: lease.NewHolder("web", "b", 1),
 			}
 			all = append(all, one)
 			one.sayReady()

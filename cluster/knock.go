@@ -42,8 +42,8 @@ type beat struct {
 const knockEvery = 20 * time.Millisecond
 
 // met takes the news that a peer lives, by another way than Raft's. If it had not answered its last heartbeat, it gets that once more
-// now: the next one may be a good part of the failover time away, and entries wait for an answer. To say a heartbeat twice is
-// harmless: Raft's messages may be doubled, and one of a term that is over is refused.
+// now: the next one may be a good part of the failover time away, and entries wait for an answer. Only a leader may: to say a heartbeat
+// twice is harmless then, as Raft's messages may be doubled.
 func (p *paced) met(node string) {
 	id := raft.ServerID(node)
 	p.mu.Lock()
@@ -66,7 +66,7 @@ func (p *paced) met(node string) {
 	})
 }
 
-// end waits for the knocks, and lets no other begin. The transport is closed by then, or its connections are hung up.
+// end waits for the knocks, and lets no other begin. The connections are hung up by then.
 func (p *paced) end() {
 	p.mu.Lock()
 	p.ended = true

@@ -240,7 +240,11 @@ func (r *Raft) Deaf() map[string]bool {
 }
 
 // Met is told that a node lives: something came from it. Where this node leads, its log may reach that one again.
-func (r *Raft) Met(node string) { r.paced.met(node) }
+func (r *Raft) Met(node string) {
+	if r.IsLeader() { // a heartbeat of one that stepped down would be taken for as long as nobody else leads
+		r.paced.met(node)
+	}
+}
 
 // Leadership tells of every change; only the newest is kept for a slow reader.
 func (r *Raft) Leadership() <-chan bool { return r.raft.LeaderCh() }

@@ -258,7 +258,7 @@ func (f *exactFence) attached(places []place) (bool, error) {
 			return false, err
 		}
 	}
-	f.host.vigil.sound(look)
+	f.host.vigil.sound(f, look)
 	return true, nil
 }
 

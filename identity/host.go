@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -382,7 +383,10 @@ func (h *Host) letGo(link string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.adopted, link)
-	delete(h.prepared, link)
+	if p, known := h.prepared[link]; known {
+		p.left = time.Now()
+		h.prepared[link] = p
+	}
 }
 
 func (h *Host) giveTable(n int) {

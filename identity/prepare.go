@@ -270,7 +270,7 @@ func (p *Hold) remove() error {
 	}
 	p.mu.Lock()
 	if p.out != nil {
-		errs = append(errs, p.out.Close())
+		p.host.shed(p.out)
 		p.out = nil
 	}
 	p.mu.Unlock()
@@ -294,7 +294,7 @@ func (p *Hold) remove() error {
 	if p.guard != nil {
 		errs = append(errs, removeTable(p.host.nft, p.guard))
 	}
-	p.host.giveTable(p.table)
 	p.host.letGo(p.link)
+	p.host.giveTable(p.table)
 	return errors.Join(errs...)
 }

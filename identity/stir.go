@@ -30,25 +30,41 @@ type prepared struct {
 	service string
 	table   int
 	addrs   []netip.Addr
+	left    time.Time // when nothing of it was here any more; zero = it is here
 }
+
+// leftFor is how long notifications about an identity that has gone are still about that one: they come a moment later.
+const leftFor = time.Second
 
 // notes remembers an identity from before anything of it is there until nothing is.
 func (h *Host) notes(link string, s Spec, table int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.prepared[link] = prepared{s.Service, table, s.Addrs}
+	for other, p := range h.prepared {
+		if !p.left.IsZero() && time.Since(p.left) > leftFor {
+			delete(h.prepared, other)
+		}
+	}
+	h.prepared[link] = prepared{service: s.Service, table: table, addrs: s.Addrs}
 }
 
 // owns finds the identity that something belongs to. What belongs to none that is prepared concerns nobody.
 func (h *Host) owns(is func(link string, p prepared) bool) whom {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	was := whom{}
 	for link, p := range h.prepared {
-		if is(link, p) {
+		if !is(link, p) {
+			continue
+		}
+		if p.left.IsZero() {
 			return whom{service: p.service}
 		}
+		if time.Since(p.left) <= leftFor {
+			was = whom{service: p.service}
+		}
 	}
-	return whom{}
+	return was
 }
 
 func (h *Host) ownsLink(name string) whom {

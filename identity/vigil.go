@@ -18,8 +18,9 @@ type vigil struct {
 	mu     sync.Mutex
 	fd     int
 	buf    []byte
-	posts  map[*exactFence]*posts
-	missed bool // the queue cannot be read: nothing is known
+	posts  map[*exactFence]*posts // as they were last found to be right
+	looks  map[*exactFence]*posts // those of looks that have not ended
+	missed bool                   // the queue cannot be read: nothing is known
 }
 
 // posts are where a fence's filters are.
@@ -28,7 +29,6 @@ type posts struct {
 	lower    int    // the LAN interface, shared with others
 	priority uint16 // of its filter there
 	touched  bool
-	sound    bool // the look has ended, and all were there
 }
 
 // vigilBuffer is asked for the socket; the kernel gives it to root.
@@ -42,10 +42,11 @@ func newVigil() (*vigil, error) {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, vigilBuffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, vigilBuffer) // less overflows sooner, and then filters are looked at
 	}
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (unix.RTNLGRP_TC - 1)}); err != nil {
+	groups := uint32(1<<(unix.RTNLGRP_TC-1) | 1<<(unix.RTNLGRP_LINK-1)) // with a link that leaves the filters go without a word
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		return nil, errors.Join(fmt.Errorf("subscribing to the changes of filters: %w", err), unix.Close(fd))
 	}
-	return &vigil{fd: fd, buf: make([]byte, 64<<10), posts: make(map[*exactFence]*posts)}, nil
+	return &vigil{fd: fd, buf: make([]byte, 64<<10), posts: make(map[*exactFence]*posts), looks: make(map[*exactFence]*posts)}, nil
 }
 
 func (v *vigil) close() error {
@@ -56,7 +57,8 @@ func (v *vigil) close() error {
 	return err
 }
 
-// look begins a look at a fence's filters: what happens to them from here on counts. The look ends with sound or with doubt.
+// look begins a look at a fence's filters: what happens to them from here on counts. The look ends with sound or with doubt; until then
+// the one before is good.
 func (v *vigil) look(f *exactFence, places []place) *posts {
 	p := &posts{priority: f.priority}
 	for _, one := range places {
@@ -70,15 +72,18 @@ func (v *vigil) look(f *exactFence, places []place) *posts {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.drain()
-	v.posts[f] = p
+	v.looks[f] = p
 	return p
 }
 
 // sound says that a look found all as it should be. Another one that began meanwhile has its own end.
-func (v *vigil) sound(p *posts) {
+func (v *vigil) sound(f *exactFence, p *posts) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	p.sound = true
+	if v.looks[f] == p {
+		v.posts[f] = p
+		delete(v.looks, f)
+	}
 }
 
 // doubt says that a look found something else, or that the fence is gone.
@@ -86,6 +91,7 @@ func (v *vigil) doubt(f *exactFence) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	delete(v.posts, f)
+	delete(v.looks, f)
 }
 
 // untouched says whether a fence's filters are as they were when they were last found to be right.
@@ -94,7 +100,7 @@ func (v *vigil) untouched(f *exactFence) bool {
 	defer v.mu.Unlock()
 	v.drain()
 	p := v.posts[f]
-	return p != nil && p.sound && !p.touched && !v.missed
+	return p != nil && !p.touched && !v.missed
 }
 
 // drain reads what has been notified. The caller holds mu.
@@ -106,9 +112,7 @@ func (v *vigil) drain() {
 		case errors.Is(err, unix.EAGAIN):
 			return
 		case errors.Is(err, unix.ENOBUFS), err == nil && n > len(v.buf):
-			for _, p := range v.posts { // something was lost: all are to be looked at again
-				p.touched = true
-			}
+			v.each((*posts).touch) // something was lost: all are to be looked at again
 		case err != nil:
 			v.missed = true
 		default:
@@ -117,19 +121,37 @@ func (v *vigil) drain() {
 	}
 }
 
+func (p *posts) touch() { p.touched = true }
+
+func (v *vigil) each(f func(*posts)) {
+	for _, p := range v.posts {
+		f(p)
+	}
+	for _, p := range v.looks {
+		f(p)
+	}
+}
+
 // take notes what some notifications are about.
 func (v *vigil) take(b []byte) {
 	messages, err := syscall.ParseNetlinkMessage(b)
+	if err != nil {
+		v.each((*posts).touch)
+		return
+	}
 	for _, m := range messages {
-		if len(m.Data) < sizeofTcMsg {
+		if m.Header.Type == unix.RTM_NEWLINK || len(m.Data) < unix.SizeofIfInfomsg {
 			continue
 		}
-		index := int(int32(binary.NativeEndian.Uint32(m.Data[4:])))
-		filter := m.Header.Type == unix.RTM_NEWTFILTER || m.Header.Type == unix.RTM_DELTFILTER
-		priority := uint16(binary.NativeEndian.Uint32(m.Data[16:]) >> 16)
-		for _, p := range v.posts {
-			other := filter && priority != 0 && priority != p.priority && ourPriority(priority)
-			p.touched = p.touched || err != nil || slices.Contains(p.links, index) || index == p.lower && !other
+		index := int(int32(binary.NativeEndian.Uint32(m.Data[4:]))) // in struct ifinfomsg, too
+		filter := len(m.Data) >= sizeofTcMsg && (m.Header.Type == unix.RTM_NEWTFILTER || m.Header.Type == unix.RTM_DELTFILTER)
+		priority := uint16(0) // all of them
+		if filter {
+			priority = uint16(binary.NativeEndian.Uint32(m.Data[16:]) >> 16)
 		}
+		v.each(func(p *posts) {
+			other := priority != 0 && priority != p.priority && ourPriority(priority)
+			p.touched = p.touched || slices.Contains(p.links, index) || index == p.lower && !other
+		})
 	}
 }

@@ -48,10 +48,12 @@ func closingWaitsForNothing(t *testing.T, _, dual Spec) {
 	}
 	closes("nothing happened")
 	a.do(func() error {
-		_, err := f.Present() // a look that goes on while it is closed is no proof yet
-		f.host.vigil.look(f, nil)
+		places, err := f.places()
+		h.vigil.look(f, places)
 		return err
 	})
+	closes("while another look is under way")
+	h.vigil.doubt(f)
 	if h.vigil.untouched(f) {
 		t.Error("a look that has not ended counts as one that found all")
 	}

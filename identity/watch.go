@@ -235,7 +235,7 @@ func (w *watcher) linkConcerns(m syscall.NetlinkMessage) whom {
 	return w.on(was)
 }
 
-// lookOf is an interface's name, and what identities on it may depend on: whether it is up, its hardware address and its master.
+// lookOf is an interface's name, and what identities on it may depend on: flags and state, hardware address, master and MTU.
 func lookOf(b []byte) (name, looks string) {
 	looks = string(b[8:12]) // flags
 	attrs, err := nl.ParseRouteAttr(b[unix.SizeofIfInfomsg:])

@@ -15,7 +15,9 @@ func TestLinkNamed(t *testing.T) {
 	for _, want := range all {
 		got, err := linkNamed(want.Name)
 		if err != nil {
-			t.Error(err)
+			if _, gone := net.InterfaceByName(want.Name); gone == nil {
+				t.Error(err)
+			}
 			continue
 		}
 		const told = net.FlagUp | net.FlagLoopback | net.FlagBroadcast | net.FlagMulticast
