@@ -108,7 +108,7 @@ func launchSupervisor(o Options, ready *os.File, attr *syscall.SysProcAttr) (*ex
 	}
 	group := ""
 	if !o.NoCgroup {
-		group = makeCgroup(os.Getpid())
+		group = makeCgroup()
 	}
 	cmd := exec.Command("/proc/self/exe", "lab", "supervise", "--dir", o.Dir, "--outside", outside, "--cgroup", group)
 	cmd.Args[0] = o.Binary

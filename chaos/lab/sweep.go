@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -62,9 +61,9 @@ var cgroupRoots = [...]string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}
 
 const cgroupPrefix = "nightporter-lab-"
 
-// makeCgroup makes the control group that the hosts' groups go in; "" where this user may not, and SIGSTOP has to do.
-// Groups of labs that were killed together with their keepers are removed on this occasion.
-func makeCgroup(keeper int) string {
+// makeCgroup makes the control group that the hosts' groups go in; "" where this user may not, and SIGSTOP has to do. It belongs to this
+// process until that ends. Groups of labs that were killed together with their keepers are removed on this occasion.
+func makeCgroup() string {
 	for _, root := range cgroupRoots {
 		if _, err := os.Stat(filepath.Join(root, "cgroup.procs")); err != nil {
 			continue
@@ -74,17 +73,36 @@ func makeCgroup(keeper int) string {
 		}
 		for _, at := range []string{root, filepath.Join(root, ownCgroup())} {
 			removeDeadCgroups(at)
-			group := filepath.Join(at, cgroupPrefix+strconv.Itoa(keeper))
-			if err := os.Mkdir(group, 0o755); err != nil {
+			group, err := os.MkdirTemp(at, cgroupPrefix) // a name that no lab had before: notes of former ones are about others
+			if err != nil {
 				continue
 			}
-			if _, err := os.Stat(filepath.Join(group, "cgroup.freeze")); err == nil && mayMoveInto(at) {
-				return group
+			_, err = os.Stat(filepath.Join(group, "cgroup.freeze"))
+			if err == nil && mayMoveInto(at) && lock(group, unix.LOCK_EX) != nil {
+				return group // it stays locked: the kernel closes the descriptor with the process
 			}
 			os.Remove(group) // it is empty and ours; a failure leaves an empty group for the next lab to remove
 		}
 	}
 	return ""
+}
+
+// lock locks a group, and gives what unlocks it; nil = it could not, or there is no such group any more. Nobody who holds the lock is asked
+// who he is: he may be in another PID namespace.
+func lock(group string, how int) (unlock func()) {
+	fd, err := unix.Open(filepath.Join(group, "cgroup.procs"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	err = unix.Flock(fd, how)
+	if err == nil {
+		_, err = os.Stat(group) // somebody may have taken it for a dead one's, and removed it
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil
+	}
+	return func() { unix.Close(fd) }
 }
 
 // mayMoveInto tells whether processes can be brought into groups beneath at: that takes the right to write there.
@@ -111,31 +129,26 @@ func ownCgroup() string {
 	return ""
 }
 
-// removeDeadCgroups removes the groups of labs whose keeper does not run any more. Where this process sees another /proc than the keeper, a
-// number would say nothing, and a host that is switched off has an empty group: so there must be no process in any of the lab's groups, and
-// the lab must not be at its beginning.
+// removeDeadCgroups removes the groups of labs whose keeper has ended, and in which no process is left.
 func removeDeadCgroups(at string) {
 	old, err := filepath.Glob(filepath.Join(at, cgroupPrefix+"*"))
 	if err != nil {
 		return
 	}
 	for _, group := range old {
-		pid := strings.TrimPrefix(filepath.Base(group), cgroupPrefix)
-		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) && deserted(group) {
+		unlock := lock(group, unix.LOCK_EX|unix.LOCK_NB)
+		if unlock == nil {
+			continue
+		}
+		if deserted(group) {
 			_ = removeCgroup(group) // the next lab tries again
 		}
+		unlock()
 	}
 }
 
-// buildTime is more than a lab takes to put its first process into its group.
-const buildTime = time.Minute
-
-// deserted says whether no process is in a group or below it, and has not been about to be.
+// deserted says whether no process is in a group or below it.
 func deserted(group string) bool {
-	made, err := os.Stat(group)
-	if err != nil || time.Since(made.ModTime()) < buildTime {
-		return false
-	}
 	events, err := os.ReadFile(filepath.Join(group, "cgroup.events"))
 	return err == nil && strings.Contains(string(events), "populated 0")
 }
