@@ -318,6 +318,45 @@ func TestCalledDuringTheCommand(t *testing.T) {
 	})
 }
 
+// TestCalledAfterTheCommand: a suspend command may end before the sleep begins. A host that is called in between does not say that it is
+// back before it was away, or it is clear that it will not be: it would get its services and take them into the sleep.
+func TestCalledAfterTheCommand(t *testing.T) {
+	for name, sleeps := range map[string]bool{"and sleeps all the same": true, "and stays awake": false} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(t *testing.T, s *stage) {
+				s.hang = func(context.Context) error { return nil } // it has only told somebody else to suspend this host
+				s.order()
+				s.steps(1)
+				began := time.Now()
+				called := time.AfterFunc(100*time.Millisecond, func() {
+					s.raft.must(fsm.SetPower{Node: "b", From: fsm.Asleep, To: fsm.Waking, Sleeps: 1, Reason: fsm.Demand})
+				})
+				defer called.Stop()
+				back := time.Duration(0)
+				if sleeps {
+					woken := time.AfterFunc(time.Second, func() {
+						if me := s.record(); me.Power != fsm.Waking {
+							t.Errorf("it said that it is %s before it was away", me.Power)
+						}
+						s.resumed.Add(1)
+						s.returned(wake.Slept)
+					})
+					defer woken.Stop()
+					back = time.Second
+				}
+				s.steps(2)
+				me, took := s.record(), time.Since(began)
+				if me.Power != fsm.Awake || me.PowerReason != fsm.WokeUp || took < back || took > back+calledGrace+lastTick+time.Second {
+					t.Errorf("after %v: %+v", took, me)
+				}
+				if p := s.problem.Load(); p != nil {
+					t.Errorf("it complains: %s", *p)
+				}
+			})
+		})
+	}
+}
+
 // TestCommandThatGoesOnAfterTheResume: the host is back as soon as it is, and the next sleep does not run beside what is left.
 func TestCommandThatGoesOnAfterTheResume(t *testing.T) {
 	onStage(t, func(t *testing.T, s *stage) {

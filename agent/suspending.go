@@ -86,7 +86,9 @@ func (s *sleeper) awaitAway(me fsm.Node, ended <-chan error) error {
 	return nil
 }
 
-// awaitReturn waits, after the suspend command, until the host was away or somebody called.
+// awaitReturn waits, after the suspend command, until the host was away; when somebody calls meanwhile, for a moment only. It may be on its
+// way into the sleep all the same: the command may end before that begins, and a host that reports back would get its services and take
+// them along.
 func (s *sleeper) awaitReturn(ctx context.Context, me fsm.Node) {
 	changed, cancel := s.machine.Watch()
 	defer cancel()
@@ -94,11 +96,11 @@ func (s *sleeper) awaitReturn(ctx context.Context, me fsm.Node) {
 	defer limit.Stop()
 	look := time.NewTicker(tickEvery)
 	defer look.Stop()
-	last := false
-	for {
-		now := s.record()
-		if s.wasAway() || now.Power != fsm.Asleep || now.Sleeps != me.Sleeps {
-			return
+	called, last := false, false
+	for !s.wasAway() {
+		if now := s.record(); !called && (now.Power != fsm.Asleep || now.Sleeps != me.Sleeps) {
+			called, last = true, false
+			limit.Reset(calledGrace)
 		}
 		select {
 		case <-ctx.Done():
@@ -107,6 +109,10 @@ func (s *sleeper) awaitReturn(ctx context.Context, me fsm.Node) {
 		case <-s.bell:
 		case <-look.C:
 		case <-limit.C:
+			if last && called {
+				s.log.Info("called back, and this host did not sleep", "reason", s.record().PowerReason)
+				return
+			}
 			if last {
 				s.complain("the suspend command ended without an error, but this host did not sleep")
 				return
