@@ -23,7 +23,7 @@ const module = "nightporter/"
 // single packages of a folder. The folder's own packages may always import each other.
 var allowed = map[string][]string{
 	"cmd":       {"agent", "api", "config", "chaos"},
-	"agent":     {"cluster", "lease", "fsm", "identity", "wake", "health", "front", "api", "config", "internal/labpage", "internal/mutant"},
+	"agent":     {"cluster", "lease", "fsm", "identity", "wake", "health", "front", "idle", "api", "config", "internal/labpage", "internal/mutant"},
 	"cluster":   {"fsm", "lease", "internal/mutant"},
 	"chaos":     {"api", "fsm", "config", "internal/labpage", "internal/mutant"},
 	"fsm":       {"internal/mutant"},
@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"wake":      {},
 	"health":    {},
 	"front":     {},
+	"idle":      {},
 	"config":    {},
 	"api":       {},
 	"packaging": {},

@@ -1,0 +1,176 @@
+package idle
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// The names of systemd-logind on the bus (org.freedesktop.login1(5)).
+const (
+	login1        = "org.freedesktop.login1"
+	login1Path    = "/org/freedesktop/login1"
+	login1Manager = "org.freedesktop.login1.Manager"
+	login1Session = "org.freedesktop.login1.Session"
+)
+
+// ErrNoLogind means that this host has no systemd-logind, or no system bus: nobody can take an inhibitor there.
+var ErrNoLogind = errors.New("there is no systemd-logind on this host")
+
+// Logind asks systemd-logind. Its connection is kept from look to look, and made anew when it broke.
+type Logind struct {
+	Address string // of a bus; "" = the system's
+
+	mu   sync.Mutex
+	conn *dbus.Conn
+}
+
+// Inhibition is a lock that a program took so that the host does not sleep.
+type Inhibition struct {
+	What, Who, Why string
+	User, Process  uint32
+}
+
+// Blocks says whether the lock keeps this host from sleeping by itself.
+func (i Inhibition) blocks(mode string) bool {
+	if mode != "block" && mode != "block-weak" {
+		return false
+	}
+	what := strings.Split(i.What, ":")
+	return slices.Contains(what, "sleep") || slices.Contains(what, "idle")
+}
+
+// String says it for people.
+func (i Inhibition) String() string {
+	return fmt.Sprintf("%s blocks %s: %s", cmp.Or(i.Who, "a program without a name"), strings.ReplaceAll(i.What, ":", " and "), cmp.Or(i.Why, "it does not say why"))
+}
+
+// Inhibitions lists the locks that keep the host awake: those of mode block on sleep or idle. A delay lock only delays.
+func (l *Logind) Inhibitions(ctx context.Context) ([]Inhibition, error) {
+	var all []struct {
+		What, Who, Why, Mode string
+		User, Process        uint32
+	}
+	if err := l.ask(ctx, login1Path, login1Manager+".ListInhibitors", nil, &all); err != nil {
+		return nil, fmt.Errorf("asking logind for inhibitors: %w", err)
+	}
+	var out []Inhibition
+	for _, a := range all {
+		i := Inhibition{a.What, a.Who, a.Why, a.User, a.Process}
+		if i.blocks(a.Mode) {
+			out = append(out, i)
+		}
+	}
+	return out, nil
+}
+
+// Sessions lists who is logged in: sessions of people (class user) that have not ended. What logind runs for a user without a login (lingering)
+// is no session.
+func (l *Logind) Sessions(ctx context.Context) ([]Login, error) {
+	var all []struct {
+		ID   string
+		User uint32
+		Name string
+		Seat string
+		Path dbus.ObjectPath
+	}
+	if err := l.ask(ctx, login1Path, login1Manager+".ListSessions", nil, &all); err != nil {
+		return nil, fmt.Errorf("asking logind for sessions: %w", err)
+	}
+	var out []Login
+	for _, s := range all {
+		var have map[string]dbus.Variant
+		err := l.ask(ctx, s.Path, "org.freedesktop.DBus.Properties.GetAll", []any{login1Session}, &have)
+		if gone, ok := errors.AsType[dbus.Error](err); ok && (gone.Name == "org.freedesktop.DBus.Error.UnknownObject" || gone.Name == login1+".NoSuchSession") {
+			continue // it ended between the two questions
+		}
+		if err != nil {
+			return nil, fmt.Errorf("asking logind for session %s: %w", s.ID, err)
+		}
+		state, _ := have["State"].Value().(string)
+		class, _ := have["Class"].Value().(string)
+		if state == "closing" || !strings.HasPrefix(class, "user") {
+			continue
+		}
+		word := func(key string) string { v, _ := have[key].Value().(string); return v }
+		idle, _ := have["IdleHint"].Value().(bool)
+		out = append(out, Login{User: s.Name, Where: cmp.Or(word("TTY"), word("Display"), s.Seat, word("Type")), From: word("RemoteHost"), Idle: idle})
+	}
+	return out, nil
+}
+
+// ask calls a method and stores its one answer.
+func (l *Logind) ask(ctx context.Context, path dbus.ObjectPath, method string, args []any, out any) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn != nil && !l.conn.Connected() {
+		l.drop()
+	}
+	if l.conn == nil {
+		c, err := l.connect(ctx)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: %w", ErrNoLogind, err)
+		}
+		if err != nil {
+			return fmt.Errorf("the bus cannot be reached: %w", err)
+		}
+		l.conn = c
+	}
+	call := l.conn.Object(login1, path).CallWithContext(ctx, method, 0, args...)
+	err := call.Store(out)
+	if e, ok := errors.AsType[dbus.Error](err); ok && (e.Name == "org.freedesktop.DBus.Error.ServiceUnknown" || e.Name == "org.freedesktop.DBus.Error.NameHasNoOwner") {
+		return fmt.Errorf("%w: %w", ErrNoLogind, err)
+	}
+	if err != nil && !isAnswer(err) {
+		l.drop()
+	}
+	return err
+}
+
+// isAnswer says whether an error is one that came over a connection that works.
+func isAnswer(err error) bool {
+	_, ok := errors.AsType[dbus.Error](err)
+	return ok
+}
+
+// connect makes a connection within ctx, that outlives it.
+func (l *Logind) connect(ctx context.Context) (*dbus.Conn, error) {
+	life, end := context.WithCancel(context.Background())
+	stop := context.AfterFunc(ctx, end)
+	defer stop()
+	var c *dbus.Conn
+	var err error
+	if l.Address == "" {
+		c, err = dbus.ConnectSystemBus(dbus.WithContext(life))
+	} else {
+		c, err = dbus.Connect(l.Address, dbus.WithContext(life))
+	}
+	if err != nil {
+		end()
+		return nil, err
+	}
+	return c, nil
+}
+
+// drop closes the connection. The caller holds mu.
+func (l *Logind) drop() {
+	if l.conn != nil {
+		_ = l.conn.Close() // it is not used any more
+		l.conn = nil
+	}
+}
+
+// Close ends the connection.
+func (l *Logind) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drop()
+	return nil
+}
