@@ -31,6 +31,8 @@ type host struct {
 	dataDir        value[string]
 	runDir         value[string]
 	checksDir      value[string]
+	idle           value[time.Duration]
+	stayAwake      value[StayAwake]
 }
 
 // node is one entry of nodes.
@@ -72,6 +74,8 @@ func (r *reader) hostFields(h *host) fields {
 		"data_dir":        func(_ place, n ast.Node) { h.dataDir = r.path(n) },
 		"run_dir":         func(_ place, n ast.Node) { h.runDir = r.path(n) },
 		"checks_dir":      func(_ place, n ast.Node) { h.checksDir = r.path(n) },
+		"idle":            func(_ place, n ast.Node) { h.idle = r.idle(n) },
+		"stay_awake":      func(_ place, n ast.Node) { h.stayAwake = r.stayAwake(n) },
 		"wake": func(_ place, n ast.Node) {
 			h.wake.at = placeOf(n)
 			r.list(n, func(e ast.Node) {

@@ -82,6 +82,7 @@ func (r *reader) judgeSurroundings(f file, own host, c *Config, m *Machine) {
 			}
 		}
 	}
+	c.Notes = append(c.Notes, missingBusy(c, m)...)
 	if m.OnDisk(c.RunDir) {
 		c.Notes = append(c.Notes, "run_dir "+c.RunDir+" is not on a tmpfs, so the lease table is written to a disk with each renewal; /run is the usual place")
 	}

@@ -105,6 +105,8 @@ func settings(f file, own host, name string) *Config {
 		SuspendCommand:  first(own.suspendCommand, f.suspendCommand).or([]string{"systemctl", "suspend"}),
 		SuspendTimeout:  f.suspendTimeout.or(DefaultSuspendTimeout),
 		WakeTimeout:     f.wakeTimeout.or(DefaultWakeTimeout),
+		Idle:            first(own.idle, f.idle).v,
+		StayAwake:       first(own.stayAwake, f.stayAwake).or(DefaultStayAwake()),
 		WoL:             first(own.wol, f.wol).or(WoLAuto),
 		WakeMACs:        first(own.wake, f.wake).v,
 		ChecksDir:       first(own.checksDir, f.checksDir).or(DefaultChecksDir),
@@ -120,6 +122,7 @@ func settings(f file, own host, name string) *Config {
 		}
 	}
 	c.Join = peers(f, c)
+	c.Notes = append(c.Notes, idleNotes(own, c)...)
 	if note := FailoverNote(c.Failover); note != "" {
 		c.Notes = append(c.Notes, note)
 	}

@@ -56,6 +56,13 @@ func compared(t *testing.T, want, got any) {
 	}
 }
 
+func comparedPrefixes(t *testing.T, want, got any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 	got, err := Parse("f.yaml", withSecret(t, []byte(full)), "alpha", machine)
 	if err != nil {
@@ -73,7 +80,7 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 		Failover: 300 * time.Millisecond, BootstrapExpect: 2,
 		Join:  []string{"192.0.2.9:17373", "[2001:db8::9]:1", "beacon:17373", "beacon:99", "192.0.2.9:5"},
 		Power: AlwaysOn, SuspendCommand: []string{"systemctl", "suspend"},
-		SuspendTimeout: 30 * time.Second, WakeTimeout: 90 * time.Second,
+		SuspendTimeout: 30 * time.Second, StayAwake: DefaultStayAwake(), WakeTimeout: 90 * time.Second,
 		WoL: WoLAuto, ChecksDir: "/etc/nightporter/checks.d", Fence: FenceAuto, OnConflict: ConflictStop, LogLevel: "info",
 		Nodes: []string{"alpha", "bravo"},
 		Services: []Service{

@@ -44,6 +44,8 @@ func otherName(key string) (string, bool) {
 		return "secret_file", true
 	case "sleeps", "policy":
 		return "power", true
+	case "idle_time", "idle_timeout", "sleep_after":
+		return "idle", true
 	}
 	return "", false
 }

@@ -1,0 +1,360 @@
+package config
+
+import (
+	"math"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// Users says which people keep a host awake.
+type Users string
+
+// The forms.
+const (
+	UsersLoggedIn Users = "logged-in" // whoever is logged in
+	UsersActive   Users = "active"    // whoever is, and typed or clicked lately, as logind tells
+	UsersOff      Users = "off"       // nobody
+)
+
+// StayAwake says what counts as use of a host that goes to sleep by itself, and when it is to be awake all the same.
+type StayAwake struct {
+	AtLeast    time.Duration  // after it came up; 0 = as long as idle
+	Traffic    uint64         // bytes that a connection carries in a minute to count as used
+	Ports      []Port         // of this host, beside those of its services
+	IgnoreFrom []netip.Prefix // clients that do not count
+	Users      Users
+	IgnoreUser []string
+	Inhibitors bool    // logind's
+	Load       float64 // of the last minute; 0 = it does not count
+	Network    uint64  // bytes in a second on the LAN interface; 0 = they do not count
+	Processes  []string
+	Units      []string
+	Commands   []Busy // each says by status 0 that the host is in use
+	Hooks      []string
+	Schedule   []Span
+	WakeAt     []Moment
+}
+
+// Busy is a command that says whether the host is in use.
+type Busy struct {
+	Command []string
+	Timeout time.Duration
+}
+
+// Days is a set of weekdays; bit 0 is Sunday.
+type Days uint8
+
+// Span is a time of the week at which a host stays awake; one that does not end after it begins ends on the next day.
+type Span struct {
+	Days     Days
+	From, To time.Duration // since midnight
+}
+
+// Moment is a time of the week at which a host is to wake.
+type Moment struct {
+	Days Days
+	At   time.Duration // since midnight
+}
+
+// Defaults and ranges of what keeps a host awake.
+const (
+	idleMin, idleMax      = time.Second, 7 * 24 * time.Hour
+	idleQuick             = time.Minute // below it a host hardly does anything but going to sleep
+	atLeastMax            = 24 * time.Hour
+	defaultTraffic        = 4096
+	defaultLoad           = 1
+	defaultNetwork        = 100_000
+	busyTimeout           = 5 * time.Second
+	busyMin, busyMax      = 100 * time.Millisecond, time.Minute
+	maxBusy               = 16 // entries of each list of things that are asked
+	daysAll          Days = 1<<7 - 1
+)
+
+// DefaultStayAwake is what counts where the file says nothing.
+func DefaultStayAwake() StayAwake {
+	return StayAwake{Traffic: defaultTraffic, Users: UsersLoggedIn, Inhibitors: true, Load: defaultLoad, Network: defaultNetwork}
+}
+
+// idle reads a time, or off.
+func (r *reader) idle(n ast.Node) value[time.Duration] {
+	if word := scalar(r.plain(n)); word == "off" || word == "0" || word == "0s" {
+		return value[time.Duration]{0, placeOf(n), true}
+	}
+	return r.duration(n, idleMin, idleMax)
+}
+
+// scalar is the text of a single value, "" for anything else.
+func scalar(n ast.Node) string {
+	switch n.(type) {
+	case *ast.StringNode, *ast.IntegerNode, *ast.BoolNode:
+		return n.GetToken().Value
+	}
+	return ""
+}
+
+// stayAwake reads the mapping.
+func (r *reader) stayAwake(n ast.Node) value[StayAwake] {
+	s, before := DefaultStayAwake(), len(r.problems)
+	r.mapping(n, "stay_awake", fields{
+		"at_least": func(_ place, n ast.Node) { s.AtLeast = r.duration(n, 0, atLeastMax).v },
+		"traffic": func(_ place, n ast.Node) {
+			s.Traffic = uint64(r.integer(n, "a number of bytes in a minute", 1, math.MaxInt32).v)
+		},
+		"ports": func(_ place, n ast.Node) {
+			for _, p := range r.ports(n) {
+				s.Ports = append(s.Ports, p.v)
+			}
+		},
+		"ignore_from":  func(_ place, n ast.Node) { s.IgnoreFrom = r.prefixes(n) },
+		"users":        func(_ place, n ast.Node) { s.Users = oneOf(r, n, UsersLoggedIn, UsersActive, UsersOff).or(s.Users) },
+		"ignore_users": func(_ place, n ast.Node) { s.IgnoreUser = r.texts(n, "a user's name") },
+		"inhibitors":   func(_ place, n ast.Node) { s.Inhibitors = r.yes(n).v },
+		"load":         func(_ place, n ast.Node) { s.Load = r.load(n) },
+		"network": func(_ place, n ast.Node) {
+			s.Network = uint64(r.integer(n, "a number of bytes in a second", 0, math.MaxInt32).v)
+		},
+		"processes": func(_ place, n ast.Node) { s.Processes = r.processes(n) },
+		"units":     func(_ place, n ast.Node) { s.Units = r.units(n) },
+		"commands":  func(_ place, n ast.Node) { s.Commands = r.busies(n) },
+		"hooks": func(_ place, n ast.Node) {
+			r.few(n, "hooks", func(e ast.Node) {
+				if name := r.execName(e); name != "" {
+					s.Hooks = append(s.Hooks, name)
+				}
+			})
+		},
+		"schedule": func(_ place, n ast.Node) {
+			r.few(n, "schedule", func(e ast.Node) {
+				if p, ok := r.span(e); ok {
+					s.Schedule = append(s.Schedule, p)
+				}
+			})
+		},
+		"wake_at": func(_ place, n ast.Node) {
+			r.few(n, "wake_at", func(e ast.Node) {
+				if m, ok := r.moment(e); ok {
+					s.WakeAt = append(s.WakeAt, m)
+				}
+			})
+		},
+	})
+	return value[StayAwake]{s, placeOf(n), len(r.problems) == before}
+}
+
+// few reads a list that must not grow without bounds: each entry is asked for with each look.
+func (r *reader) few(n ast.Node, what string, each func(ast.Node)) {
+	count := 0
+	r.list(n, func(e ast.Node) {
+		if count++; count == maxBusy+1 {
+			r.problem(placeOf(e), "%s has more than %d entries; let one of them stand for several", what, maxBusy)
+		}
+		each(e)
+	})
+}
+
+func (r *reader) texts(n ast.Node, want string) (out []string) {
+	r.list(n, func(e ast.Node) {
+		if v := r.text(e, want); v.set {
+			out = append(out, v.v)
+		}
+	})
+	return out
+}
+
+// processes reads names as the kernel has them: no paths, no arguments.
+func (r *reader) processes(n ast.Node) (out []string) {
+	r.few(n, "processes", func(e ast.Node) {
+		v := r.text(e, "a program's name like rsync")
+		switch {
+		case !v.set:
+		case strings.ContainsAny(v.v, "/\x00\n"):
+			r.problem(v.at, "%q is a path; write the program's name alone, as `ps -e` shows it", v.v)
+		default:
+			out = append(out, v.v)
+		}
+	})
+	return out
+}
+
+func (r *reader) units(n ast.Node) (out []string) {
+	r.few(n, "units", func(e ast.Node) {
+		if name := r.unitName(e); name != "" {
+			out = append(out, name)
+		}
+	})
+	return out
+}
+
+// busies reads the commands: each a list of words, or a mapping with a time limit.
+func (r *reader) busies(n ast.Node) (out []Busy) {
+	r.few(n, "commands", func(e ast.Node) {
+		b := Busy{Timeout: busyTimeout}
+		before := len(r.problems)
+		if _, mapping := r.plain(e).(ast.MapNode); !mapping {
+			b.Command = r.words(e).v
+		} else {
+			r.mapping(e, "a command", fields{
+				"command": func(_ place, n ast.Node) { b.Command = r.words(n).v },
+				"timeout": func(_ place, n ast.Node) { b.Timeout = r.duration(n, busyMin, busyMax).v },
+			})
+			if len(b.Command) == 0 && len(r.problems) == before {
+				r.problem(placeOf(e), "this command has no words; write `command: [/usr/local/bin/busy]`")
+			}
+		}
+		if len(r.problems) == before {
+			out = append(out, b)
+		}
+	})
+	return out
+}
+
+// load reads a load average.
+func (r *reader) load(n ast.Node) float64 {
+	v := r.text(n, "a load like 1.5")
+	if !v.set {
+		return 0
+	}
+	f, err := strconv.ParseFloat(v.v, 64)
+	if err != nil || !(f >= 0 && f <= 10_000) {
+		r.problem(v.at, "%q is not a load; write a number from 0 (it does not count) to 10000, like 1.5", v.v)
+		return 0
+	}
+	return f
+}
+
+// prefixes reads addresses and networks.
+func (r *reader) prefixes(n ast.Node) (out []netip.Prefix) {
+	r.list(n, func(e ast.Node) {
+		v := r.text(e, "an address or a network like 192.0.2.0/24")
+		if !v.set {
+			return
+		}
+		if a, err := netip.ParseAddr(v.v); err == nil && a.Zone() == "" {
+			out = append(out, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+		} else if p, err := netip.ParsePrefix(v.v); err == nil && !p.Addr().Is4In6() {
+			out = append(out, p.Masked())
+		} else {
+			r.problem(v.at, "%q is neither an address nor a network; write one like 192.0.2.9 or 192.0.2.0/24", v.v)
+		}
+	})
+	return out
+}
+
+const spanHint = "write days and times like `mon-fri 07:00-20:00`, or times alone for each day"
+
+// span reads "mon-fri 07:00-20:00".
+func (r *reader) span(n ast.Node) (p Span, ok bool) {
+	v := r.text(n, "days and times like mon-fri 07:00-20:00")
+	if !v.set {
+		return p, false
+	}
+	days, times := splitDays(v.v)
+	from, to, both := strings.Cut(times, "-")
+	var good [3]bool
+	p.Days, good[0] = parseDays(days)
+	p.From, good[1] = parseClock(from, 23)
+	p.To, good[2] = parseClock(to, 24)
+	if !both || good != [3]bool{true, true, true} {
+		r.problem(v.at, "%q is no time of the week; %s", v.v, spanHint)
+		return p, false
+	}
+	return p, true
+}
+
+// moment reads "mon-fri 06:30".
+func (r *reader) moment(n ast.Node) (m Moment, ok bool) {
+	v := r.text(n, "days and a time like mon-fri 06:30")
+	if !v.set {
+		return m, false
+	}
+	days, at := splitDays(v.v)
+	var goodDays, goodTime bool
+	m.Days, goodDays = parseDays(days)
+	m.At, goodTime = parseClock(at, 23)
+	if !goodDays || !goodTime {
+		r.problem(v.at, "%q is no time of the week; write days and a time like `mon-fri 06:30`, or a time alone for each day", v.v)
+		return m, false
+	}
+	return m, true
+}
+
+func splitDays(s string) (days, times string) {
+	if i := strings.LastIndexByte(s, ' '); i >= 0 {
+		return strings.TrimSpace(s[:i]), s[i+1:]
+	}
+	return "", s
+}
+
+var dayNumbers = map[string]int{"sun": 0, "mon": 1, "tue": 2, "wed": 3, "thu": 4, "fri": 5, "sat": 6}
+
+// parseDays reads "mon-fri,sun"; "" is every day. A range may go over the end of the week.
+func parseDays(s string) (Days, bool) {
+	if s == "" {
+		return daysAll, true
+	}
+	var out Days
+	for _, part := range strings.Split(strings.ToLower(s), ",") {
+		first, last, ranged := strings.Cut(strings.TrimSpace(part), "-")
+		if !ranged {
+			last = first
+		}
+		a, ok1 := dayNumbers[first]
+		b, ok2 := dayNumbers[last]
+		if !ok1 || !ok2 {
+			return 0, false
+		}
+		for d := a; ; d = (d + 1) % 7 {
+			out |= 1 << d
+			if d == b {
+				break
+			}
+		}
+	}
+	return out, true
+}
+
+// parseClock reads "07:00"; 24:00 is the end of a day where the last hour is 24.
+func parseClock(s string, lastHour uint64) (time.Duration, bool) {
+	hour, minute, both := strings.Cut(s, ":")
+	h, err := strconv.ParseUint(hour, 10, 8) // which takes no sign
+	m, err2 := strconv.ParseUint(minute, 10, 8)
+	if !both || err != nil || err2 != nil || len(minute) != 2 || len(hour) > 2 || h > lastHour || m > 59 || h == 24 && m != 0 {
+		return 0, false
+	}
+	return time.Duration(h)*time.Hour + time.Duration(m)*time.Minute, true
+}
+
+// idleNotes are sentences about a valid setting that deserves a second look.
+func idleNotes(own host, c *Config) (out []string) {
+	switch {
+	case own.idle.v > 0 && c.Power != Sleeps:
+		out = append(out, "idle is set for this host, and its power is always-on: it does not sleep; write `power: sleeps` if it may")
+	case c.Power == Sleeps && c.Idle > 0 && c.Idle < idleQuick:
+		out = append(out, "idle "+c.Idle.String()+" is for tests: a host that sleeps so soon is woken again and again")
+	}
+	return out
+}
+
+// missingBusy says what this host is to ask and does not have: it never goes to sleep by itself then.
+func missingBusy(c *Config, m *Machine) (out []string) {
+	if c.Power != Sleeps || c.Idle == 0 {
+		return nil
+	}
+	const never = ", which stay_awake asks: while that is so it does not go to sleep by itself"
+	for _, b := range c.StayAwake.Commands {
+		if !m.HasCommand(b.Command[0]) {
+			out = append(out, "this host has no command "+b.Command[0]+never)
+		}
+	}
+	for _, h := range c.StayAwake.Hooks {
+		if path := filepath.Join(c.ChecksDir, h); !m.HasFile(path) {
+			out = append(out, "this host has no executable "+path+never)
+		}
+	}
+	return out
+}
