@@ -138,6 +138,13 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		leaving: a.departure.begun.Load, units: a.checkups.quiet,
 		timeout: cfg.SuspendTimeout, log: deps.Log, bell: newBell(),
 	}
+	a.idler = &idler{
+		self: cfg.Node, clock: deps.Clock, machine: a.machine, scene: a.scene, leader: a.raft.Leader, proposer: a.proposer, senses: deps.Senses,
+		rules: idleRules(cfg), wakeAt: wakeMoments(cfg), leaving: a.departure.begun.Load, log: deps.Log, bell: newBell(),
+	}
+	if deps.Senses != nil {
+		a.closers = append(a.closers, deps.Senses)
+	}
 	a.founding = &founding{
 		self: cfg.Node, name: cfg.Cluster, expect: cfg.BootstrapExpect, failover: cfg.Failover, services: services(cfg),
 		clock: deps.Clock, raft: a.raft, members: members, disk: deps.Disk, promise: a.meta.setPromise, log: deps.Log,
@@ -147,7 +154,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		members: members, founding: a.founding, log: deps.Log, bell: newBell(),
 	}
 	a.ticks = &ticks{
-		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(), checks: a.checkups,
+		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(), checks: a.checkups, idler: a.idler,
 		disk: a.raft.DiskTrouble, machine: a.machine,
 	}
 	a.unseal = &unseal{machine: a.machine, raft: a.raft, kernel: deps.Kernel, log: deps.Log}

@@ -73,6 +73,7 @@ type parts struct {
 	leader   *leader
 	founding *founding
 	sleeper  *sleeper
+	idler    *idler
 	waking   *waking
 	touch    *touch
 	ticks    *ticks
@@ -119,6 +120,10 @@ func (a *parts) live(ctx context.Context) error {
 	defer cancel()
 	g.Go(func() error { a.leader.run(loops); return nil })
 	g.Go(func() error { a.sleeper.run(loops); return nil })
+	idling, rest := context.WithCancel(loops) // who stops does not go to sleep meanwhile
+	defer context.AfterFunc(ctx, rest)()
+	defer rest()
+	g.Go(func() error { a.idler.run(idling); return nil })
 	g.Go(func() error { a.waking.run(loops); return nil })
 	g.Go(func() error { a.waking.ledger(loops); return nil })
 	g.Go(func() error { a.touch.run(loops); return nil })

@@ -123,7 +123,7 @@ func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 	if s.stamp.IsZero() {
 		s.stamp = s.clock.Wall()
 	}
-	if s.set(ctx, me, fsm.Asleep, fsm.HandedOver) {
+	if s.set(ctx, me, fsm.Asleep, me.PowerReason) { // why it sleeps, for those who ask while it does
 		s.handed = me.Sleeps
 	}
 }
@@ -134,7 +134,7 @@ func (s *sleeper) confirm(ctx context.Context, me fsm.Node) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	me.Power = fsm.Suspending
-	res, err := s.propose(ctx, me, fsm.Asleep, fsm.HandedOver)
+	res, err := s.propose(ctx, me, fsm.Asleep, me.PowerReason)
 	if err != nil || s.machine.View().Index < res.Index {
 		return // looked at again with the next step
 	}

@@ -70,6 +70,9 @@ func System(cfg *config.Config, version string, waits func() (end func()), log *
 			}
 		},
 	}
+	if cfg.Power == config.Sleeps && cfg.Idle > 0 {
+		deps.Senses = newSystemSenses(cfg)
+	}
 	if page != nil {
 		deps = inLab(deps, page)
 	}

@@ -27,6 +27,7 @@ type ticks struct {
 	sleeper *sleeper
 	touch   *touch
 	checks  *checkups
+	idler   *idler
 	meta    *metaKeeper
 	log     *slog.Logger
 	bell    bell // rung when a message found the clocks changed
@@ -75,6 +76,7 @@ func (k *ticks) returned(away wake.Absence, gap time.Duration) {
 	k.tenants.wereAway()
 	k.checks.returned()
 	k.sleeper.returned(away)
+	k.idler.returned()
 	k.touch.bell.ring()
 	k.fitness()
 }

@@ -35,6 +35,12 @@ func (c *Client) History(ctx context.Context, service string) (out History, err 
 	return out, err
 }
 
+// Why implements Backend.
+func (c *Client) Why(ctx context.Context, node string) (out Why, err error) {
+	err = c.ask(ctx, "why", "find out why "+node+" is as it is", nameBody{node}, &out)
+	return out, err
+}
+
 // Apply implements Backend.
 func (c *Client) Apply(ctx context.Context, services []Service) (out Applied, err error) {
 	err = c.ask(ctx, "apply", "apply the services", applyBody{services}, &out)

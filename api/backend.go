@@ -11,6 +11,7 @@ type Backend interface {
 	Services(ctx context.Context) ([]Service, error)
 	History(ctx context.Context, service string) (History, error)
 	Version(ctx context.Context) (Version, error)
+	Why(ctx context.Context, node string) (Why, error)
 
 	Apply(ctx context.Context, services []Service) (Applied, error)
 	Delete(ctx context.Context, service string) error

@@ -63,6 +63,10 @@ func (b *book) Version(ctx context.Context) (Version, error) {
 	return Version{Version: "v9"}, b.note(ctx, "version")
 }
 
+func (b *book) Why(ctx context.Context, n string) (Why, error) {
+	return Why{Node: n, Reasons: []AwakeReason{{Name: "flows"}}}, b.note(ctx, "why", n)
+}
+
 func (b *book) Apply(ctx context.Context, l []Service) (Applied, error) {
 	return Applied{Created: []string{l[0].Name}}, b.note(ctx, "apply", l)
 }
@@ -146,6 +150,7 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 	keep(c.Services(ctx))
 	keep(c.History(ctx, "web"))
 	keep(c.Version(ctx))
+	keep(c.Why(ctx, "delta"))
 	keep(c.Apply(ctx, []Service{web}))
 	keep(nil, c.Delete(ctx, "web"))
 	keep(c.Move(ctx, "web", "alpha"))
@@ -159,6 +164,7 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 		[]Service{web},
 		History{Service: "web"},
 		Version{Version: "v9"},
+		Why{Node: "delta", Reasons: []AwakeReason{{Name: "flows"}}},
 		Applied{Created: []string{"web"}},
 		nil,
 		Moved{Service: "web", To: "alpha", Epoch: 7},
@@ -169,7 +175,7 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 		nil, nil,
 	}
 	wantAsked := []any{
-		"services", "history", "web", "version", "apply",
+		"services", "history", "web", "version", "why", "delta", "apply",
 		[]Service{web},
 		"delete", "web", "move", "web", "alpha",
 		"set",

@@ -30,7 +30,8 @@ const (
 	NodeReturned   Reason = "node-returned"   // back in touch after a crash or a sleep
 	OperatorSleep  Reason = "operator-sleep"  // `nightporter sleep`
 	OperatorWake   Reason = "operator-wake"   // `nightporter wake`
-	HandedOver     Reason = "handed-over"     // everything is handed over: the node suspends now
+	NodeIdle       Reason = "idle"            // nobody needed the node for as long as its configuration says
+	HandedOver     Reason = "handed-over"     // asleep, as versions up to 0.1 wrote it; now it is the reason of the suspend that stays
 	Demand         Reason = "demand"          // a client wants a service
 	QuorumLost     Reason = "quorum-lost"     // sleeping voters are needed
 	SuspendFailed  Reason = "suspend-failed"  // the suspend command failed

@@ -25,8 +25,14 @@ func Exec(ctx context.Context, dir, name string, env []string) error {
 	if err != nil {
 		return err
 	}
+	return Command(ctx, []string{path}, env)
+}
+
+// Command runs a program with its arguments in the same way as Exec. No shell reads them. The words come from this host's own
+// configuration.
+func Command(ctx context.Context, argv, env []string) error {
 	var said first
-	c := exec.CommandContext(ctx, path)
+	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	c.Dir, c.Env = "/", append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}, env...)
 	c.Stdout, c.Stderr = &said, &said
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -34,7 +40,7 @@ func Exec(ctx context.Context, dir, name string, env []string) error {
 	c.WaitDelay = 100 * time.Millisecond // for what it left behind with its output still open
 	runtime.LockOSThread()               // the death signal comes with the end of the thread that started it
 	defer runtime.UnlockOSThread()
-	err = c.Run()
+	err := c.Run()
 	switch {
 	case ctx.Err() != nil:
 		return errLate

@@ -45,6 +45,22 @@ func private(ctx context.Context, socket string) (*godbus.Conn, error) {
 	return c, nil
 }
 
+// State tells what systemd calls the state of a unit: active, activating, inactive, failed and so on (systemd(1)). A unit that is not there
+// is inactive.
+func (s Systemd) State(ctx context.Context, unit string) (string, error) {
+	c, err := s.connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	have, err := c.GetUnitPropertiesContext(ctx, unit)
+	if err != nil {
+		return "", fmt.Errorf("systemd does not tell about it: %w", err)
+	}
+	state, _ := have["ActiveState"].(string)
+	return state, nil
+}
+
 // Active wants a unit to be active. One that is starting, stopping or failed is not.
 func (s Systemd) Active(ctx context.Context, unit string) error {
 	c, err := s.connect(ctx)

@@ -108,6 +108,25 @@ func (f *fakeAgent) Version(context.Context) (api.Version, error) {
 	return api.Version{Version: "v0.1", Go: "go1.26", Node: "alpha"}, nil
 }
 
+func (f *fakeAgent) Why(_ context.Context, n string) (api.Why, error) {
+	if n == "delta" {
+		return api.Why{
+			Node: n, Summary: "delta is asleep; a client that wants one of its services wakes it", Power: "asleep", PowerReason: "idle", Since: since,
+			Cause: "nobody had needed it for as long as its configuration says (idle)", Policy: "sleeps", Reasons: []api.AwakeReason{}, Notes: []string{"it was woken last by a client"},
+		}, nil
+	}
+	return api.Why{
+		Node: n, Summary: n + " is in use; it goes to sleep 15m0s after the last use has ended", Power: "awake", PowerReason: "woke-up", Since: since,
+		Cause: "it was woken: the client 192.0.2.7:51234 wanted web (tcp/8080)", Policy: "sleeps", Idle: api.Duration(15 * time.Minute), State: "busy", StateSince: since.Add(time.Second),
+		Reasons: []api.AwakeReason{
+			{Name: "flows", Kind: "use", Subject: "web", Sentence: "a client uses web", Since: since.Add(time.Second), Until: since.Add(time.Minute)},
+			{Name: "schedule", Kind: "hold", Subject: "07:00-20:00", Sentence: "its schedule wants it awake now (07:00-20:00)", Since: since.Add(2 * time.Second), Until: since.Add(time.Minute)},
+		},
+		LastUse: api.AwakeReason{Name: "users", Kind: "use", Subject: "jo", Sentence: "jo is logged in on pts/0", Since: since, Until: since.Add(time.Minute)},
+		Notes:   []string{}, WakesAt: since.Add(24 * time.Hour), SleepsAt: since.Add(time.Hour),
+	}, findNode(n)
+}
+
 func (f *fakeAgent) Apply(_ context.Context, list []api.Service) (api.Applied, error) {
 	var a api.Applied
 	for _, s := range list {

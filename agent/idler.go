@@ -1,0 +1,217 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"nightporter/cluster"
+	"nightporter/config"
+	"nightporter/fsm"
+	"nightporter/idle"
+)
+
+// idler puts this host to sleep by itself when nobody has needed it for long enough: it looks for reasons to be awake every few seconds,
+// lets the pure idle.Watch judge them, and asks for the same sleep as `nightporter sleep` does. It decides nothing else: the leader
+// judges the wish as any other, and demand that comes meanwhile is met by the sleep protocol.
+type idler struct {
+	self     string
+	clock    Clock
+	machine  *fsm.Machine
+	scene    *scene
+	leader   func() string
+	proposer *proposer
+	senses   Senses // nil: this host does not go to sleep by itself
+	rules    idle.Rules
+	wakeAt   []idle.Moment
+	leaving  func() bool
+	log      *slog.Logger
+	bell     bell
+	away     atomic.Bool // the host was away since the last look
+
+	watch   idle.Watch
+	watches bool // watch has begun
+	retry   retrial
+
+	mu    sync.Mutex
+	shown outlook
+}
+
+// outlook is what was found last, for `why`.
+type outlook struct {
+	at      time.Duration
+	verdict idle.Verdict
+	notes   []string
+}
+
+// retrial is the pause after a wish to sleep that was not granted.
+type retrial struct {
+	until time.Duration
+	pause time.Duration
+	why   string
+}
+
+// Pauses between two wishes to sleep, doubled each time.
+const (
+	retryFirst = 30 * time.Second
+	retryMost  = 30 * time.Minute
+)
+
+// Bounds of the pause between two looks: a thirtieth of idle within them. A look costs 1 to 3 ms on a small host.
+const (
+	lookMost  = 10 * time.Second
+	lookLeast = 250 * time.Millisecond
+)
+
+func lookEvery(idle time.Duration) time.Duration {
+	return min(max(idle/30, lookLeast), lookMost)
+}
+
+// idleRules are the configuration's.
+func idleRules(cfg *config.Config) idle.Rules {
+	r := idle.Rules{AtLeast: cfg.StayAwake.AtLeast}
+	if cfg.Power == config.Sleeps {
+		r.Idle = cfg.Idle
+	}
+	r.Every = lookEvery(r.Idle)
+	for _, p := range cfg.StayAwake.Schedule {
+		r.Awake = append(r.Awake, idle.Span{Days: idle.Days(p.Days), From: p.From, To: p.To})
+	}
+	return r
+}
+
+func wakeMoments(cfg *config.Config) (out []idle.Moment) {
+	for _, m := range cfg.StayAwake.WakeAt {
+		out = append(out, idle.Moment{Days: idle.Days(m.Days), At: m.At})
+	}
+	return out
+}
+
+// run looks until ctx ends. A host that does not go to sleep by itself costs nothing.
+func (i *idler) run(ctx context.Context) {
+	if i.senses == nil || i.rules.Idle == 0 {
+		return
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-i.bell:
+		case <-timer.C:
+		}
+		i.look(ctx)
+		timer.Reset(i.rules.Every)
+	}
+}
+
+// returned is told after a suspend, or a stall: nobody knows what happened meanwhile, so everything begins anew.
+func (i *idler) returned() {
+	i.away.Store(true)
+	i.bell.ring()
+}
+
+// look gathers once, judges, and acts.
+func (i *idler) look(ctx context.Context) {
+	v := i.scene.view()
+	me, known := v.State.Nodes[i.self]
+	if !known || me.Power != fsm.Awake {
+		i.watches = false
+		return
+	}
+	now := time.Duration(i.clock.Boot())
+	if i.away.Swap(false) || !i.watches {
+		i.watch, i.watches = idle.Begin(i.rules, now), true
+		i.senses.Forget()
+	}
+	reasons, notes := i.senses.Sense(ctx, now, watched(v.State))
+	if ctx.Err() != nil {
+		return // what was asked last was cut off
+	}
+	now = time.Duration(i.clock.Boot())
+	reasons = append(reasons, i.bonds(v, now)...)
+	verdict := i.watch.Look(idle.Sample{Now: now, Wall: i.clock.Wall().Local(), Reasons: reasons, Maintenance: me.Maintenance})
+	i.tell(outlook{now, verdict, notes})
+	if verdict.State == idle.Sleep {
+		i.ask(ctx, me, now, verdict)
+	} else if verdict.State == idle.Busy {
+		i.retry = retrial{}
+	}
+}
+
+// watched are the services with their addresses.
+func watched(state *fsm.State) (out []Watched) {
+	for _, name := range slices.Sorted(maps.Keys(state.Services)) {
+		out = append(out, Watched{name, state.Services[name].Addresses})
+	}
+	return out
+}
+
+// bonds are the reasons that the cluster has, and that this agent has.
+func (i *idler) bonds(v cluster.View, now time.Duration) (out []idle.Reason) {
+	hold := func(name idle.Name, sentence string) {
+		out = append(out, idle.Reason{Name: name, Kind: idle.Hold, Sentence: sentence})
+	}
+	if i.leader() == "" {
+		hold(idle.Quorum, "the cluster has no leader: nobody could write down that it sleeps, and so nobody would wake it")
+	} else if err := cluster.MayRest(v, i.machine.View().Servers, i.self); err != nil {
+		hold(idle.Quorum, err.Error())
+	}
+	if i.leaving() {
+		hold(idle.Maintenance, "it is about to leave the cluster")
+	}
+	if now < i.retry.until {
+		hold(idle.Retry, i.retry.why)
+	}
+	return out
+}
+
+// ask wishes to sleep. The record does the rest: the sleeper and the leader's plan follow it.
+func (i *idler) ask(ctx context.Context, me fsm.Node, now time.Duration, verdict idle.Verdict) {
+	ctx, cancel := context.WithTimeout(ctx, senseLimit)
+	defer cancel()
+	i.log.Info("nobody needs this host: it goes to sleep", "node", i.self, "reason", fsm.NodeIdle, "idle", (now - verdict.Since).Round(time.Second).String(), "last", verdict.Last.Sentence)
+	res, err := i.proposer.propose(ctx, fsm.SetPower{
+		Node: i.self, From: fsm.Awake, To: fsm.Suspending, Sleeps: me.Sleeps, Reason: fsm.NodeIdle, At: i.clock.Wall(), By: i.self,
+	})
+	if err == nil {
+		err = res.Err()
+	}
+	if err == nil {
+		i.retry = retrial{}
+		return
+	}
+	i.retry.pause = min(max(2*i.retry.pause, retryFirst), retryMost)
+	i.retry.until = now + i.retry.pause
+	i.retry.why = fmt.Sprintf("it was to sleep, and that was not granted: %v; it tries again in %s", err, i.retry.pause)
+	i.log.Info("the wish to sleep was not granted", "node", i.self, "err", err, "again", i.retry.pause.String())
+}
+
+// tell notes what was found, and writes changes of the state to the log.
+func (i *idler) tell(o outlook) {
+	i.mu.Lock()
+	before := i.shown.verdict.State
+	i.shown = o
+	i.mu.Unlock()
+	if before == o.verdict.State {
+		return
+	}
+	var names []string
+	for _, r := range o.verdict.Reasons {
+		names = append(names, string(r.Name))
+	}
+	i.log.Debug("need for this host", "node", i.self, "state", o.verdict.State, "reasons", names)
+}
+
+// outlook is what was found last; false: nothing yet, or nothing is looked for.
+func (i *idler) outlook() (outlook, bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.shown, i.shown.verdict.State != ""
+}
