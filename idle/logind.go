@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,9 @@ const (
 	login1Manager = "org.freedesktop.login1.Manager"
 	login1Session = "org.freedesktop.login1.Session"
 )
+
+// systemBus is where the system's bus is unless the environment says otherwise (D-Bus specification).
+const systemBus = "unix:path=/run/dbus/system_bus_socket"
 
 // ErrNoLogind means that this host has no systemd-logind, or no system bus: nobody can take an inhibitor there.
 var ErrNoLogind = errors.New("there is no systemd-logind on this host")
@@ -145,13 +149,7 @@ func (l *Logind) connect(ctx context.Context) (*dbus.Conn, error) {
 	life, end := context.WithCancel(context.Background())
 	stop := context.AfterFunc(ctx, end)
 	defer stop()
-	var c *dbus.Conn
-	var err error
-	if l.Address == "" {
-		c, err = dbus.ConnectSystemBus(dbus.WithContext(life))
-	} else {
-		c, err = dbus.Connect(l.Address, dbus.WithContext(life))
-	}
+	c, err := dbus.Connect(cmp.Or(l.Address, os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"), systemBus), dbus.WithContext(life))
 	if err != nil {
 		end()
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,7 +30,18 @@ func configText(o Options) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Written by `nightporter lab up`.\n")
 	fmt.Fprintf(&b, "cluster: lab\nsecret_file: %s\ninterface: %s\n", quote(o.Dir, secretName), hostIface)
-	fmt.Fprintf(&b, "failover: %s\nlog_level: %s\nwol: assumed # the card is a stand-in\n\nnodes:\n", o.Failover, o.LogLevel)
+	fmt.Fprintf(&b, "failover: %s\nlog_level: %s\nwol: assumed # the card is a stand-in\n", o.Failover, o.LogLevel)
+	if o.Idle > 0 {
+		fmt.Fprintf(&b, "idle: %s\nstay_awake:\n", o.Idle)
+		lines := o.StayAwake
+		if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "load:") }) {
+			lines = slices.Concat([]string{"load: 0"}, lines)
+		}
+		for _, l := range lines {
+			fmt.Fprintf(&b, "  %s\n", l)
+		}
+	}
+	fmt.Fprintf(&b, "\nnodes:\n")
 	for k := 1; k <= o.Hosts; k++ {
 		p := hostPlug(k)
 		fmt.Fprintf(&b, "  %s:\n    address: %s\n    power: %s\n    data_dir: %s\n", p.name, p.addr, o.policy(k), quote(o.Dir, "hosts", p.name, "data"))

@@ -57,6 +57,10 @@ type Options struct {
 	Clients int // 1 to 8; 0 = 1; called c1, c2, ...
 	// Sleepers are the hosts that may suspend (`power: sleeps`), by number from 1. nil: the last host.
 	Sleepers []int
+	// Idle lets the sleepers go to sleep by themselves, 0 = they do not; StayAwake are the lines below stay_awake in the configuration. The
+	// load of a host is that of the machine, so it counts only if a line says so.
+	Idle      time.Duration
+	StayAwake []string
 	// Failover is the cluster's setting; 0 = 1 s.
 	Failover time.Duration
 	// Services of the new cluster. nil: "web" at ServiceAddr, port 8080/tcp, with the sleepers as targets.
