@@ -239,12 +239,19 @@ func (s *systemSenses) users(ctx context.Context) (out []idle.Reason, note strin
 		}
 	}
 	for _, l := range all {
-		if l.Idle && s.rules.Users == config.UsersActive || slices.Contains(s.rules.IgnoreUser, l.User) {
+		if !s.present(l) {
 			continue
 		}
 		out = append(out, idle.Reason{Name: idle.Users, Kind: idle.Use, Subject: l.User + " " + l.Where, Sentence: l.String()})
 	}
 	return out, note, err
+}
+
+// present says whether somebody who is logged in counts. A desktop stays logged in for weeks, and says when nobody is there; a shell does
+// not, and whoever left one open may have left something running in it.
+func (s *systemSenses) present(l idle.Login) bool {
+	away := l.Idle && (l.Graphical || s.rules.Users == config.UsersActive)
+	return !away && !slices.Contains(s.rules.IgnoreUser, l.User)
 }
 
 func (s *systemSenses) inhibitors(ctx context.Context) (out []idle.Reason, note string, err error) {

@@ -16,8 +16,8 @@ type Users string
 
 // The forms.
 const (
-	UsersLoggedIn Users = "logged-in" // whoever is logged in
-	UsersActive   Users = "active"    // whoever is, and typed or clicked lately, as logind tells
+	UsersLoggedIn Users = "logged-in" // whoever is logged in; at a desktop, if logind says that somebody is there
+	UsersActive   Users = "active"    // whoever is logged in if logind says that somebody is there
 	UsersOff      Users = "off"       // nobody
 )
 

@@ -71,6 +71,14 @@ func TestSystemd(t *testing.T) {
 		return says(t, 10*time.Second, func(ctx context.Context) error { return s.Active(ctx, unit) })
 	}
 	want(t, active("web.service"), "it: it is inactive (dead)")
+	state := func(unit, want string) {
+		t.Helper()
+		if got, err := s.State(t.Context(), unit); err != nil || got != want {
+			t.Errorf("%s is %q, %v; want %q", unit, got, err, want)
+		}
+	}
+	state("web.service", "inactive")
+	state("absent.service", "inactive")
 	want(t, active("absent.service"), "it: there is no such unit on this host")
 	for range 2 { // what runs stays as it is
 		if err := s.Start(t.Context(), "web.service"); err != nil {
@@ -78,6 +86,7 @@ func TestSystemd(t *testing.T) {
 		}
 	}
 	want(t, active("web.service"), "")
+	state("web.service", "active")
 	pid := awaitPID(t, filepath.Join(out, "pid"))
 	for range 2 {
 		if err := s.Stop(t.Context(), "web.service"); err != nil {

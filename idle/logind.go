@@ -105,7 +105,7 @@ func (l *Logind) Sessions(ctx context.Context) ([]Login, error) {
 		}
 		word := func(key string) string { v, _ := have[key].Value().(string); return v }
 		idle, _ := have["IdleHint"].Value().(bool)
-		out = append(out, Login{User: s.Name, Where: cmp.Or(word("TTY"), word("Display"), s.Seat, word("Type")), From: word("RemoteHost"), Idle: idle})
+		out = append(out, Login{User: s.Name, Where: cmp.Or(word("TTY"), word("Display"), s.Seat, word("Type")), From: word("RemoteHost"), Idle: idle, Graphical: slices.Contains([]string{"x11", "wayland", "mir"}, word("Type"))})
 	}
 	return out, nil
 }

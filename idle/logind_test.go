@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +21,7 @@ import (
 // logind runs the real systemd-logind on a bus of its own, the real dbus-daemon, with a real systemd (a user's manager, since another one
 // may be this machine's process 1) to make the scopes of sessions. All of it is in a mount namespace in which /run says that the machine
 // was booted with systemd, which is all that they ask.
-func logind(t *testing.T) *Logind {
+func logind(t testing.TB) *Logind {
 	t.Helper()
 	dir := t.TempDir()
 	if len(dir) > 60 { // the path of a socket has 108 bytes
@@ -94,7 +95,7 @@ wait
 }
 
 // inhibit takes a lock as any program does. It lasts until it is closed.
-func inhibit(t *testing.T, l *Logind, what, who, why, mode string) *os.File {
+func inhibit(t testing.TB, l *Logind, what, who, why, mode string) *os.File {
 	t.Helper()
 	var fd dbus.UnixFD
 	must(t, l.ask(t.Context(), login1Path, login1Manager+".Inhibit", []any{what, who, why, mode}, &fd))
@@ -134,7 +135,7 @@ func TestInhibitions(t *testing.T) {
 // Who is logged in, as a real logind knows it.
 func TestSessions(t *testing.T) {
 	l := logind(t)
-	session := func(class, kind, tty, from string) *os.File {
+	session := func(class, kind, tty, from string) (*os.File, dbus.ObjectPath) {
 		child := exec.Command("sleep", "1000") // logind wants to know a process of each session
 		must(t, child.Start())
 		t.Cleanup(func() { _ = child.Process.Kill(); _ = child.Wait() })
@@ -153,17 +154,14 @@ func TestSessions(t *testing.T) {
 		must(t, call.Store(&id, &path, &runtime, &fifo, &user, &seat, &vt, &existed))
 		f := os.NewFile(uintptr(fifo), id)
 		t.Cleanup(func() { f.Close() })
-		return f
+		return f, path
 	}
 	logins := func() []string {
 		all, err := l.Sessions(t.Context())
 		must(t, err)
 		var out []string
 		for _, s := range all {
-			if s.Idle {
-				t.Errorf("%v is said to be idle", s)
-			}
-			out = append(out, s.String())
+			out = append(out, fmt.Sprintf("%v idle=%v graphical=%v", s, s.Idle, s.Graphical))
 		}
 		slices.Sort(out)
 		return out
@@ -171,15 +169,30 @@ func TestSessions(t *testing.T) {
 	if all := logins(); len(all) != 0 {
 		t.Fatalf("at first there are %v", all)
 	}
-	ssh := session("user", "tty", "pts/9", "192.0.2.7")
+	ssh, _ := session("user", "tty", "pts/9", "192.0.2.7")
 	session("greeter", "tty", "pts/8", "")
 	session("background", "unspecified", "", "")
-	want := []string{"root is logged in on pts/9 from 192.0.2.7"}
+	want := []string{"root is logged in on pts/9 from 192.0.2.7 idle=false graphical=false"}
+	if all := logins(); !slices.Equal(all, want) {
+		t.Errorf("there are %v, want %v", all, want)
+	}
+	desktop, path := session("user", "x11", "", "") // whose desktop says after a while that nobody is there
+	want = []string{want[0], "root is logged in on x11 idle=false graphical=true"}
+	if all := logins(); !slices.Equal(all, want) {
+		t.Errorf("there are %v, want %v", all, want)
+	}
+	l.mu.Lock()
+	err := l.conn.Object(login1, path).Call(login1Session+".SetIdleHint", 0, true).Err
+	l.mu.Unlock()
+	must(t, err)
+	want[1] = "root is logged in on x11 idle=true graphical=true"
 	if all := logins(); !slices.Equal(all, want) {
 		t.Errorf("there are %v, want %v", all, want)
 	}
 	must(t, ssh.Close())
-	await(t, "the session is over", func() bool { return len(logins()) == 0 })
+	await(t, "the session is over", func() bool { return slices.Equal(logins(), want[1:]) })
+	must(t, desktop.Close())
+	await(t, "both are over", func() bool { return len(logins()) == 0 })
 }
 
 // A host without a bus has no logind, which is no failure. One whose bus does not answer is one: nobody knows what is so there.
@@ -239,5 +252,17 @@ func TestBusesComeAndGo(t *testing.T) {
 	start()
 	if _, err := l.Sessions(t.Context()); !errors.Is(err, ErrNoLogind) {
 		t.Errorf("on the new bus: %v", err)
+	}
+}
+
+// BenchmarkLogind is what asking a real logind costs, both sides of it together.
+func BenchmarkLogind(b *testing.B) {
+	l := logind(b)
+	inhibit(b, l, "sleep", "player", "a film", "block")
+	for b.Loop() {
+		_, err := l.Sessions(b.Context())
+		must(b, err)
+		_, err = l.Inhibitions(b.Context())
+		must(b, err)
 	}
 }

@@ -19,7 +19,8 @@ type Login struct {
 	User  string
 	Where string // a terminal, a seat, or a session's kind; "" = not known
 	From  string // another host; "" = this one
-	Idle  bool   // logind says that nothing was typed or clicked for a while
+	// Idle says that nothing was typed or clicked for a while, as logind tells; Graphical, that a desktop is what tells logind so.
+	Idle, Graphical bool
 }
 
 // String says it for people.
