@@ -130,7 +130,7 @@ func (i *idler) look(ctx context.Context) {
 		i.watch, i.watches = idle.Begin(i.rules, now), true
 		i.senses.Forget()
 	}
-	reasons, notes := i.senses.Sense(ctx, now, watched(v.State))
+	reasons, notes := i.senses.Sense(ctx, now, watched(v.State, i.self))
 	if ctx.Err() != nil {
 		return // what was asked last was cut off
 	}
@@ -146,9 +146,14 @@ func (i *idler) look(ctx context.Context) {
 }
 
 // watched are the services with their addresses.
-func watched(state *fsm.State) (out []Watched) {
+func watched(state *fsm.State, self string) (out []Watched) {
 	for _, name := range slices.Sorted(maps.Keys(state.Services)) {
-		out = append(out, Watched{name, state.Services[name].Addresses})
+		sv := state.Services[name]
+		w := Watched{Service: name, Addresses: sv.Addresses}
+		if slices.Contains(sv.Targets, self) {
+			w.Ports = sv.Ports
+		}
+		out = append(out, w)
 	}
 	return out
 }

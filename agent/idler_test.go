@@ -196,7 +196,7 @@ func TestIdlerWatchesWhileAwake(t *testing.T) {
 	onNapper(t, func(t *testing.T, n *napper) {
 		holdsService(n, true)
 		n.look(context.Background())
-		if w := n.senses.watched; len(w) != 1 || w[0].Service != "web" || len(w[0].Addresses) != 1 {
+		if w := n.senses.watched; len(w) != 1 || w[0].Service != "web" || len(w[0].Addresses) != 1 || len(w[0].Ports) != 1 {
 			t.Errorf("watched are %+v", w)
 		}
 		holdsService(n, false)
@@ -252,7 +252,8 @@ func TestConnectionsThatCount(t *testing.T) {
 	}}
 	web := netip.MustParseAddr("192.0.2.200")
 	own := []netip.Addr{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("127.0.0.1"), web}
-	services := []Watched{{"web", []netip.Addr{web}}}
+	nas := netip.MustParseAddr("192.0.2.201")
+	services := []Watched{{"nas", []netip.Addr{nas}, nil}, {"web", []netip.Addr{web}, []fsm.Port{{Protocol: fsm.TCP, Number: 8080}, {Protocol: fsm.UDP, Number: 8081}}}}
 	for _, c := range []struct{ protocol, local, client, want string }{
 		{"tcp", "192.0.2.200:80", "192.0.2.7:5000", "web"},
 		{"udp", "192.0.2.200:80", "192.0.2.7:5000", "web"},
@@ -262,6 +263,10 @@ func TestConnectionsThatCount(t *testing.T) {
 		{"tcp", "127.0.0.1:445", "127.0.0.1:5000", ""},    // its programs
 		{"tcp", "192.0.2.11:445", "192.0.2.7:5000", "port 445/tcp"},
 		{"udp", "192.0.2.11:53", "192.0.2.7:5000", "port 53/udp"},
+		{"tcp", "192.0.2.11:8080", "192.0.2.12:5000", "web"}, // by way of a front, or directly
+		{"udp", "192.0.2.11:8081", "192.0.2.7:5000", "web"},
+		{"udp", "192.0.2.11:8080", "192.0.2.7:5000", ""},
+		{"tcp", "192.0.2.201:22", "192.0.2.7:5000", "nas"},
 		{"udp", "192.0.2.11:445", "192.0.2.7:5000", ""},
 		{"tcp", "192.0.2.11:22", "192.0.2.7:5000", ""},
 		{"tcp", "192.0.2.99:445", "192.0.2.7:5000", ""}, // it is passed on to another host

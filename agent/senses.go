@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"nightporter/fsm"
 	"nightporter/idle"
 )
 
@@ -21,4 +22,7 @@ type Senses interface {
 type Watched struct {
 	Service   string
 	Addresses []netip.Addr
+	// Ports are those that it guards, where this host is its target: a connection to one of them at the host's own address is use of the
+	// service too. One that a front passes on is such a connection.
+	Ports []fsm.Port
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"nightporter/config"
+	"nightporter/fsm"
 	"nightporter/health"
 	"nightporter/idle"
 )
@@ -199,13 +200,15 @@ func (s *systemSenses) counts(protocol string, local, client netip.AddrPort, own
 	if from.IsLoopback() || slices.Contains(own, from) || slices.ContainsFunc(s.rules.IgnoreFrom, func(p netip.Prefix) bool { return p.Contains(from) }) {
 		return ""
 	}
+	here := slices.Contains(own, local.Addr())
 	for _, w := range services {
-		if slices.Contains(w.Addresses, local.Addr()) {
+		guarded := func(p fsm.Port) bool { return string(p.Protocol) == protocol && p.Number == local.Port() }
+		if slices.Contains(w.Addresses, local.Addr()) || here && slices.ContainsFunc(w.Ports, guarded) {
 			return w.Service
 		}
 	}
 	for _, p := range s.rules.Ports {
-		if p.Protocol == protocol && p.Number == local.Port() && slices.Contains(own, local.Addr()) {
+		if here && p.Protocol == protocol && p.Number == local.Port() {
 			return "port " + p.String()
 		}
 	}

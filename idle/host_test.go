@@ -2,6 +2,7 @@ package idle
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -100,19 +101,20 @@ func program(t *testing.T, name, title string) *exec.Cmd {
 }
 
 func TestRunning(t *testing.T) {
-	names := []string{"nightly-backup-of-everything", "np-absent", "np-rsync"}
+	own := fmt.Sprint("np", os.Getpid()) // others may run this test at the same time
+	names := []string{own + "-backup-of-everything", own + "-no", own + "-rsync"}
 	first := program(t, names[0], "")
-	program(t, "np-rsync", "")
+	program(t, names[2], "")
 	var got []string
 	await(t, "both run", func() bool {
 		var err error
 		got, err = Running(names)
 		must(t, err)
-		return slices.Equal(got, []string{names[0], "np-rsync"})
+		return slices.Equal(got, []string{names[0], names[2]})
 	})
 	must(t, first.Process.Kill())
 	_ = first.Wait() // it was killed
-	if got, err := Running(names); err != nil || !slices.Equal(got, []string{"np-rsync"}) {
+	if got, err := Running(names); err != nil || !slices.Equal(got, names[2:]) {
 		t.Error(got, err)
 	}
 	if got, err := Running(nil); got != nil || err != nil {

@@ -97,6 +97,8 @@ func (o Options) Check() error {
 		return fmt.Errorf("a lab with %d clients cannot be built; choose 1 to %d", o.Clients, maxClients)
 	case o.Failover < config.FailoverMin || o.Failover > config.FailoverMax:
 		return fmt.Errorf("failover %s is out of range; choose from %s to %s", o.Failover, config.FailoverMin, config.FailoverMax)
+	case o.Idle != 0 && o.Idle < time.Second:
+		return fmt.Errorf("hosts cannot go to sleep after %s of idleness; choose a time from 1s on, or 0 for not by themselves", o.Idle)
 	case o.ResumeTime < 0:
 		return fmt.Errorf("a host cannot resume in %s; choose a time from 0 on", o.ResumeTime)
 	case !slices.Contains([]string{"", SwitchBridge, SwitchUser}, o.Switch):

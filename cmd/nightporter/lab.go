@@ -106,6 +106,7 @@ func labUpCommand(dir *string) *cobra.Command {
 	f.IntVar(&o.Hosts, "hosts", 4, "how many hosts (1 to 32)")
 	f.IntVar(&o.Clients, "clients", 1, "how many clients (1 to 8)")
 	f.IntSliceVar(&sleepers, "target", nil, "numbers of the hosts that run the service and may sleep (default the last)")
+	f.DurationVar(&o.Idle, "idle", 0, "the targets go to sleep by themselves when nobody has used them for so long; 0 = they do not")
 	f.DurationVar(&o.Failover, "failover", time.Second, "the cluster's failover setting")
 	f.DurationVar(&o.ResumeTime, "resume-time", time.Second, "what a sleeping host needs from the magic packet until it runs again")
 	f.StringVar(&o.LogLevel, "log-level", "info", "of the agents: debug, info, warn, error")
