@@ -28,6 +28,7 @@ type idler struct {
 	proposer *proposer
 	senses   Senses // nil: this host does not go to sleep by itself
 	rules    idle.Rules
+	every    time.Duration // between two looks
 	wakeAt   []idle.Moment
 	leaving  func() bool
 	log      *slog.Logger
@@ -68,6 +69,9 @@ const (
 	lookLeast = 250 * time.Millisecond
 )
 
+// lateAfter is how many looks may be missing until nobody knows what happened meanwhile.
+const lateAfter = 5
+
 func lookEvery(idle time.Duration) time.Duration {
 	return min(max(idle/30, lookLeast), lookMost)
 }
@@ -78,7 +82,11 @@ func idleRules(cfg *config.Config) idle.Rules {
 	if cfg.Power == config.Sleeps {
 		r.Idle = cfg.Idle
 	}
-	r.Every = lookEvery(r.Idle)
+	longest := senseLimit
+	for _, b := range cfg.StayAwake.Commands {
+		longest = max(longest, b.Timeout)
+	}
+	r.Late = lateAfter*lookEvery(r.Idle) + longest
 	for _, p := range cfg.StayAwake.Schedule {
 		r.Awake = append(r.Awake, idle.Span{Days: idle.Days(p.Days), From: p.From, To: p.To})
 	}
@@ -107,7 +115,7 @@ func (i *idler) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		i.look(ctx)
-		timer.Reset(i.rules.Every)
+		timer.Reset(i.every)
 	}
 }
 

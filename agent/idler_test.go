@@ -48,7 +48,7 @@ func newNapper(s *stage) *napper {
 	n := &napper{stage: s, senses: &scriptedSenses{}, leader: "b"}
 	n.idler = &idler{
 		self: "b", clock: s.sleeper.clock, machine: s.sleeper.machine, scene: s.sleeper.scene, leader: func() string { return n.leader },
-		proposer: s.sleeper.proposer, senses: n.senses, rules: idle.Rules{Idle: 15 * time.Minute, Every: 10 * time.Second},
+		proposer: s.sleeper.proposer, senses: n.senses, rules: idle.Rules{Idle: 15 * time.Minute, Late: 50 * time.Second},
 		leaving: s.sleeper.leaving, log: slog.New(slog.DiscardHandler), bell: newBell(),
 	}
 	return n
@@ -224,10 +224,10 @@ func TestIdlerThatIsOff(t *testing.T) {
 
 func TestIdleRules(t *testing.T) {
 	cfg := &config.Config{Power: config.Sleeps, Idle: 15 * time.Minute, StayAwake: config.StayAwake{
-		AtLeast: time.Minute, Schedule: []config.Span{{Days: 3, From: 1, To: 2}}, WakeAt: []config.Moment{{Days: 5, At: 6}},
+		Commands: []config.Busy{{Command: []string{"x"}, Timeout: 20 * time.Second}}, AtLeast: time.Minute, Schedule: []config.Span{{Days: 3, From: 1, To: 2}}, WakeAt: []config.Moment{{Days: 5, At: 6}},
 	}}
 	r := idleRules(cfg)
-	if r.Idle != cfg.Idle || r.AtLeast != time.Minute || r.Every != 10*time.Second || !slices.Equal(r.Awake, []idle.Span{{Days: 3, From: 1, To: 2}}) {
+	if r.Idle != cfg.Idle || r.AtLeast != time.Minute || r.Late != 70*time.Second || !slices.Equal(r.Awake, []idle.Span{{Days: 3, From: 1, To: 2}}) {
 		t.Errorf("%+v", r)
 	}
 	if m := wakeMoments(cfg); !slices.Equal(m, []idle.Moment{{Days: 5, At: 6}}) {

@@ -38,6 +38,9 @@ func (b *backend) Why(ctx context.Context, node string) (api.Why, error) {
 	answer, err := b.peer(node).Why(ask, node)
 	if err != nil {
 		out.Summary = fmt.Sprintf("%s should be awake and does not answer: what keeps it awake is not known here", node)
+		if api.CodeOf(err) == api.CodeVersion {
+			out.Summary = fmt.Sprintf("%s is awake, and its agent is of a version that cannot tell what keeps it so", node)
+		}
 		out.Notes = append(out.Notes, err.Error())
 		return out, nil
 	}

@@ -60,12 +60,9 @@ type Standing struct {
 type Rules struct {
 	Idle    time.Duration // for so long nobody may have used the host; 0 = it does not sleep by itself
 	AtLeast time.Duration // it stays awake after it came up
-	Every   time.Duration // between two samples
+	Late    time.Duration // after which a sample is late: what was since the last one counts as unknown, and so as use; 0 = never
 	Awake   []Span        // the times of the week at which it stays awake
 }
-
-// lateAfter is how many samples may be missing until what was between counts as unknown, and so as use.
-const lateAfter = 5
 
 // Sample is what was found at one moment.
 type Sample struct {
@@ -114,7 +111,7 @@ func Begin(r Rules, now time.Duration) Watch {
 // Look takes in a sample. Samples must come in the order of their time.
 func (w *Watch) Look(s Sample) Verdict {
 	all := slices.Concat(s.Reasons, w.holds(s))
-	if gap := s.Now - w.looked; w.rules.Every > 0 && gap > lateAfter*w.rules.Every {
+	if gap := s.Now - w.looked; w.rules.Late > 0 && gap > w.rules.Late {
 		w.used = s.Now // nobody knows what happened meanwhile
 	}
 	w.looked = s.Now

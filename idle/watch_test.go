@@ -83,7 +83,7 @@ func TestWatch(t *testing.T) {
 		"two of a kind are two, one that is told twice is one": {Rules{Idle: 15 * m}, []step{
 			{at: 1 * m, reasons: []Reason{web, use(Flows, "nas"), web}, want: Busy, why: "flows flows", since: 1 * m},
 		}},
-		"what nobody looked at was use": {Rules{Idle: 15 * m, Every: 10 * time.Second}, []step{
+		"what nobody looked at was use": {Rules{Idle: 15 * m, Late: 50 * time.Second}, []step{
 			{at: 10 * time.Second, want: Idle, sleepAt: 15 * m},
 			{at: 14 * m, want: Idle, since: 0, sleepAt: 29 * m},
 			{at: 14*m + 50*time.Second, want: Idle, since: 14 * m, sleepAt: 29 * m},

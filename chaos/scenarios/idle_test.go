@@ -2,8 +2,11 @@ package scenarios
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -111,6 +114,7 @@ func TestAnIdleHostGoesToSleep(t *testing.T) {
 	})
 	w.fallsAsleep("h4")
 	trafficAndKeepalives(w)
+	shortConnections(w)
 	if all := w.wire.refused(); len(all) > 0 {
 		t.Errorf("a client was turned away: %v", all)
 	}
@@ -157,6 +161,94 @@ func trafficAndKeepalives(w *world) {
 	<-ended
 	w.fallsAsleep("h4")
 	say("are you there?")
+	w.fallsAsleep("h4")
+}
+
+// shortConnections come and go between two looks of the agent, and keep the host awake all the same.
+func shortConnections(w *world) {
+	w.Helper()
+	ctx, stop := context.WithCancel(w.limit())
+	ended := make(chan error, 1)
+	go func() {
+		for ctx.Err() == nil {
+			if _, err := w.lab.Client(1).Connect(ctx, webPort()); err != nil && ctx.Err() == nil {
+				ended <- err
+				return
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond): // a client's pause
+			}
+		}
+		ended <- nil
+	}()
+	w.keptAwake("h4", "flows")
+	stop()
+	w.must(<-ended)
+	w.fallsAsleep("h4")
+}
+
+// startLogind runs the real systemd-logind on a bus of the host's own, where its agent looks for them.
+func (w *world) startLogind(host string) {
+	w.Helper()
+	conf := filepath.Join(w.TempDir(), "bus.conf")
+	w.must(os.WriteFile(conf, []byte(`<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>session</type><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth><policy context="default"><allow own="*"/>
+<allow send_destination="*" eavesdrop="true"/><allow receive_sender="*"/><allow user="*"/></policy></busconfig>`), 0o644))
+	_, err := w.lab.Host(host).Output(w.limit(), "mkdir", "-p", "/run/dbus", "/run/systemd/system", "/run/systemd/seats", "/run/systemd/users", "/run/systemd/sessions", "/run/systemd/inhibit")
+	w.must(err)
+	w.background(host, "dbus-daemon", "--config-file="+conf, "--nofork", "--nopidfile")
+	w.await("the bus is up", func() string {
+		out, err := w.lab.Host(host).Output(w.limit(), "busctl", "list")
+		if err != nil {
+			return fmt.Sprint(out, err)
+		}
+		return ""
+	})
+	w.background(host, "/lib/systemd/systemd-logind")
+	w.await("logind answers", func() string {
+		out, err := w.lab.Host(host).Output(w.limit(), "systemd-inhibit", "--list")
+		if err != nil {
+			return fmt.Sprint(out, err)
+		}
+		return ""
+	})
+}
+
+// background runs a program in a host until the function that it gives is called, or the test ends.
+func (w *world) background(host string, argv ...string) (stop func()) {
+	w.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = w.lab.Host(host).Exec(ctx, lab.Stdio{Err: os.Stderr}, argv...) // it is killed
+	}()
+	stop = func() {
+		cancel()
+		<-ended
+	}
+	w.Cleanup(stop)
+	return stop
+}
+
+// A program that asked logind to let nothing send the host to sleep is heard, by the real tool and the real logind.
+func TestAnInhibitorKeepsAHostAwake(t *testing.T) {
+	w := build(t, lab.Options{Hosts: 4, Idle: idleFor, StayAwake: busyUnlessFree})
+	w.settled(nil, 3)
+	w.startLogind("h4")
+	let := w.background("h4", "systemd-inhibit", "--what=sleep", "--who=backup", "--why=it is not done yet", "sleep", "1000")
+	w.await("h4 knows of the backup", func() string {
+		a := w.why("h1", "h4")
+		if r, ok := reason(a, "inhibitor"); !ok || r.Sentence != "backup blocks sleep: it is not done yet" {
+			return fmt.Sprintf("%+v", a)
+		}
+		return ""
+	})
+	_, err := w.lab.Host("h4").Output(w.limit(), "touch", free)
+	w.must(err)
+	w.keptAwake("h4", "inhibitor")
+	let()
 	w.fallsAsleep("h4")
 }
 
