@@ -14,6 +14,7 @@ import (
 
 	"nightporter/api"
 	"nightporter/chaos/lab"
+	"nightporter/config"
 )
 
 // idleFor is short, so that a host can show within a test that it does not go to sleep.
@@ -120,6 +121,39 @@ func TestAnIdleHostGoesToSleep(t *testing.T) {
 	}
 }
 
+// talks sends lines and reads what comes back, some 50 kB in a second each way, until stop is called.
+func talks(w *world, c net.Conn) (stop func()) {
+	w.Helper()
+	w.must(c.SetDeadline(time.Time{}))
+	end, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		line, in := strings.Repeat("x", 1000), bufio.NewReader(c)
+		for {
+			select {
+			case <-tick.C:
+				_, err := fmt.Fprintln(c, line)
+				if err == nil {
+					_, err = in.ReadString('\n')
+				}
+				if err != nil {
+					ended <- err
+					return
+				}
+			case <-end:
+				ended <- nil
+				return
+			}
+		}
+	}()
+	return func() {
+		w.Helper()
+		close(end)
+		w.must(<-ended)
+	}
+}
+
 // trafficAndKeepalives has one connection: while it carries something the host stays awake, when only keepalives do, it sleeps, and with
 // the next word it is back.
 func trafficAndKeepalives(w *world) {
@@ -136,29 +170,9 @@ func trafficAndKeepalives(w *world) {
 			w.Fatalf("the answer is %q, %v", answer, err)
 		}
 	}
-	end, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		line := strings.Repeat("x", 1000)
-		for {
-			select {
-			case <-tick.C:
-				if _, err := fmt.Fprintln(c, line); err != nil {
-					return
-				}
-				if _, err := in.ReadString('\n'); err != nil {
-					return
-				}
-			case <-end:
-				return
-			}
-		}
-	}()
+	stop := talks(w, c)
 	w.keptAwake("h4", "flows")
-	close(end)
-	<-ended
+	stop()
 	w.fallsAsleep("h4")
 	say("are you there?")
 	w.fallsAsleep("h4")
@@ -249,6 +263,21 @@ func TestAnInhibitorKeepsAHostAwake(t *testing.T) {
 	w.must(err)
 	w.keptAwake("h4", "inhibitor")
 	let()
+	w.fallsAsleep("h4")
+}
+
+// A connection that a front has taken and passes on is use of its target, though the target has not got the service's address.
+func TestAPassedOnConnectionKeepsItsTargetAwake(t *testing.T) {
+	w := build(t, lab.Options{Hosts: 4, Idle: idleFor, StayAwake: busyUnlessFree, Services: []config.Service{held(config.HoldProxy)}})
+	w.settled(nil, 3)
+	_, err := w.lab.Host("h4").Output(w.limit(), "touch", free)
+	w.must(err)
+	w.fallsAsleep("h4")
+	front, _ := w.awaitHolder(web, "holding")
+	stop := talks(w, w.dial(lab.ServerPort))
+	w.keptAwake("h4", "flows")
+	w.stays(front)
+	stop()
 	w.fallsAsleep("h4")
 }
 
