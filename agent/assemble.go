@@ -140,7 +140,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	}
 	a.idler = &idler{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, scene: a.scene, leader: a.raft.Leader, proposer: a.proposer, senses: deps.Senses,
-		rules: idleRules(cfg), every: lookEvery(cfg.Idle), wakeAt: wakeMoments(cfg), leaving: a.departure.begun.Load, log: deps.Log, bell: newBell(),
+		rules: idleRules(cfg), every: lookEvery(cfg.Idle), wakeAt: wakeMoments(cfg), leaving: a.departure.begun.Load, waking: w.own, log: deps.Log, bell: newBell(),
 	}
 	if deps.Senses != nil {
 		a.closers = append(a.closers, deps.Senses)

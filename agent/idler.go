@@ -14,6 +14,7 @@ import (
 	"nightporter/config"
 	"nightporter/fsm"
 	"nightporter/idle"
+	"nightporter/wake"
 )
 
 // idler puts this host to sleep by itself when nobody has needed it for long enough: it looks for reasons to be awake every few seconds,
@@ -31,6 +32,7 @@ type idler struct {
 	every    time.Duration // between two looks
 	wakeAt   []idle.Moment
 	leaving  func() bool
+	waking   func() []wake.Wake // this host's own, that are under way
 	log      *slog.Logger
 	bell     bell
 	away     atomic.Bool // the host was away since the last look
@@ -179,6 +181,9 @@ func (i *idler) bonds(v cluster.View, now time.Duration) (out []idle.Reason) {
 	if i.leaving() {
 		hold(idle.Maintenance, "it is about to leave the cluster")
 	}
+	for _, w := range i.waking() {
+		hold(idle.Waking, "it is waking "+w.Node)
+	}
 	if now < i.retry.until {
 		hold(idle.Retry, i.retry.why)
 	}
@@ -227,4 +232,15 @@ func (i *idler) outlook() (outlook, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.shown, i.shown.verdict.State != ""
+}
+
+// problems are the sentences of what keeps this host awake and should not: what cannot be found out, and a sleep that is not granted.
+func (i *idler) problems() (out []string) {
+	look, _ := i.outlook()
+	for _, r := range look.verdict.Reasons {
+		if r.Name == idle.Unknown || r.Name == idle.Retry {
+			out = append(out, i.self+" does not go to sleep by itself: "+r.Sentence)
+		}
+	}
+	return out
 }

@@ -18,6 +18,7 @@ import (
 	"nightporter/config"
 	"nightporter/fsm"
 	"nightporter/idle"
+	"nightporter/wake"
 )
 
 // scriptedSenses find what a test says.
@@ -42,6 +43,7 @@ type napper struct {
 	*idler
 	senses *scriptedSenses
 	leader string
+	wakes  []wake.Wake
 }
 
 func newNapper(s *stage) *napper {
@@ -49,7 +51,7 @@ func newNapper(s *stage) *napper {
 	n.idler = &idler{
 		self: "b", clock: s.sleeper.clock, machine: s.sleeper.machine, scene: s.sleeper.scene, leader: func() string { return n.leader },
 		proposer: s.sleeper.proposer, senses: n.senses, rules: idle.Rules{Idle: 15 * time.Minute, Late: 50 * time.Second},
-		leaving: s.sleeper.leaving, log: slog.New(slog.DiscardHandler), bell: newBell(),
+		leaving: s.sleeper.leaving, waking: func() []wake.Wake { return n.wakes }, log: slog.New(slog.DiscardHandler), bell: newBell(),
 	}
 	return n
 }
@@ -76,8 +78,16 @@ func onNapper(t *testing.T, f func(*testing.T, *napper)) {
 // The whole way: in use, idle, asleep with the reason in the record, back, and asleep again after as long.
 func TestIdleHostAsksToSleep(t *testing.T) {
 	onNapper(t, func(t *testing.T, n *napper) {
-		n.senses.reasons = []idle.Reason{{Name: idle.Users, Kind: idle.Use, Subject: "jo"}}
+		n.senses.reasons = []idle.Reason{{Name: idle.Users, Kind: idle.Use, Subject: "jo"}, unknown("what it is about", errLost)}
+		n.look(context.Background())
+		if p := n.idler.problems(); len(p) != 1 || !strings.Contains(p[0], "it cannot be found out what it is about") {
+			t.Errorf("the problems are %q", p)
+		}
+		n.senses.reasons = n.senses.reasons[:1]
 		n.looksFor(time.Hour)
+		if p := n.idler.problems(); len(p) != 0 {
+			t.Errorf("the problems are %q", p)
+		}
 		if me := n.stage.record(); me.Power != fsm.Awake || n.state() != idle.Busy {
 			t.Fatalf("in use it is %s, %+v", n.state(), me)
 		}
@@ -131,6 +141,9 @@ func TestIdleHostIsRefused(t *testing.T) {
 			if r := o.verdict.Reasons; n.state() != idle.Held || len(r) != 1 || r[0].Name != idle.Retry || !strings.Contains(r[0].Sentence, errLost.Error()) {
 				t.Fatalf("it is %s because of %+v", n.state(), r)
 			}
+			if p := n.idler.problems(); len(p) != 1 || !strings.Contains(p[0], "b does not go to sleep by itself: it was to sleep, and that was not granted: "+errLost.Error()) {
+				t.Errorf("the problems are %q", p)
+			}
 		}
 		for i := 2; i < len(asked); i++ {
 			if a, b := asked[i-1]-asked[i-2], asked[i]-asked[i-1]; b < 2*a-20*time.Second || b > 2*a+20*time.Second {
@@ -157,7 +170,13 @@ func TestIdleHostIsHeld(t *testing.T) {
 				n.leader = ""
 			}
 		}, idle.Quorum, "no leader"},
-		"a leave":         {func(n *napper, on bool) { n.leaves = on }, idle.Maintenance, "leave the cluster"},
+		"a leave": {func(n *napper, on bool) { n.leaves = on }, idle.Maintenance, "leave the cluster"},
+		"a wake": {func(n *napper, on bool) {
+			n.wakes = nil
+			if on {
+				n.wakes = []wake.Wake{{Node: "c"}}
+			}
+		}, idle.Waking, "it is waking c"},
 		"nobody to serve": {holdsService, idle.Quorum, "no other awake host could hold service web"},
 	} {
 		t.Run(name, func(t *testing.T) {
