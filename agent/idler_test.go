@@ -228,6 +228,22 @@ func TestIdlerWatchesWhileAwake(t *testing.T) {
 	})
 }
 
+// A suspend that nobody announced (a lid) is in no record: the time begins anew all the same, and what there is now is nothing new.
+func TestIdlerAfterAnAbsence(t *testing.T) {
+	onNapper(t, func(t *testing.T, n *napper) {
+		n.looksFor(14 * time.Minute)
+		n.idler.returned()
+		n.looksFor(14 * time.Minute)
+		if me := n.stage.record(); me.Power != fsm.Awake || n.state() != idle.Idle || n.senses.forgotten != 2 {
+			t.Errorf("it is %s, forgot %d times, %+v", n.state(), n.senses.forgotten, me)
+		}
+		n.looksFor(2 * time.Minute)
+		if me := n.stage.record(); me.PowerReason != fsm.NodeIdle {
+			t.Errorf("after its time the record is %+v", me)
+		}
+	})
+}
+
 // A host that does not go to sleep by itself costs nothing: its loop ends at once.
 func TestIdlerThatIsOff(t *testing.T) {
 	onNapper(t, func(t *testing.T, n *napper) {

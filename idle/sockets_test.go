@@ -128,12 +128,13 @@ func TestSocketsCountWhatIsCarried(t *testing.T) {
 // A connection that came and went between two looks is told with what it carried, whichever side closed it.
 func TestSocketsSeeWhatHasEnded(t *testing.T) {
 	host, client := lan(t)
-	for _, serverFirst := range []bool{true, false} {
+	for i, serverFirst := range []bool{true, false, true, false} {
+		at := []string{"10.77.0.200:0", "[fd77::200]:0"}[i/2]
 		s := openSockets(t, host)
 		if _, missed, err := s.Read(); missed || err != nil {
 			t.Fatal(missed, err)
 		}
-		server, remote := pair(t, host, client, "10.77.0.200:0")
+		server, remote := pair(t, host, client, at)
 		_, err := remote.Write(make([]byte, 77))
 		must(t, err)
 		_, err = io.ReadFull(server, make([]byte, 77))
@@ -165,7 +166,7 @@ func TestSocketsSeeWhatHasEnded(t *testing.T) {
 		})
 		// The word and its acknowledgement, and one for the FIN where this side sent it first.
 		if c := seen[0]; c.Remote.String() != remote.LocalAddr().String() || c.Received < 77 || c.Received > 78 || c.Sent < 999 || c.Sent > 1000 {
-			t.Errorf("server closes first: %v; the end is %+v", serverFirst, c)
+			t.Errorf("at %s, server closes first: %v; the end is %+v", at, serverFirst, c)
 		}
 	}
 }
