@@ -49,6 +49,10 @@ bus=$(cat $HOME/bus.pid)
 DBUS_SYSTEM_BUS_ADDRESS=unix:path=$BUS /lib/systemd/systemd-logind &
 logind=$!
 read end || true # which comes with the end of the test, whatever that is
+kill -TERM $logind
+wait $logind || true
+kill -TERM $manager # it ends what it runs and takes the groups of the sessions away
+for i in $(seq 100); do kill -0 $manager 2>&1 || break; sleep 0.05; done >&2
 `,
 	} {
 		must(t, os.WriteFile(name, []byte(text), 0o644))
