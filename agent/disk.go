@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"github.com/hashicorp/raft"
+
 	"nightporter/cluster"
 )
 
@@ -35,6 +37,7 @@ type systemDisk struct {
 	data, run string
 	self      life      // what the configuration says of it
 	lock      io.Closer // taken already
+	waits     func() (end func())
 }
 
 func newSystemDisk(data, run string) systemDisk { return systemDisk{data: data, run: run} }
@@ -125,7 +128,25 @@ func (d systemDisk) Identity(keys cluster.Keys, node string) (*cluster.Identity,
 func (d systemDisk) Stores(c *cluster.RaftConfig) error {
 	s, err := cluster.OpenStores(d.inData("raft"))
 	c.Stores = s
+	if err == nil && d.waits != nil {
+		c.Stores.Log = waitingLog{s.Log, d.waits}
+	}
 	return err
+}
+
+// waitingLog says when the log waits for the disk.
+type waitingLog struct {
+	raft.LogStore
+	waits func() (end func())
+}
+
+// StoreLog implements raft.LogStore.
+func (l waitingLog) StoreLog(one *raft.Log) error { return l.StoreLogs([]*raft.Log{one}) }
+
+// StoreLogs implements raft.LogStore.
+func (l waitingLog) StoreLogs(logs []*raft.Log) error {
+	defer l.waits()()
+	return l.LogStore.StoreLogs(logs)
 }
 
 func (d systemDisk) LoadPeers() ([]netip.AddrPort, error) {

@@ -35,6 +35,7 @@ func System(cfg *config.Config, version string, waits func() (end func()), log *
 		return Deps{}, err
 	}
 	disk := newSystemDisk(cfg.DataDir, cfg.RunDir)
+	disk.waits = waits
 	// Before anything of another agent on this host, or of this process's former life, is touched. Run gives it back.
 	if disk.lock, err = disk.Lock(); err != nil {
 		return Deps{}, errors.Join(err, caller.Close())
