@@ -15,7 +15,7 @@ help: ## this list
 build: ## the static binary, bin/nightporter
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nightporter ./cmd/nightporter
 test: ## vet, and all tests with -race; lists what could not run
-	go vet ./... && go run ./internal/testall $(TESTFLAGS)
+	go vet ./... && go vet -tags vm ./identity && go run ./internal/testall $(TESTFLAGS)
 sim: ## SEEDS random schedules of the whole cluster in virtual time, from seed SEED on; failures are kept in bin/sim
 	go run ./internal/sim/campaign -seed $(SEED) -seeds $(SEEDS)
 chaos: build ## RUNS chaos runs of DURATION with five hosts, from seed SEED on; their folders are in bin/chaos

@@ -54,7 +54,7 @@ func TestRealSuspend(t *testing.T) {
 
 func suspendOnce(t *testing.T, sleep func(*testing.T), counted bool) {
 	l := newLAN(t, "a", "c")
-	h, p, _, _ := l.exact("a")
+	h, p, _, _ := l.exact("a", dual)
 	a := l.host["a"]
 	if h.suspends.link == nil || h.suspends.mortal() {
 		t.Fatalf("the counter: %q", h.suspends.limits)
@@ -70,7 +70,7 @@ func suspendOnce(t *testing.T, sleep func(*testing.T), counted bool) {
 	}
 	a.do(func() error { return p.Guard(false) })
 	eye := l.camera("a")
-	l.flood("a")
+	l.flood("a", dual)
 	until(t, "every protocol is heard", func() bool {
 		_, kinds := eye.frames()
 		return kinds[0] > 5 && kinds[unix.ETH_P_IP] > 5 && kinds[unix.ETH_P_IPV6] > 5 && kinds[unix.ETH_P_ARP] > 5
