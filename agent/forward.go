@@ -57,7 +57,7 @@ func (b *backend) await(ctx context.Context, tried string, done func() bool) err
 	defer cancel()
 	opened, remove := b.post.opens.bells.add()
 	defer remove()
-	look := time.NewTicker(100 * time.Millisecond) // this node's own tenants ring no bell
+	look := time.NewTicker(100 * time.Millisecond) // who is in touch rings no bell
 	defer look.Stop()
 	for !done() {
 		select {

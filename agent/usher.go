@@ -73,6 +73,15 @@ func (u *usher) ready(v cluster.View, a fsm.Assign) (ok bool, done <-chan struct
 	if u == nil || !v.Planned(a) {
 		return true, nil, 0
 	}
+	ok, done, again, call := u.look(v, a)
+	if call { // not under the lock, which the heirs' words wait for
+		u.call(a.Owner, cluster.Tenure{Service: a.Service, Epoch: a.Planned + 1})
+	}
+	return ok, done, again
+}
+
+// look is ready without the message; call says that it is due.
+func (u *usher) look(v cluster.View, a fsm.Assign) (ok bool, done <-chan struct{}, again time.Duration, call bool) {
 	now := u.clock.Boot()
 	who, epoch := callFor{a.Service, a.Owner}, a.Planned+1
 	u.mu.Lock()
@@ -89,7 +98,7 @@ func (u *usher) ready(v cluster.View, a fsm.Assign) (ok bool, done <-chan struct
 	p := patienceOf(v, a) // somebody else may be in more of a hurry
 	c.limit = patience{min(c.limit.silent, p.silent), min(c.limit.whole, p.whole)}
 	if c.ready {
-		return true, nil, 0
+		return true, nil, 0, false
 	}
 	left := c.left(now)
 	if left <= 0 {
@@ -97,14 +106,13 @@ func (u *usher) ready(v cluster.View, a fsm.Assign) (ok bool, done <-chan struct
 			c.late = true
 			u.log.Warn("a host has not prepared an identity in time; it gets the service all the same", "service", a.Service, "node", a.Owner, "epoch", epoch)
 		}
-		return true, nil, 0
+		return true, nil, 0, false
 	}
-	if now >= c.next {
+	if call = now >= c.next; call {
 		c.next = now.Add(c.pause)
 		c.pause = min(2*c.pause, callMost)
-		u.call(a.Owner, cluster.Tenure{Service: a.Service, Epoch: epoch})
 	}
-	return false, c.done, min(left, c.next.Sub(now))
+	return false, c.done, min(left, c.next.Sub(now)), call
 }
 
 func (u *usher) call(heir string, what cluster.Tenure) {
