@@ -202,7 +202,7 @@ func (t *Transport) dial(ctx context.Context, node, proto string) (net.Conn, err
 	if !ok {
 		return nil, fmt.Errorf("the address of %s is not known", node)
 	}
-	raw, err := t.reach(ctx, "tcp", addr.String())
+	raw, err := reachAgain(ctx, t.reach, "tcp", addr.String())
 	if err != nil {
 		return nil, fmt.Errorf("reaching %s at %s: %w", node, addr, err)
 	}

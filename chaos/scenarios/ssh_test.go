@@ -62,12 +62,13 @@ func (s shell) ssh(in, command string) result {
 func (s shell) login(command string) []string {
 	return []string{
 		"ssh", "-q", "-F", "none", "-p", fmt.Sprint(shellPort), "-i", filepath.Join(s.dir, "client"), "-o", "BatchMode=yes",
-		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=1",
+		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=5",
 		"root@" + lab.ServiceAddr().String(), command,
 	}
 }
 
-// ssh with a connect time-out of a second comes to a target that sleeps, by way of the front, and all that is said arrives.
+// ssh comes to a target that sleeps, by way of the front, and all that is said arrives. (Its ConnectTimeout includes the server's
+// greeting: it must be longer than a wake takes, with every hold.)
 func TestSSHToASleepingTarget(t *testing.T) {
 	sv := held("")
 	sv.Ports = []config.Port{{Protocol: "tcp", Number: shellPort}, {Protocol: "tcp", Number: lab.ServerPort}}
