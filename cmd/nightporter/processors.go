@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Go gives the processor of a goroutine that waits in the kernel to others only after a while, some milliseconds with this agent's timer
-// slack. An idle agent has one processor; while something that may wait in the kernel for longer than a moment is under way (links that
-// are made or removed, sockets that wait for an RCU grace period), it has more, so that the leases and the messages of a hand-over go on.
+// Go gives the processor of a goroutine that waits in the kernel to others only after a while, some milliseconds with the timer slack of
+// an idle agent. An idle agent has one processor; while something that may wait in the kernel for longer than a moment is under way (links that
+// are made or removed, sockets that wait for an RCU grace period), it has more, and exact timers, so that the leases and the messages of a hand-over go on.
 type processors struct {
 	few, many int
 	set       func(int)
@@ -25,7 +25,14 @@ const (
 )
 
 func newProcessors(few int) *processors {
-	return &processors{few: few, many: manyProcessors, set: func(n int) { runtime.GOMAXPROCS(n) }}
+	return &processors{few: few, many: manyProcessors, set: func(n int) {
+		runtime.GOMAXPROCS(n)
+		slack := promptSlack
+		if n == few {
+			slack = quietSlack
+		}
+		_ = setSlack(slack) // at worst an agent is louder, or slower
+	}}
 }
 
 // wait is called before, and what it returns after.

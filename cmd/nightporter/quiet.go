@@ -7,13 +7,19 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"time"
 )
 
-// timerSlack is how late the kernel may let a timer of the agent go off, in nanoseconds, to serve several at once
-// (PR_SET_TIMERSLACK in prctl(2); the default is 50 µs). The shortest period here is the renewal of a lease at the shortest
-// failover, 33 ms. It is not the agent's own timers that this calms but those of Go's runtime, whose monitor thread
-// wakes every 20 µs while anything runs: more than half of all wake-ups of an idle agent.
-const timerSlack = 4_000_000
+// How late the kernel may let a timer of the agent go off, to serve several at once (PR_SET_TIMERSLACK in prctl(2)). The shortest
+// period here is the renewal of a lease at the shortest failover, 33 ms. It is not the agent's own timers that quietSlack calms but those
+// of Go's runtime, whose monitor thread wakes every 20 µs while anything runs: more than half of all wake-ups of an idle agent.
+//
+// With several processors it will not do: a thread that looks for work sleeps for 3 µs before it takes what another one is about to
+// run, and a message of a hand-over that waits there would be 4 ms late. promptSlack is the kernel's default.
+const (
+	quietSlack  = 4 * time.Millisecond
+	promptSlack = 50 * time.Microsecond
+)
 
 // procs is how many processors the agent's own code uses at once while nothing waits in the kernel ($GOMAXPROCS has the last word): with
 // more, each packet wakes threads that find nothing to do, and one is plenty for hundreds of leases.
@@ -33,17 +39,32 @@ func keepQuiet() (waits func() (end func()), err error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
 	}
-	// The threads that exist; those to come inherit it from the one that makes them.
-	tasks, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return waits, err
-	}
-	var errs []error
-	for _, t := range tasks {
-		path := filepath.Join("/proc", t.Name(), "timerslack_ns")
-		if err := os.WriteFile(path, []byte(strconv.Itoa(timerSlack)), 0); !errors.Is(err, os.ErrNotExist) { // it may have ended
-			errs = append(errs, err)
+	return waits, setSlack(quietSlack)
+}
+
+// setSlack sets the slack of all threads. Those to come inherit it from the one that makes them, which may be one that has not got it
+// yet; so it looks until there are no new ones.
+func setSlack(slack time.Duration) error {
+	value := []byte(strconv.FormatInt(slack.Nanoseconds(), 10))
+	done := make(map[string]bool)
+	for {
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return err
+		}
+		var errs []error
+		before := len(done)
+		for _, t := range tasks {
+			if done[t.Name()] {
+				continue
+			}
+			done[t.Name()] = true
+			if err := os.WriteFile(filepath.Join("/proc", t.Name(), "timerslack_ns"), value, 0); !errors.Is(err, os.ErrNotExist) { // it may have ended
+				errs = append(errs, err)
+			}
+		}
+		if err := errors.Join(errs...); err != nil || len(done) == before {
+			return err
 		}
 	}
-	return waits, errors.Join(errs...)
 }
