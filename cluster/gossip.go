@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -73,8 +74,19 @@ func StartGossip(c GossipConfig) (*Gossip, error) {
 		return nil, err
 	}
 	g := &Gossip{conf: c, log: c.Log, members: make(map[string]Member), meta: meta, refused: often{every: ComplainEvery}}
-	list, err := memberlist.Create(g.config())
+	conf := g.config()
+	var own *packets
+	if conf.Transport == nil {
+		if own, err = listenPackets(c.Bind, c.Log); err != nil {
+			return nil, fmt.Errorf("opening gossip on %s (UDP and TCP; is another agent running, or gossip_port taken?): %w", c.Bind, err)
+		}
+		conf.Transport = own
+	}
+	list, err := memberlist.Create(conf)
 	if err != nil {
+		if own != nil {
+			err = errors.Join(err, own.Shutdown())
+		}
 		return nil, fmt.Errorf("opening gossip on %s (UDP and TCP; is another agent running, or gossip_port taken?): %w", c.Bind, err)
 	}
 	g.mu.Lock()

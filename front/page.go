@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"html/template"
 	"log/slog"
 	"math"
 	"net"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"nightporter/internal/markup"
 )
 
 // Waiting is how far a service is.
@@ -50,7 +51,22 @@ const refresh = 2
 //go:embed page.html
 var pageText string
 
-var pageTemplate = template.Must(template.New("page").Parse(pageText))
+// html is what people get.
+func (w Waiting) html() string {
+	parts := map[string]markup.Text{
+		"service": markup.Fill("%v", w.Service), "refresh": markup.Fill("%v", refresh), "problem": "",
+		"progress": markup.Fill("<progress></progress>\n<p>Waiting for %v s.</p>\n", w.Seconds(w.Since)),
+		"hosts":    markup.Each(w.Hosts, func(h Host) markup.Text { return markup.Fill("<tr><td>%v</td><td>%v</td></tr>", h.Name, h.State) }),
+	}
+	if w.Usual > 0 {
+		parts["progress"] = markup.Fill("<progress max=\"100\" value=\"%v\"></progress>\n<p>Waiting for %v s; it usually takes %v s.</p>\n",
+			w.Progress(), w.Seconds(w.Since), w.Seconds(w.Usual))
+	}
+	if w.Problem != "" {
+		parts["problem"] = markup.Fill("<p class=\"problem\">%v</p>\n", w.Problem)
+	}
+	return markup.Page(pageText, parts)
+}
 
 // Bounds of a request for a page: whoever is slower or says more is no browser.
 const (
@@ -150,10 +166,7 @@ func (p *pageServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
 	w.WriteHeader(http.StatusServiceUnavailable)
 	if r.Method != http.MethodHead {
-		_ = pageTemplate.Execute(w, struct {
-			Waiting
-			Refresh int
-		}{state, refresh})
+		_, _ = w.Write([]byte(state.html()))
 	}
 }
 

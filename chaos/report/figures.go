@@ -8,6 +8,7 @@ import (
 
 	"nightporter/chaos/check"
 	"nightporter/chaos/history"
+	"nightporter/internal/markup"
 )
 
 // row is a distribution.
@@ -15,6 +16,10 @@ type row struct {
 	Name          string
 	Count         int
 	P50, P95, Max time.Duration
+}
+
+func (r row) markup() markup.Text {
+	return markup.Fill("<tr><td>%v<td class=\"n\">%v<td class=\"n\">%v<td class=\"n\">%v<td class=\"n\">%v\n", r.Name, r.Count, ms(r.P50), ms(r.P95), ms(r.Max))
 }
 
 func distribution(name string, d []time.Duration) row {

@@ -5,53 +5,79 @@ package report
 import (
 	_ "embed"
 	"fmt"
-	"html/template"
 	"io"
 	"time"
 
 	"nightporter/chaos/check"
 	"nightporter/chaos/history"
+	"nightporter/internal/markup"
 )
 
 //go:embed page.html
 var page string
 
-// view is what the page shows.
-type view struct {
-	H        *history.History
-	OK       bool
-	Verdicts []check.Verdict
-	Length   time.Duration
-	Lanes    []lane
-	Width    int
-	Height   int
-	Ticks    []tick
-	Waits    []row
-	Phases   []row
-	Silences []check.Silence
-	Faults   []history.Fault
-	Commands []history.Command
-}
-
 // Write draws the page.
 func Write(w io.Writer, h *history.History, verdicts []check.Verdict) error {
-	t, err := template.New("page").Funcs(template.FuncMap{
-		"since": func(at time.Time) string { return since(h, at) },
-		"ms":    func(d time.Duration) string { return d.Round(time.Millisecond).String() },
-		"add":   func(a, b int) int { return a + b },
-	}).Parse(page)
-	if err != nil {
-		return fmt.Errorf("reading the report's page: %w", err)
+	ok := markup.Text(`<span class="failed">not every promise was kept</span>`)
+	if check.OK(verdicts) {
+		ok = `<span class="passed">every promise was kept</span>`
 	}
-	v := view{H: h, OK: check.OK(verdicts), Verdicts: verdicts, Length: h.Ended.Sub(h.Began), Faults: h.Faults, Commands: h.Commands}
-	draw(&v)
-	v.Waits, v.Phases = waits(h), phases(h)
-	v.Silences = longest(check.Silences(h, h.Setup.Failover), 30)
-	if err := t.Execute(w, v); err != nil {
-		return fmt.Errorf("drawing the report: %w", err)
+	_, err := io.WriteString(w, markup.Page(page, map[string]markup.Text{
+		"seed": markup.Fill("%v", h.Seed), "ok": ok, "summary": summary(h), "verdicts": markup.Each(verdicts, verdict), "line": draw(h).markup(),
+		"waits": markup.Each(waits(h), row.markup), "phases": markup.Each(phases(h), row.markup),
+		"silences": markup.Each(longest(check.Silences(h, h.Setup.Failover), 30), func(s check.Silence) markup.Text { return silence(h, s) }),
+		"faults":   markup.Each(h.Faults, func(f history.Fault) markup.Text { return fault(h, f) }),
+		"commands": markup.Each(h.Commands, func(c history.Command) markup.Text { return command(h, c) }),
+	}))
+	if err != nil {
+		return fmt.Errorf("writing the report: %w", err)
 	}
 	return nil
 }
+
+func summary(h *history.History) markup.Text {
+	text := markup.Fill(`<p>Version %v, %v hosts, %v services, failover up to %v, %v faults, %v commands,
+%v requests of clients, %v in all. It began at %v; times below count from there.
+`, h.Version, len(h.Setup.Hosts), len(h.Setup.Services), h.Setup.Failover, len(h.Faults), len(h.Commands),
+		len(h.Requests), ms(h.Ended.Sub(h.Began)), h.Began.Format("2006-01-02 15:04:05 MST"))
+	if !h.Calm.IsZero() {
+		text += markup.Fill("Everything was healed at %v.", since(h, h.Calm))
+	}
+	return text + "</p>"
+}
+
+func verdict(v check.Verdict) markup.Text {
+	text := markup.Fill("<tr><td>%v<td>%v<td>%v", v.Check, v.Keeps, v.Promise)
+	for _, f := range v.Findings {
+		text += markup.Fill(`<br><span class="failed">%v</span>`, f)
+	}
+	if v.More > 0 {
+		text += markup.Fill("<br>and %v more", v.More)
+	}
+	return text + markup.Fill("<td class=\"n\">%v<td class=\"%v\">%v\n", v.Judged, v.State, v.State)
+}
+
+func silence(h *history.History, s check.Silence) markup.Text {
+	causes := markup.Each(s.Causes, func(c string) markup.Text { return markup.Fill("%v; ", c) })
+	return markup.Fill("<tr><td>%v<td>%v<td class=\"n\">%v<td class=\"n\">%v<td>%v\n", s.Service, s.Client, since(h, s.From), ms(s.Length), causes)
+}
+
+func fault(h *history.History, f history.Fault) markup.Text {
+	return markup.Fill("<tr><td class=\"n\">%v<td class=\"n\">%v<td>%v<td>%v<td>%v\n", since(h, f.From), since(h, f.To), f.Kind, f.Host, f.Detail)
+}
+
+func command(h *history.History, c history.Command) markup.Text {
+	outcome := "nobody knows: " + c.Err
+	switch {
+	case c.Done:
+		outcome = "done " + c.Result
+	case c.Refused:
+		outcome = "refused: " + c.Err
+	}
+	return markup.Fill("<tr><td class=\"n\">%v<td>%v<td>%v %v %v<td>%v\n", since(h, c.Began), c.Host, c.Verb, c.Service, c.Arg, outcome)
+}
+
+func ms(d time.Duration) string { return d.Round(time.Millisecond).String() }
 
 func since(h *history.History, at time.Time) string {
 	if at.IsZero() {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"nightporter/chaos/history"
+	"nightporter/internal/markup"
 )
 
 // Sizes of the time-line, in pixels.
@@ -39,8 +40,7 @@ type tick struct {
 const merge = 250 * time.Millisecond
 
 // draw lays the lanes out: for each host its power and its faults, then for each service who used it and what clients got.
-func draw(v *view) {
-	h := v.H
+func draw(h *history.History) timeline {
 	p := &pencil{h: h, y: 20}
 	for _, host := range h.Setup.Hosts {
 		p.host(host.Name)
@@ -55,11 +55,31 @@ func draw(v *view) {
 	for _, sv := range h.Setup.Services {
 		p.service(sv.Name)
 	}
-	v.Lanes, v.Height = p.lanes, p.y+laneHigh
-	v.Width = labels + p.x(h.Ended)
+	t := timeline{lanes: p.lanes, high: p.y + laneHigh, wide: labels + p.x(h.Ended)}
 	for at := h.Began; at.Before(h.Ended); at = at.Add(tickEvery) {
-		v.Ticks = append(v.Ticks, tick{labels + p.x(at), fmt.Sprintf("%.0f s", at.Sub(h.Began).Seconds())})
+		t.ticks = append(t.ticks, tick{labels + p.x(at), fmt.Sprintf("%.0f s", at.Sub(h.Began).Seconds())})
 	}
+	return t
+}
+
+// timeline is the whole of it.
+type timeline struct {
+	lanes      []lane
+	ticks      []tick
+	wide, high int
+}
+
+func (t timeline) markup() markup.Text {
+	ticks := markup.Each(t.ticks, func(k tick) markup.Text {
+		return markup.Fill(`<line class="tick" x1="%v" x2="%v" y1="14" y2="%v"/><text x="%v" y="11">%v</text>`+"\n", k.X, k.X, t.high, k.X, k.Label)
+	})
+	return markup.Fill(`<svg xmlns="http://www.w3.org/2000/svg" width="%v" height="%v">`+"\n%v%v</svg>", t.wide, t.high, ticks, markup.Each(t.lanes, lane.markup))
+}
+
+func (l lane) markup() markup.Text {
+	return markup.Fill(`<text x="4" y="%v">%v</text>`+"\n", l.Y+10, l.Label) + markup.Each(l.Bars, func(b bar) markup.Text {
+		return markup.Fill(`<rect class="%v" x="%v" y="%v" width="%v" height="%v"><title>%v</title></rect>`+"\n", b.Class, b.X, b.Y, b.W, b.H, b.Title)
+	})
 }
 
 type pencil struct {

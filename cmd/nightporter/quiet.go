@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"time"
 )
@@ -25,19 +24,12 @@ const (
 // more, each packet wakes threads that find nothing to do, and one is plenty for hundreds of leases.
 const procs = 1
 
-// collectAt is how much the heap may grow before it is collected, in percent of what is in use ($GOGC has the last word):
-// gossip allocates 64 KiB for each packet that it waits for, and the heap is small.
-const collectAt = 200
-
 // keepQuiet makes an idle agent cost less. An agent that may not is only less quiet. waits is for what may wait in the kernel.
 func keepQuiet() (waits func() (end func()), err error) {
 	waits = func() func() { return func() {} }
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(procs)
 		waits = newProcessors(procs).wait
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectAt)
 	}
 	return waits, setSlack(quietSlack)
 }
