@@ -127,6 +127,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	w := a.waking
 	w.self, w.clock, w.machine, w.scene, w.raft, w.proposer = cfg.Node, deps.Clock, a.machine, a.scene, a.raft, a.proposer
 	w.out, w.tenants, w.caller, w.log, w.opens = a.post, a.tenants, deps.Caller, deps.Log, a.post.opens
+	w.hook = deps.Hook
 	if f := deps.Former; f != nil {
 		w.former, w.since = f.Wakes, f.Index
 	}

@@ -26,6 +26,7 @@ type Deps struct {
 	Power   Power
 	Caller  Caller
 	Checks  Checks
+	Hook    func(ctx context.Context, env []string) error // wakes a host that magic packets do not wake; nil: nothing does
 	Listen  func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
 	Front   func(front.Desk) (Front, error) // nil: a world without connections
 	Reach   Reach

@@ -17,6 +17,7 @@ import (
 	"nightporter/cluster"
 	"nightporter/config"
 	"nightporter/front"
+	"nightporter/health"
 	"nightporter/identity"
 	"nightporter/internal/labpage"
 	"nightporter/lease"
@@ -70,6 +71,11 @@ func System(cfg *config.Config, version string, waits func() (end func()), log *
 				log.Debug("the service manager was not told", "state", state, "err", err)
 			}
 		},
+	}
+	if cfg.WakeHook != "" {
+		deps.Hook = func(ctx context.Context, env []string) error {
+			return health.Exec(ctx, cfg.ChecksDir, cfg.WakeHook, env)
+		}
 	}
 	if cfg.Power == config.Sleeps && cfg.Idle > 0 {
 		deps.Senses = newSystemSenses(cfg)

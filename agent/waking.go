@@ -34,7 +34,9 @@ type waking struct {
 	bell     bell
 
 	opens   *opens
-	timeout time.Duration // wake_timeout
+	timeout time.Duration                                 // wake_timeout
+	hook    func(ctx context.Context, env []string) error // the last resort; nil: there is none
+	hooks   chan wake.Action                              // that are due
 
 	mu      sync.Mutex
 	watches map[string]*stopwatch     // by ID: the wakes of this host that are measured
@@ -53,7 +55,7 @@ type waking struct {
 func newWaking(timeout time.Duration) *waking {
 	return &waking{
 		board: wake.NewBoard(timeout, 0), bell: newBell(), opens: &opens{}, timeout: timeout, failing: make(map[[2]string]seenFailing), watches: make(map[string]*stopwatch),
-		gaveUp: make(map[string]string), nudged: make(map[string]lease.Boot), entries: make(chan fsm.Command, 64),
+		gaveUp: make(map[string]string), nudged: make(map[string]lease.Boot), entries: make(chan fsm.Command, 64), hooks: make(chan wake.Action, 64),
 	}
 }
 
@@ -138,6 +140,7 @@ func (w *waking) begin(want wake.Wake) (wake.Wake, wake.Verdict) {
 	now := time.Duration(w.clock.Boot())
 	state := w.machine.View().State
 	want.Limit = cluster.WakeLimit(state.WakeTimes[want.Node], cluster.PhaseAwake, w.timeout)
+	want.Hook = w.hook != nil
 	w.mu.Lock()
 	got, verdict := w.board.Begin(now, want)
 	if n := state.Nodes[want.Node]; verdict == wake.Started && (n.Power == fsm.Asleep || n.Power == fsm.Waking) {
@@ -171,6 +174,7 @@ func (w *waking) help(c cluster.WakeCall) {
 	w.mu.Lock()
 	news := w.board.Help(time.Duration(w.clock.Boot()), wake.Wake{
 		ID: c.ID, Node: c.Node, Sleeps: c.Sleeps, Service: c.Service, Cause: string(c.Cause), Client: c.Client, Port: c.Port,
+		Hook: w.hook != nil,
 	})
 	w.mu.Unlock()
 	if news {
@@ -187,10 +191,14 @@ func (w *waking) run(ctx context.Context) {
 	opened, remove := w.opens.bells.add()
 	defer remove()
 	var leaderless lease.Boot
+	var hooks sync.WaitGroup
+	defer hooks.Wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case a := <-w.hooks:
+			w.escalate(ctx, &hooks, a)
 		case <-changed:
 		case <-w.bell:
 		case <-opened:
@@ -241,6 +249,11 @@ func (w *waking) due() time.Duration {
 		switch a.Kind {
 		case wake.Call:
 			w.call(a)
+		case wake.Escalate:
+			select {
+			case w.hooks <- a:
+			default: // with so many hosts that do not wake, something else is wrong
+			}
 		case wake.GiveUp:
 			w.giveUp(a)
 		}
@@ -276,7 +289,7 @@ func (w *waking) addresses(node string) []net.HardwareAddr {
 
 // giveUp says so loudly; the campaign's own host also records it.
 func (w *waking) giveUp(a wake.Action) {
-	sentence := a.Wake.Node + " did not wake after " + plural(a.Attempt, "call") + ": check its power, its network card's Wake-on-LAN setting and its cable"
+	sentence := a.Wake.Node + " did not wake after " + plural(a.Attempt, "call") + w.alsoHooked(a.Wake) + ": check its power, its network card's Wake-on-LAN setting and its cable"
 	w.mu.Lock()
 	w.gaveUp[a.Wake.Node] = sentence
 	w.mu.Unlock()

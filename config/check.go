@@ -160,7 +160,7 @@ func (r *reader) hostHeader(n ast.Node) string {
 // execName reads the name of an executable. What runs as root on other hosts is never said by a file of this one.
 func (r *reader) execName(n ast.Node) string {
 	if _, list := r.plain(n).(*ast.SequenceNode); list {
-		r.problem(placeOf(n), "an exec check is no command: write the name of one executable in each host's checks_dir, without arguments")
+		r.problem(placeOf(n), "a command is not run here: write the name of one executable in each host's checks_dir, without arguments")
 		return ""
 	}
 	v := r.text(n, "the name of an executable in checks_dir")

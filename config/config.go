@@ -108,6 +108,7 @@ type Config struct {
 	SuspendCommand []string
 	SuspendTimeout time.Duration // the hand-over before a suspend may take this long
 	WakeTimeout    time.Duration // a wake that has not succeeded by then has failed
+	WakeHook       string        // an executable in ChecksDir that is run when a host does not wake; "" = none
 	Idle           time.Duration // a host with power sleeps goes to sleep by itself when nobody needed it for so long; 0 = it does not
 	StayAwake      StayAwake     // what counts as need
 	WoL            WoL

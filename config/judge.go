@@ -82,6 +82,9 @@ func (r *reader) judgeSurroundings(f file, own host, c *Config, m *Machine) {
 			}
 		}
 	}
+	if path := filepath.Join(c.ChecksDir, c.WakeHook); c.WakeHook != "" && !m.HasFile(path) {
+		c.Notes = append(c.Notes, "this host has no executable "+path+", which wake_hook names: a host that does not wake gets no more than magic packets from here")
+	}
 	c.Notes = append(c.Notes, missingBusy(c, m)...)
 	if m.OnDisk(c.RunDir) {
 		c.Notes = append(c.Notes, "run_dir "+c.RunDir+" is not on a tmpfs, so the lease table is written to a disk with each renewal; /run is the usual place")

@@ -105,6 +105,7 @@ func settings(f file, own host, name string) *Config {
 		SuspendCommand:  first(own.suspendCommand, f.suspendCommand).or([]string{"systemctl", "suspend"}),
 		SuspendTimeout:  f.suspendTimeout.or(DefaultSuspendTimeout),
 		WakeTimeout:     f.wakeTimeout.or(DefaultWakeTimeout),
+		WakeHook:        f.wakeHook.v,
 		Idle:            first(own.idle, f.idle).v,
 		StayAwake:       first(own.stayAwake, f.stayAwake).or(DefaultStayAwake()),
 		WoL:             first(own.wol, f.wol).or(WoLAuto),

@@ -40,6 +40,7 @@ type Wake struct {
 	Client  string        // for demand: address and port of the client
 	Port    string        // for demand: "tcp/8080"
 	Limit   time.Duration // after which it has failed; 0 = the board's
+	Hook    bool          // there is one more thing to try when it has failed
 }
 
 // Kind says what is to be done.
@@ -49,6 +50,7 @@ type Kind int
 const (
 	Rest       Kind = iota // nothing is due
 	Call                   // send magic packets; if the campaign is Own, also tell the other hosts
+	Escalate               // the time is over, and there is the hook to try. The campaign goes on, for the board's whole timeout
 	GiveUp                 // the time is over; say so. The campaign has ended
 	Superseded             // a wake for a later sleep has taken its place. The campaign has ended
 )
@@ -60,6 +62,8 @@ func (k Kind) String() string {
 		return "rest"
 	case Call:
 		return "call"
+	case Escalate:
+		return "escalate"
 	case GiveUp:
 		return "give-up"
 	case Superseded:
@@ -85,14 +89,17 @@ type Campaign struct {
 	started  time.Duration
 	due      time.Duration // of the next call
 	deadline time.Duration
+	timeout  time.Duration // after the hook was run: a host that was without power boots
 	attempts int
 	demands  int
+	hooked   bool
 	over     bool
 }
 
 // NewCampaign begins a wake on the host where the demand is: its first call is due at once.
 func NewCampaign(now time.Duration, w Wake, timeout time.Duration) *Campaign {
-	return &Campaign{wake: w, own: true, started: now, due: now, deadline: now + orDefault(w.Limit, orDefault(timeout, DefaultTimeout)), demands: 1}
+	timeout = orDefault(timeout, DefaultTimeout)
+	return &Campaign{wake: w, own: true, started: now, due: now, deadline: now + orDefault(w.Limit, timeout), timeout: timeout, demands: 1}
 }
 
 // HelpCampaign begins a wake on a host that was told of it.
@@ -115,6 +122,9 @@ func (c *Campaign) Next(now time.Duration) (Action, time.Duration) {
 	switch {
 	case c.over:
 		return Action{Kind: Rest}, Never
+	case now >= c.deadline && c.attempts > 0 && c.own && c.wake.Hook && !c.hooked:
+		c.hooked, c.deadline = true, now+c.timeout
+		return c.action(Escalate), c.wait(now)
 	case now >= c.deadline && c.attempts > 0:
 		c.over = true
 		return c.action(GiveUp), Never

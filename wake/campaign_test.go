@@ -344,3 +344,47 @@ func TestBoardForgets(t *testing.T) {
 		t.Error("the oldest was remembered")
 	}
 }
+
+// Where there is a hook the campaign calls it once when its time is over, and goes on for the whole timeout. A helper has none to call.
+func TestCampaignEscalates(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		make  func(time.Duration, Wake, time.Duration) *Campaign
+		hook  bool
+		hooks string
+		ended time.Duration
+	}{
+		{"own", NewCampaign, true, "[15s]", 75 * time.Second},
+		{"own, without", NewCampaign, false, "[]", 15 * time.Second},
+		{"helper", HelpCampaign, true, "[]", 15 * time.Second},
+	} {
+		c := tt.make(0, Wake{Limit: 15 * time.Second, Hook: tt.hook}, time.Minute)
+		hooks, now, calls := []time.Duration{}, time.Duration(0), 0
+		for end := false; !end; {
+			a, wait := c.Next(now)
+			switch a.Kind {
+			case Escalate:
+				hooks = append(hooks, now)
+			case Call:
+				calls++
+			case GiveUp:
+				end = true
+				continue
+			}
+			if wait < 0 || wait > 5*time.Second {
+				t.Fatalf("%s: at %v a wait of %v", tt.name, now, wait)
+			}
+			now += wait
+		}
+		if fmt.Sprint(hooks) != tt.hooks || now != tt.ended || calls < 6 {
+			t.Errorf("%s: hooks at %v, end at %v after %d calls, want %s and %v", tt.name, hooks, now, calls, tt.hooks, tt.ended)
+		}
+	}
+	c := HelpCampaign(0, Wake{Limit: 15 * time.Second, Hook: true}, time.Minute)
+	c.Next(HelpAfter)
+	c.Demand(time.Second) // the client came here: it is this host's own from now on
+	c.Next(time.Second)
+	if a, _ := c.Next(15 * time.Second); a.Kind != Escalate {
+		t.Errorf("a helper that became an owner: %v, want escalate", a.Kind)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -16,8 +17,11 @@ import (
 )
 
 // WakePort is the UDP port of magic packets: discard. A sleeping card looks for the pattern anywhere in a frame, so the
-// number matters only to what lies between.
-const WakePort = 9
+// number matters only to what lies between, and to the cards that know but one: EchoPort is the other one in use.
+const (
+	WakePort = 9
+	EchoPort = 7
+)
 
 // Caller sends magic packets by one interface. Its sockets are opened once, so that a call costs two system calls until
 // the first frame has left. It is safe for concurrent use.
@@ -34,6 +38,7 @@ type outlet struct {
 	ifi *net.Interface
 	raw *packet.Conn
 	udp net.PacketConn
+	six net.PacketConn // nil where the host has no IPv6
 }
 
 // NewCaller opens the sockets on the interface with that name. It needs CAP_NET_RAW.
@@ -45,10 +50,15 @@ func NewCaller(iface string) (*Caller, error) {
 	return &Caller{name: iface, out: out}, nil
 }
 
-// Call sends one magic packet for each address, in two forms: first for all of them as a raw broadcast frame of EtherType
-// 0x0842, then as UDP broadcast to 255.255.255.255 and to the broadcast address of each IPv4 subnet of the interface. (The
-// raw form passes hosts without IPv4, the UDP form passes equipment that drops unknown EtherTypes.) Broadcast, because
-// a switch has forgotten a sleeper's port by then. password is the SecureOn password of 4 or 6 bytes, nil for none.
+// Call sends a magic packet for each address in several forms, since each of them is dropped somewhere:
+//
+//   - for all of them as a raw broadcast frame of EtherType 0x0842, first: it passes hosts without IP;
+//   - as UDP to 255.255.255.255 and to the broadcast address of each IPv4 subnet of the interface, ports 9 and 7: it passes equipment
+//     that drops unknown EtherTypes. Broadcast, because a switch has forgotten a sleeper's port by then;
+//   - as UDP to ff02::1, all nodes of the link, where the interface has an IPv6 address;
+//   - as a raw frame to the address itself: it passes equipment that limits broadcasts, and floods what it does not know.
+//
+// password is the SecureOn password of 4 or 6 bytes, nil for none.
 //
 // An error lists what could not be sent; the rest has been sent all the same. An interface that was deleted and made
 // again under the same name is found again.
@@ -71,7 +81,7 @@ func (c *Caller) Call(macs []net.HardwareAddr, password []byte) error {
 		return fmt.Errorf("send magic packets on %s: %w", c.name, net.ErrClosed)
 	}
 	if c.out != nil {
-		err := c.out.send(payloads)
+		err := c.out.send(macs, payloads)
 		if !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.ENXIO) {
 			return err
 		}
@@ -83,7 +93,7 @@ func (c *Caller) Call(macs []net.HardwareAddr, password []byte) error {
 		return err
 	}
 	c.out = out
-	return out.send(payloads)
+	return out.send(macs, payloads)
 }
 
 // Close closes the sockets. A second Close does nothing.
@@ -122,37 +132,73 @@ func openOutlet(name string) (*outlet, error) {
 		raw.Close()
 		return nil, fmt.Errorf("open a UDP socket on %s for magic packets%s: %w", name, rightsHint(err), err)
 	}
-	return &outlet{ifi: ifi, raw: raw, udp: udp}, nil
+	six, err := lc.ListenPacket(context.Background(), "udp6", ":0")
+	if err != nil {
+		six = nil // no IPv6 on this host
+	}
+	return &outlet{ifi: ifi, raw: raw, udp: udp, six: six}, nil
 }
 
-func (o *outlet) close() error { return errors.Join(o.raw.Close(), o.udp.Close()) }
+func (o *outlet) close() error {
+	err := errors.Join(o.raw.Close(), o.udp.Close())
+	if o.six != nil {
+		err = errors.Join(err, o.six.Close())
+	}
+	return err
+}
 
-func (o *outlet) send(payloads [][]byte) error {
+func (o *outlet) send(macs []net.HardwareAddr, payloads [][]byte) error {
 	var errs []error
-	for _, p := range payloads {
-		f := ethernet.Frame{Destination: ethernet.Broadcast, Source: o.ifi.HardwareAddr, EtherType: wol.EtherType, Payload: p}
-		b, err := f.MarshalBinary()
-		if err == nil {
-			_, err = o.raw.WriteTo(b, &packet.Addr{HardwareAddr: ethernet.Broadcast})
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("send a raw magic packet on %s: %w", o.ifi.Name, err))
-			break // the same would happen to the others
-		}
+	broadcast := slices.Repeat([]net.HardwareAddr{ethernet.Broadcast}, len(payloads))
+	if err := o.frames(broadcast, payloads); err != nil {
+		errs = append(errs, err) // the same would happen to the frames below
 	}
 	to, err := o.broadcasts()
 	if err != nil {
 		errs = append(errs, err)
 	}
 	for _, addr := range to {
-		for _, p := range payloads {
-			if _, err := o.udp.WriteTo(p, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, WakePort))); err != nil {
-				errs = append(errs, fmt.Errorf("send a magic packet by UDP broadcast to %s on %s: %w", addr, o.ifi.Name, err))
-				break
-			}
+		if err := o.datagrams(o.udp, addr, payloads, WakePort, EchoPort); err != nil {
+			errs = append(errs, fmt.Errorf("send a magic packet by UDP broadcast to %s on %s: %w", addr, o.ifi.Name, err))
+		}
+	}
+	if o.six != nil {
+		// An error says that the interface has no IPv6 address: there is nothing to do about it, and it is one way of several.
+		_ = o.datagrams(o.six, netip.IPv6LinkLocalAllNodes().WithZone(o.ifi.Name), payloads, WakePort)
+	}
+	if len(errs) == 0 {
+		if err := o.frames(macs, payloads); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// frames sends each payload in a raw frame to its address.
+func (o *outlet) frames(to []net.HardwareAddr, payloads [][]byte) error {
+	for i, p := range payloads {
+		f := ethernet.Frame{Destination: to[i], Source: o.ifi.HardwareAddr, EtherType: wol.EtherType, Payload: p}
+		b, err := f.MarshalBinary()
+		if err == nil {
+			_, err = o.raw.WriteTo(b, &packet.Addr{HardwareAddr: to[i]})
+		}
+		if err != nil {
+			return fmt.Errorf("send a raw magic packet on %s: %w", o.ifi.Name, err)
+		}
+	}
+	return nil
+}
+
+// datagrams sends all payloads to each port of an address.
+func (o *outlet) datagrams(by net.PacketConn, addr netip.Addr, payloads [][]byte, ports ...uint16) error {
+	for _, port := range ports {
+		for _, p := range payloads {
+			if _, err := by.WriteTo(p, net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, port))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // broadcasts gives the addresses for the UDP form, none if the interface has no IPv4. They are read at each call, after

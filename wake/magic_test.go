@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // pattern is what a sleeping card looks for, written here without the library that the Caller uses.
@@ -47,8 +49,8 @@ func magic(t testing.TB, tap *packet.Conn, n int, macs []net.HardwareAddr, passw
 		form, payload := "", []byte(nil)
 		if eth.EthernetType == 0x0842 {
 			form, payload = "raw", eth.Payload
-		} else if u, ok := p.TransportLayer().(*layers.UDP); ok && u.DstPort == WakePort {
-			form, payload = "udp "+p.NetworkLayer().NetworkFlow().Dst().String(), u.Payload
+		} else if u, ok := p.TransportLayer().(*layers.UDP); ok && (u.DstPort == WakePort || u.DstPort == EchoPort) {
+			form, payload = fmt.Sprintf("udp %s:%d", p.NetworkLayer().NetworkFlow().Dst(), uint16(u.DstPort)), u.Payload
 		} else {
 			continue
 		}
@@ -79,16 +81,36 @@ func TestCallerForms(t *testing.T) {
 	const ff = "ff:ff:ff:ff:ff:ff"
 	for _, password := range []string{"", "1234", "123456"} {
 		must(t, n.host.do(func() error { return c.Call(macs, []byte(password)) }))
-		equal(t, magic(t, tap, 8, macs, password), []string{
-			"raw to " + ff + " for 0", "raw to " + ff + " for 1",
-			"udp 255.255.255.255 to " + ff + " for 0", "udp 255.255.255.255 to " + ff + " for 1",
-			"udp 10.77.0.255 to " + ff + " for 0", "udp 10.77.0.255 to " + ff + " for 1",
-			"udp 192.168.9.3 to " + ff + " for 0", "udp 192.168.9.3 to " + ff + " for 1",
-		})
+		want := []string{"raw to " + ff + " for 0", "raw to " + ff + " for 1"}
+		for _, dest := range []string{"255.255.255.255:9", "255.255.255.255:7", "10.77.0.255:9", "10.77.0.255:7", "192.168.9.3:9", "192.168.9.3:7"} {
+			want = append(want, "udp "+dest+" to "+ff+" for 0", "udp "+dest+" to "+ff+" for 1")
+		}
+		want = append(want, "raw to "+macs[0].String()+" for 0", "raw to "+macs[1].String()+" for 1")
+		equal(t, magic(t, tap, len(want), macs, password), want)
 	}
 }
 
-// Without IPv4 there is only the raw form; a second call comes directly after the first.
+// With an IPv6 address all nodes of the link are called as well.
+func TestCallerWithIPv6(t *testing.T) {
+	n := newLAN(t)
+	must(t, n.host.do(func() error {
+		l, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		return errors.Join(os.WriteFile("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", []byte("0"), 0),
+			netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP("fe80::11"), Mask: net.CIDRMask(64, 128)}, Flags: unix.IFA_F_NODAD}))
+	}))
+	tap := n.client.tap(t, "eth0")
+	c := n.host.caller(t, "eth0")
+	macs := []net.HardwareAddr{mac(t, clientMAC)}
+	must(t, n.host.do(func() error { return c.Call(macs, nil) }))
+	equal(t, magic(t, tap, 3, macs, ""), []string{
+		"raw to ff:ff:ff:ff:ff:ff for 0", "udp ff02::1:9 to 33:33:00:00:00:01 for 0", "raw to " + clientMAC + " for 0",
+	})
+}
+
+// Without IP there are only the raw forms; a second call comes directly after the first.
 func TestCallerWithoutIPv4(t *testing.T) {
 	n := newLAN(t)
 	tap := n.client.tap(t, "eth0")
@@ -97,8 +119,8 @@ func TestCallerWithoutIPv4(t *testing.T) {
 	for range 2 {
 		must(t, n.host.do(func() error { return c.Call(macs, nil) }))
 	}
-	want := "raw to ff:ff:ff:ff:ff:ff for 0"
-	equal(t, magic(t, tap, 2, macs, ""), []string{want, want})
+	all, one := "raw to ff:ff:ff:ff:ff:ff for 0", "raw to "+clientMAC+" for 0"
+	equal(t, magic(t, tap, 4, macs, ""), []string{all, one, all, one})
 }
 
 // An interface that is removed gives an error that says so, and one that comes back under the same name is used.

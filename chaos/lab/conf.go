@@ -41,6 +41,9 @@ func configText(o Options) string {
 			fmt.Fprintf(&b, "  %s\n", l)
 		}
 	}
+	for _, l := range o.Lines {
+		fmt.Fprintln(&b, l)
+	}
 	fmt.Fprintf(&b, "\nnodes:\n")
 	for k := 1; k <= o.Hosts; k++ {
 		p := hostPlug(k)

@@ -61,6 +61,8 @@ type Options struct {
 	// load of a host is that of the machine, so it counts only if a line says so.
 	Idle      time.Duration
 	StayAwake []string
+	// Lines are further ones of the configuration.
+	Lines []string
 	// Failover is the cluster's setting; 0 = 1 s.
 	Failover time.Duration
 	// Services of the new cluster. nil: "web" at ServiceAddr, port 8080/tcp, with the sleepers as targets.
