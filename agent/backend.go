@@ -59,7 +59,7 @@ func (b *backend) History(_ context.Context, service string) (api.History, error
 		}
 		h.Wakes = append(h.Wakes, api.WakeRecord{
 			ID: w.ID, Node: w.Node, Cause: string(w.Cause), Client: w.Client, Port: w.Port, By: w.By,
-			Started: w.Started, Ended: w.Ended, Result: string(w.Result), Phases: phaseTimes(w.Phases),
+			Started: w.Started, Ended: w.Ended, Result: string(w.Result), Phases: phaseTimes(w.Phases), Note: w.Note,
 		})
 	}
 	return h, nil

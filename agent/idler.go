@@ -244,3 +244,13 @@ func (i *idler) problems() (out []string) {
 	}
 	return out
 }
+
+// lastUse is what this host was last needed for, "" = nothing since it came up, or nobody looks.
+func (i *idler) lastUse() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if v := i.shown.verdict; v.Last.Name != "" {
+		return v.Last.Sentence
+	}
+	return ""
+}

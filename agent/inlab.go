@@ -83,6 +83,9 @@ type labPower struct {
 
 func (p labPower) Resumes() (n uint64, counted bool) { return p.page.Load().Resumes, true }
 
+// Sources are those of the machine that all of them are on.
+func (p labPower) Sources() map[string]uint64 { return nil }
+
 // labDisk is a disk whose writes of the cluster's log are slow or fail.
 type labDisk struct {
 	Disk

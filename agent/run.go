@@ -74,6 +74,7 @@ type parts struct {
 	founding *founding
 	sleeper  *sleeper
 	idler    *idler
+	unasked  *unasked
 	waking   *waking
 	touch    *touch
 	ticks    *ticks
@@ -126,6 +127,7 @@ func (a *parts) live(ctx context.Context) error {
 	g.Go(func() error { a.idler.run(idling); return nil })
 	g.Go(func() error { a.waking.run(loops); return nil })
 	g.Go(func() error { a.waking.ledger(loops); return nil })
+	g.Go(func() error { a.unasked.run(loops); return nil })
 	g.Go(func() error { a.touch.run(loops); return nil })
 	g.Go(func() error { a.ticks.run(loops); return nil })
 	g.Go(func() error { a.unseal.run(loops); return nil })

@@ -98,6 +98,7 @@ func (s *stage) Suspend(ctx context.Context) error {
 }
 
 func (s *stage) Resumes() (uint64, bool)                    { return s.resumed.Load(), !s.countless }
+func (s *stage) Sources() map[string]uint64                 { return nil }
 func (s *stage) WakeAddresses() ([]net.HardwareAddr, error) { return nil, nil }
 
 func newStage(t *testing.T) *stage {

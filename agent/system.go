@@ -135,6 +135,9 @@ type systemPower struct {
 }
 
 // Arm makes sure that a magic packet will wake this host.
+// Sources implements Power.
+func (systemPower) Sources() map[string]uint64 { return wake.Sources() }
+
 func (p systemPower) Arm() error {
 	if p.cfg.WoL == config.WoLAssumed {
 		return nil

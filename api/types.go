@@ -179,6 +179,7 @@ type WakeRecord struct {
 	Result  string    `json:"result"`
 	// Phases are those that were measured, in their order; empty until the service is open, or it has failed.
 	Phases []PhaseTime `json:"phases"`
+	Note   string      `json:"note,omitempty"` // what else is known of it
 }
 
 // PhaseTime is when a wake came to one of its phases: called (the first magic packet left), back (the host says that it is awake), awake

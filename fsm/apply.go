@@ -55,6 +55,8 @@ func dispatch(s *State, index uint64, c Command) (*State, Result) {
 		return beginWake(s, c)
 	case EndWake:
 		return endWake(s, c)
+	case NoteWake:
+		return noteWake(s, c)
 	case MeasureWake:
 		return measureWake(s, c)
 	}

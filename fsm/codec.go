@@ -37,7 +37,7 @@ func FormatOf(c Command) uint8 {
 		return formatOfServices(slices.Values(c.Services))
 	case PutService:
 		return formatOfServices(slices.Values([]Service{c.Service}))
-	case MeasureWake:
+	case MeasureWake, NoteWake:
 		return 2
 	}
 	return entryVersion
@@ -60,7 +60,7 @@ func (sv Service) second() bool {
 
 // readable says whether a kind exists in a format.
 func readable(k Kind, format byte) bool {
-	if k == KindMeasureWake {
+	if k == KindMeasureWake || k == KindNoteWake {
 		return format == 2
 	}
 	return format == entryVersion || format == 2 && (k == KindFound || k == KindPutService)
@@ -94,7 +94,7 @@ func Encode(c Command) ([]byte, error) {
 		return nil, fmt.Errorf("encoding a %T: it has %d bytes, more than %d: split it", c, n, MaxCommand)
 	}
 	flags := byte(flagUnderstand)
-	if k := c.kind(); k == KindBeginWake || k == KindEndWake {
+	if k := c.kind(); k == KindBeginWake || k == KindEndWake || k == KindNoteWake {
 		flags = 0
 	}
 	return append([]byte{entryMagic[0], entryMagic[1], FormatOf(c), byte(c.kind()), flags}, payload...), nil
@@ -147,6 +147,8 @@ func payloadReader(k Kind) func([]byte) (Command, error) {
 		return readPayload[EndWake]
 	case KindMeasureWake:
 		return readPayload[MeasureWake]
+	case KindNoteWake:
+		return readPayload[NoteWake]
 	}
 	return nil
 }

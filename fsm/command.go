@@ -22,6 +22,7 @@ const (
 	KindBeginWake     Kind = 9
 	KindEndWake       Kind = 10
 	KindMeasureWake   Kind = 11
+	KindNoteWake      Kind = 12
 )
 
 // Found gives the new cluster its name, ID, timing and first services. It is refused once the cluster has an ID.

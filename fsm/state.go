@@ -200,6 +200,7 @@ type Wake struct {
 	Ended   time.Time `json:"ended"` // zero = under way
 	Result  Reason    `json:"result"`
 	Phases  Phases    `json:"phases,omitzero"` // since format 2; zero = not measured
+	Note    string    `json:"note,omitempty"`  // since format 2: what else is known of it, for people
 }
 
 // MAC is a hardware address that prints as aa:bb:cc:dd:ee:ff in JSON. It is a string of raw bytes so that values

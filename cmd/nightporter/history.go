@@ -49,7 +49,11 @@ func drawHistory(p *page, h api.History) {
 		if w.Client != "" {
 			cause += ": " + w.Client + " wants " + w.Port
 		}
-		events = append(events, event{w.Started, []string{moment(w.Started), "", "wakes " + w.Node, cause, w.By, ended(w)}})
+		what := "wakes " + w.Node
+		if w.Cause == unasked {
+			what = w.Node + " wakes"
+		}
+		events = append(events, event{w.Started, []string{moment(w.Started), "", what, cause, w.By, ended(w)}})
 	}
 	if len(events) == 0 {
 		p.line("nothing has happened to %s yet", h.Service)
@@ -62,6 +66,9 @@ func drawHistory(p *page, h api.History) {
 	}
 	p.table([]string{"TIME (UTC)", "EPOCH", "WHAT", "WHY", "BY", "DETAIL"}, rows)
 }
+
+// unasked is the cause of a wake that nobody asked for.
+const unasked = "woke-unasked"
 
 func arrow(from, to string) string {
 	return cmp.Or(from, "nobody") + " -> " + cmp.Or(to, "nobody")
@@ -78,6 +85,9 @@ func ended(w api.WakeRecord) string {
 	}
 	if len(parts) > 0 {
 		words += " (" + strings.Join(parts, ", ") + ")"
+	}
+	if w.Note != "" {
+		words += ": " + w.Note
 	}
 	return words
 }

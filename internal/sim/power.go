@@ -21,6 +21,9 @@ func (p lifePower) WakeAddresses() ([]net.HardwareAddr, error) {
 	return []net.HardwareAddr{p.life.machine.mac}, nil
 }
 
+// Sources implements agent.Power: this kernel does not tell.
+func (p lifePower) Sources() map[string]uint64 { return nil }
+
 // Resumes implements agent.Power. Who asks in the middle of a suspend is answered after it.
 func (p lifePower) Resumes() (n uint64, counted bool) {
 	err := p.life.syscall(func() error {
