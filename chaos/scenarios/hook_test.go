@@ -60,8 +60,8 @@ func TestAHostThatDoesNotWakeIsWokenByTheHook(t *testing.T) {
 		}
 		return ""
 	})
+	w.must(w.lab.Host("h4").PressPower(w.limit()))
 	w.must(w.lab.Heal(w.limit(), "h4"))
-	w.must(w.lab.Host("h4").Wake(w.limit()))
 	select {
 	case err := <-connected:
 		w.must(err)

@@ -14,7 +14,7 @@ func TestAWakeThatNobodyAskedFor(t *testing.T) {
 	w := build(t, lab.Options{Hosts: 4})
 	w.settled(nil, 3)
 	w.sleep("h4")
-	w.must(w.lab.Host("h4").Wake(w.limit())) // as by its power button
+	w.must(w.lab.Host("h4").PressPower(w.limit()))
 	w.awaitServing("h4")
 	record := func(good func(api.WakeRecord) bool) {
 		w.Helper()

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -34,5 +35,32 @@ func TestAClientWakesItsTarget(t *testing.T) {
 	w.must(err)
 	if n := len(h.Wakes); n != 2 || h.Wakes[1].Cause != "demand" || h.Wakes[1].Node != "h4" {
 		t.Errorf("the wakes are %+v, want two of h4 by demand", h.Wakes)
+	}
+}
+
+// A target that falls asleep again as soon as it is up, without a word (its lid is still closed), is called again: the client's one
+// attempt completes when it stays up.
+func TestATargetThatFallsAsleepAgainAtOnceIsCalledAgain(t *testing.T) {
+	w := build(t, lab.Options{Hosts: 4})
+	w.settled(nil, 3)
+	w.sleep("h4")
+	connected := make(chan error, 1)
+	go func() {
+		r, err := w.lab.Host("c1").Connect(w.limit(), webPort())
+		if err == nil && r.Host != "h4" {
+			err = errors.New(r.Host + " answered")
+		}
+		connected <- err
+	}()
+	h4 := w.lab.Host("h4")
+	for range 3 {
+		w.must(h4.AwaitPower(w.limit(), lab.PowerUp))
+		w.must(h4.Freeze(w.limit()))
+		w.must(h4.AwaitPower(w.limit(), lab.PowerAsleep))
+	}
+	w.must(<-connected)
+	w.awaitServing("h4")
+	if all := w.wire.refused(); len(all) > 0 {
+		t.Errorf("the client was turned away: %v", all)
 	}
 }
