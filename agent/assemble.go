@@ -143,7 +143,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, scene: a.scene, leader: a.raft.Leader, proposer: a.proposer, senses: deps.Senses,
 		rules: idleRules(cfg), every: lookEvery(cfg.Idle), wakeAt: wakeMoments(cfg), leaving: a.departure.begun.Load, waking: w.own, log: deps.Log, bell: newBell(),
 	}
-	a.unasked = &unasked{self: cfg.Node, machine: a.machine, proposer: a.proposer, power: deps.Power, lastUse: a.idler.lastUse, log: deps.Log}
+	a.unasked = &unasked{self: cfg.Node, clock: deps.Clock, machine: a.machine, proposer: a.proposer, power: deps.Power, lastUse: a.idler.lastUse, log: deps.Log}
 	if deps.Senses != nil {
 		a.closers = append(a.closers, deps.Senses)
 	}

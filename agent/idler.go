@@ -245,12 +245,14 @@ func (i *idler) problems() (out []string) {
 	return out
 }
 
-// lastUse is what this host was last needed for, "" = nothing since it came up, or nobody looks.
-func (i *idler) lastUse() string {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if v := i.shown.verdict; v.Last.Name != "" {
-		return v.Last.Sentence
+// lastUse is what this host was last used for since some moment on CLOCK_BOOTTIME, "" = nothing. looks: somebody has looked since.
+func (i *idler) lastUse(since time.Duration) (use string, looks bool) {
+	look, any := i.outlook()
+	if !any || look.at < since {
+		return "", false
 	}
-	return ""
+	if v := look.verdict; v.Last.Name != "" {
+		return v.Last.Sentence, true
+	}
+	return "", true
 }

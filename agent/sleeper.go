@@ -226,7 +226,9 @@ func (s *sleeper) report(ctx context.Context, me fsm.Node) {
 	reason := fsm.NodeReturned
 	switch me.Power {
 	case fsm.Asleep:
-		reason = fsm.WokeUnasked
+		if s.slept == me.Sleeps && s.wasAway() { // else it did not sleep, or lost its power in its sleep: nobody woke it
+			reason = fsm.WokeUnasked
+		}
 	case fsm.Waking:
 		reason = fsm.WokeUp
 	}

@@ -108,7 +108,7 @@ func (r *reader) file(root ast.Node) file {
 	keys["join"] = func(_ place, n ast.Node) { f.join = r.endpoints(n) }
 	keys["suspend_timeout"] = func(_ place, n ast.Node) { f.suspendTimeout = r.duration(n, shortest, longest) }
 	keys["wake_timeout"] = func(_ place, n ast.Node) { f.wakeTimeout = r.duration(n, shortest, longest) }
-	keys["wake_hook"] = func(_ place, n ast.Node) { f.wakeHook = value[string]{r.execName(n), placeOf(n), true} }
+	keys["wake_hook"] = func(_ place, n ast.Node) { f.wakeHook = r.wakeHook(n) }
 	keys["on_conflict"] = func(_ place, n ast.Node) { f.onConflict = oneOf(r, n, ConflictStop, ConflictOverride) }
 	keys["fence"] = func(_ place, n ast.Node) { f.fence = oneOf(r, n, FenceAuto, FenceRequired, FenceNFTables) }
 	keys["log_level"] = func(_ place, n ast.Node) { f.logLevel = oneOf(r, n, "debug", "info", "warn", "error") }
