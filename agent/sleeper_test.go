@@ -80,6 +80,7 @@ type stage struct {
 	hang     func(context.Context) error // runs instead of a suspend
 	resumed  atomic.Uint64               // the kernel's count
 
+	facts     WakeFacts
 	countless bool // it keeps none
 	leaves    bool
 }
@@ -99,6 +100,7 @@ func (s *stage) Suspend(ctx context.Context) error {
 
 func (s *stage) Resumes() (uint64, bool)                    { return s.resumed.Load(), !s.countless }
 func (s *stage) Sources() map[string]uint64                 { return nil }
+func (s *stage) WakeFacts() (WakeFacts, error)              { return s.facts, nil }
 func (s *stage) WakeAddresses() ([]net.HardwareAddr, error) { return nil, nil }
 
 func newStage(t *testing.T) *stage {

@@ -108,7 +108,7 @@ func (w *waking) nudge(node string) {
 	if !due || len(macs) == 0 || node == w.self {
 		return
 	}
-	if err := w.caller.Call(macs, nil); err != nil {
+	if err := w.caller.Call(macs, passwordOf(w.machine.View().State, node)); err != nil {
 		w.log.Error("magic packets not sent", "node", node, "err", err)
 		return
 	}
@@ -266,7 +266,7 @@ func (w *waking) call(a wake.Action) {
 	macs := w.addresses(a.Wake.Node)
 	if len(macs) == 0 {
 		w.log.Error("no wake address is known", "node", a.Wake.Node)
-	} else if err := w.caller.Call(macs, nil); err != nil {
+	} else if err := w.caller.Call(macs, passwordOf(w.machine.View().State, a.Wake.Node)); err != nil {
 		w.log.Error("magic packets not sent", "node", a.Wake.Node, "err", err)
 	} else {
 		w.called(a.Wake.ID)

@@ -171,6 +171,22 @@ func (f *fakeAgent) Sleep(ctx context.Context, n string) (api.PowerChange, error
 	return api.PowerChange{Node: n, Power: "asleep", Moved: []api.Moved{{Service: "web", From: n, To: "alpha", Epoch: 8}}}, findNode(n)
 }
 
+func (f *fakeAgent) SleepAnyway(_ context.Context, n string) (api.PowerChange, error) {
+	return api.PowerChange{Node: n, Power: "asleep"}, findNode(n)
+}
+
+func (f *fakeAgent) Canary(_ context.Context, n string) (api.CanaryResult, error) {
+	r := api.CanaryResult{Node: n, Passed: n == "delta", Result: "canary-passed", Detail: "it slept, was called, and came back", By: "alpha", Began: since, Ended: since.Add(time.Minute), Phases: []api.PhaseTime{
+		{Phase: "called", After: api.Duration(340 * time.Microsecond)}, {Phase: "awake", After: api.Duration(3 * time.Second)},
+	}}
+	if !r.Passed {
+		r.Result, r.Detail, r.Phases = "canary-failed", "it did not come back", nil
+	}
+	return r, findNode(n)
+}
+
+func (f *fakeAgent) AcceptFitness(_ context.Context, n string) error { return findNode(n) }
+
 func (f *fakeAgent) Wake(_ context.Context, n string) (api.PowerChange, error) {
 	return api.PowerChange{Node: n, Power: "waking", Called: []string{"02:00:00:00:00:14"}}, findNode(n)
 }
