@@ -53,13 +53,16 @@ func (c *canaries) run(ctx context.Context) {
 
 // look does what is due, and says when to look again.
 func (c *canaries) look(ctx context.Context) time.Duration {
-	if !c.raft.IsLeader() {
+	state := c.machine.View().State
+	node, canary, running := canaryRunning(state)
+	switch {
+	case !c.raft.IsLeader() && running: // who becomes the leader gets no word of that by the state
 		c.id = ""
+		return canaryLook
+	case !c.raft.IsLeader():
 		return canaryIdle
 	}
-	state := c.machine.View().State
 	c.inVain(ctx, state)
-	node, canary, running := canaryRunning(state)
 	if !running {
 		return canaryIdle
 	}
@@ -75,10 +78,7 @@ func (c *canaries) look(ctx context.Context) time.Duration {
 	case canaryAsk:
 		c.ask(ctx, node)
 	case canaryCall:
-		if !c.waking.calling(node) {
-			c.log.Info("the canary sleeps: it is called", "node", node, "silent", s.silent.Round(time.Millisecond).String())
-			c.waking.begin(wake.Wake{ID: canary.ID, Node: node, Sleeps: s.node.Sleeps, Cause: string(fsm.CanarySleep)})
-		}
+		c.call(s)
 	case canaryClose:
 		c.close(ctx, node, canary, result, detail, s.phases)
 	}
@@ -117,6 +117,19 @@ func (c *canaries) put(ctx context.Context, n fsm.Node) {
 	}
 }
 
+// call sends the magic packets, and has it recorded that the node was asleep before. The campaign may be another one, for a client who
+// knocks as well, and so may have another record.
+func (c *canaries) call(s canaryScene) {
+	id, node := s.canary.ID, s.node.Name
+	if !s.called {
+		c.waking.record(fsm.BeginWake{Wake: fsm.Wake{ID: id, Node: node, Cause: fsm.CanarySleep, By: c.self, Started: c.clock.Wall()}})
+	}
+	if !c.waking.calling(node) {
+		c.log.Info("the canary sleeps: it is called", "node", node, "silent", s.silent.Round(time.Millisecond).String())
+		c.waking.begin(wake.Wake{ID: id, Node: node, Sleeps: s.node.Sleeps, Cause: string(fsm.CanarySleep)})
+	}
+}
+
 // ask finds out whether the node still answers.
 func (c *canaries) ask(ctx context.Context, node string) {
 	ctx, cancel := context.WithTimeout(ctx, confirm)
@@ -140,6 +153,11 @@ func (c *canaries) close(ctx context.Context, node string, canary fsm.Canary, re
 		c.log.Warn("the end of the canary is not recorded yet", "node", node, "err", err)
 		return
 	}
+	came := fsm.GaveUp
+	if result == fsm.CanaryPassed {
+		came = fsm.WokeUp
+	}
+	c.waking.record(fsm.EndWake{ID: canary.ID, Result: came, At: c.clock.Wall()}) // where nothing else did
 	if result == fsm.CanaryFailed {
 		c.log.Error("the canary has failed: this host is not put to sleep", "node", node, "reason", detail)
 		return
