@@ -64,19 +64,19 @@ const (
 
 // Canary is one supervised sleep and wake of a node. Where it stands between its two ends is told by the node's power.
 type Canary struct {
-	ID     string    `json:"id"`              // also of the wake that ends it
-	Sleeps uint64    `json:"sleeps"`          // of the node, when it began
-	Auto   bool      `json:"auto,omitempty"`  // nobody asked for it
-	By     string    `json:"by"`              // the node that proposed it
-	Began  time.Time `json:"began"`           // stamped by the proposer
-	Ended  time.Time `json:"ended,omitzero"`  // zero = under way
-	Result Reason    `json:"result,omitzero"` // canary-passed, canary-failed, canary-called-off
+	ID     string    `json:"id"`             // also of the wake that ends it
+	Sleeps uint64    `json:"sleeps"`         // of the node, when it began
+	Auto   bool      `json:"auto,omitempty"` // nobody asked for it
+	By     string    `json:"by"`             // the node that proposed it
+	Began  time.Time `json:"began"`          // stamped by the proposer
+	Ended  time.Time `json:"ended,omitzero"`
+	Result Reason    `json:"result,omitempty"` // canary-passed, canary-failed, canary-called-off; "" = under way
 	Detail string    `json:"detail,omitempty"`
 	Phases Phases    `json:"phases,omitzero"` // of the wake
 }
 
 // Running says whether it is under way.
-func (c Canary) Running() bool { return c.ID != "" && c.Ended.IsZero() }
+func (c Canary) Running() bool { return c.ID != "" && c.Result == "" }
 
 // Revocation is why a node that was fit to be woken is not any more.
 type Revocation struct {
