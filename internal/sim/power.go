@@ -9,7 +9,6 @@ import (
 
 	"nightporter/agent"
 	"nightporter/chaos/history"
-	"nightporter/fsm"
 )
 
 // lifePower is the power supply as one life of the daemon reaches it.
@@ -28,7 +27,7 @@ func (p lifePower) Sources() map[string]uint64 { return nil }
 
 // WakeFacts implements agent.Power: the machines are as they are for ever.
 func (p lifePower) WakeFacts() (agent.WakeFacts, error) {
-	return agent.WakeFacts{Traits: []fsm.Trait{{Name: "kernel", Value: "sim"}}}, p.life.syscall(func() error { return nil })
+	return agent.WakeFacts{}, p.life.syscall(func() error { return nil })
 }
 
 // Resumes implements agent.Power. Who asks in the middle of a suspend is answered after it.
