@@ -150,7 +150,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		log: deps.Log, bell: newBell(),
 	}
 	a.canaries = &canaries{
-		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, waking: w, log: deps.Log,
+		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, waking: w, members: members, log: deps.Log,
 		answers: func(ctx context.Context, node string) bool { _, err := a.peer(node).Version(ctx); return err == nil },
 	}
 	if deps.Senses != nil {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"nightporter/cluster"
 	"nightporter/fsm"
 	"nightporter/lease"
 	"nightporter/wake"
@@ -21,12 +22,14 @@ type canaries struct {
 	proposer *proposer
 	waking   *waking
 	answers  func(ctx context.Context, node string) bool
+	members  func() []cluster.Member
 	log      *slog.Logger
 
 	id     string     // of the canary that the following is about
 	began  lease.Boot // when this process first saw it
 	silent lease.Boot // since when its node has not answered; 0 = it did, or was not asked
 	awake  lease.Boot // since when it is seen to be back
+	life   uint64     // the incarnation of its agent before the sleep; 0 = it was not seen
 }
 
 // Pauses between two looks: while a canary is under way, and without one, when only a change of the state has anything new.
@@ -68,7 +71,7 @@ func (c *canaries) look(ctx context.Context) time.Duration {
 	}
 	now := c.clock.Boot()
 	if c.id != canary.ID {
-		c.id, c.began, c.silent, c.awake = canary.ID, now, 0, 0
+		c.id, c.began, c.silent, c.awake, c.life = canary.ID, now, 0, 0, 0
 	}
 	s := c.sight(state, node, canary, now)
 	act, result, detail := canaryNext(s)
@@ -89,14 +92,27 @@ func (c *canaries) look(ctx context.Context) time.Duration {
 func (c *canaries) sight(state *fsm.State, node string, canary fsm.Canary, now lease.Boot) canaryScene {
 	s := canaryScene{canary: canary, node: state.Nodes[node], age: now.Sub(c.began)}
 	s.called, s.phases = canaryWake(state, node, canary.ID)
-	if s.node.Sleeps > canary.Sleeps && s.node.Power == fsm.Awake {
+	life := c.incarnation(node)
+	switch n := s.node; {
+	case n.Sleeps == canary.Sleeps || n.Power == fsm.Suspending:
+		c.life = life
+	case n.Power == fsm.Awake:
 		c.awake = cmp.Or(c.awake, now)
-		s.awake = now.Sub(c.awake)
+		s.awake, s.reborn = now.Sub(c.awake), c.life != 0 && life != c.life
 	}
 	if c.silent != 0 {
 		s.silent = now.Sub(c.silent)
 	}
 	return s
+}
+
+func (c *canaries) incarnation(node string) uint64 {
+	for _, m := range c.members() {
+		if m.Name == node {
+			return m.Meta.Incarnation
+		}
+	}
+	return 0
 }
 
 // put commits that the node is to sleep. The quorum guard judges it as it does any sleep.

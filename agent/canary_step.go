@@ -44,6 +44,7 @@ type canaryScene struct {
 	silent time.Duration // since when the node has answered nothing; 0 = it answers, or nobody has asked
 	awake  time.Duration // since when it is seen to be back
 	called bool          // the wake that belongs to it is recorded
+	reborn bool          // its agent is another process than before the sleep
 	phases fsm.Phases    // of that, once it is measured
 }
 
@@ -76,8 +77,11 @@ func canaryNext(s canaryScene) (canaryAct, fsm.Reason, string) {
 func canaryBack(s canaryScene) (canaryAct, fsm.Reason, string) {
 	switch s.node.PowerReason {
 	case fsm.WokeUp:
-		if !s.called {
+		switch {
+		case !s.called:
 			return canaryClose, fsm.CanaryCalledOff, "somebody called it before it was seen to sleep"
+		case s.reborn:
+			return canaryClose, fsm.CanaryFailed, "it came up anew instead of going on: it lost its power, or its kernel or its agent crashed"
 		}
 		if s.phases == (fsm.Phases{}) && s.awake < canaryMeasured {
 			return canaryWait, "", ""

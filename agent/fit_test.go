@@ -158,6 +158,7 @@ func TestCanaryNext(t *testing.T) {
 		"is back, measured":     {canaryScene{node: node(4, fsm.Awake, fsm.WokeUp), called: true, phases: measured}, canaryClose, fsm.CanaryPassed, "came back after 4s"},
 		"is back, not measured": {canaryScene{node: node(4, fsm.Awake, fsm.WokeUp), called: true, awake: canaryMeasured}, canaryClose, fsm.CanaryPassed, "came back"},
 		"is back too soon":      {canaryScene{node: node(4, fsm.Awake, fsm.WokeUp), awake: time.Hour}, canaryClose, fsm.CanaryCalledOff, "before it was seen to sleep"},
+		"has booted":            {canaryScene{node: node(4, fsm.Awake, fsm.WokeUp), called: true, reborn: true}, canaryClose, fsm.CanaryFailed, "came up anew"},
 		"wakes by itself":       {canaryScene{node: node(4, fsm.Awake, fsm.WokeUnasked), silent: time.Second}, canaryClose, fsm.CanaryFailed, "before it was called"},
 		"is wanted":             {canaryScene{node: node(4, fsm.Awake, fsm.SleepCancelled)}, canaryClose, fsm.CanaryCalledOff, "wanted it"},
 		"does not suspend":      {canaryScene{node: node(4, fsm.Awake, fsm.SuspendFailed)}, canaryClose, fsm.CanaryFailed, "suspend-failed"},

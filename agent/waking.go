@@ -140,7 +140,7 @@ func (w *waking) begin(want wake.Wake) (wake.Wake, wake.Verdict) {
 	now := time.Duration(w.clock.Boot())
 	state := w.machine.View().State
 	want.Limit = cluster.WakeLimit(state.WakeTimes[want.Node], cluster.PhaseAwake, w.timeout)
-	want.Hook = w.hook != nil
+	want.Hook = w.hook != nil && want.Cause != string(fsm.CanarySleep) // which is to show what the packets do
 	w.mu.Lock()
 	got, verdict := w.board.Begin(now, want)
 	if n := state.Nodes[want.Node]; verdict == wake.Started && (n.Power == fsm.Asleep || n.Power == fsm.Waking) {
@@ -174,7 +174,7 @@ func (w *waking) help(c cluster.WakeCall) {
 	w.mu.Lock()
 	news := w.board.Help(time.Duration(w.clock.Boot()), wake.Wake{
 		ID: c.ID, Node: c.Node, Sleeps: c.Sleeps, Service: c.Service, Cause: string(c.Cause), Client: c.Client, Port: c.Port,
-		Hook: w.hook != nil,
+		Hook: w.hook != nil && c.Cause != fsm.CanarySleep,
 	})
 	w.mu.Unlock()
 	if news {

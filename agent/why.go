@@ -143,7 +143,7 @@ func recorded(state *fsm.State, n fsm.Node) api.Why {
 // causes are the sentences for why a node is in its power state. A reason that is not among them stands for itself.
 var causes = map[fsm.Reason]string{
 	fsm.NodeIdle:       "nobody had needed it for as long as its configuration says (idle)",
-	fsm.CanarySleep:    "it is to show that it can be woken (canary)",
+	fsm.CanarySleep:    "it was to show that it can be woken (canary)",
 	fsm.OperatorSleep:  "somebody put it to sleep with `nightporter sleep`",
 	fsm.HandedOver:     "it was put to sleep",
 	fsm.NodeJoined:     "it joined the cluster",
