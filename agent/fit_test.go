@@ -231,18 +231,18 @@ func TestReporter(t *testing.T) {
 		if fitness(); s.machine.View().Index != before {
 			t.Error("an idle host writes to the log")
 		}
-		s.facts.Unarmed = "no card"
+		s.facts.Store(&WakeFacts{Unarmed: "no card"})
 		<-time.After(fitEvery)
 		if f := fitness(); f.Report.WoL != fsm.WoLUnarmed || f.Report.Why != "no card" || f.Revoked.Reason != "" {
 			t.Errorf("%+v", f)
 		}
-		s.facts = WakeFacts{Traits: []fsm.Trait{{Name: "kernel", Value: "7"}}}
+		s.facts.Store(&WakeFacts{Traits: []fsm.Trait{{Name: "kernel", Value: "7"}}})
 		r.bell.ring() // after a resume
 		if f := fitness(); f.Revoked.Reason != fsm.FitDrifted || f.Revoked.Detail != "kernel is new: 7" {
 			t.Errorf("%+v", f)
 		}
 		s.raft.must(fsm.PutNode{Node: fsm.Node{Name: "old", Key: "k", Policy: fsm.AlwaysOn}})
-		s.facts.Unarmed = "no card"
+		s.facts.Store(&WakeFacts{Unarmed: "no card"})
 		<-time.After(fitEvery)
 		if f := fitness(); f.Report.WoL != fsm.WoLArmed {
 			t.Error("a member of an older version would have to stop")
