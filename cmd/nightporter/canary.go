@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -74,7 +76,7 @@ func drawCanary(p *page, r api.CanaryResult) {
 }
 
 // drawFitness tells of the hosts that may sleep whether they can be woken.
-func drawFitness(p *page, nodes []api.NodeStatus) {
+func drawFitness(p *page, nodes []api.NodeStatus, problems []string) {
 	var rows [][]string
 	for _, n := range nodes {
 		f := n.WakeFitness
@@ -97,7 +99,8 @@ func drawFitness(p *page, nodes []api.NodeStatus) {
 	p.line("")
 	p.table([]string{"NODE", "MAY SLEEP", "WOL", "CANARY", "LAST", "FIT SINCE", "REVOKED"}, rows)
 	for _, n := range nodes {
-		if f := n.WakeFitness; f != nil && f.Why != "" {
+		f := n.WakeFitness
+		if f != nil && f.Why != "" && !slices.ContainsFunc(problems, func(s string) bool { return strings.Contains(s, f.Why) }) {
 			p.line("%s may not sleep: %s", n.Name, f.Why)
 		}
 	}

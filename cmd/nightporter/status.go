@@ -60,7 +60,7 @@ func drawStatus(p *page, s api.Status) {
 	}
 	p.line("")
 	drawNodes(p, s.Nodes)
-	drawFitness(p, s.Nodes)
+	drawFitness(p, s.Nodes, s.Problems)
 	drawWakes(p, s.Nodes)
 }
 
