@@ -149,6 +149,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		cfg: cfg, clock: deps.Clock, machine: a.machine, proposer: a.proposer, power: deps.Power, addresses: a.wakeAddresses, meta: a.meta,
 		log: deps.Log, bell: newBell(),
 	}
+	a.sleeper.power = checkedPower{deps.Power, a.reporter.current}
 	a.canaries = &canaries{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, waking: w, members: members, log: deps.Log,
 		answers: func(ctx context.Context, node string) bool { _, err := a.peer(node).Version(ctx); return err == nil },

@@ -3,7 +3,6 @@ package agent
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +32,7 @@ func unfitToWake(state *fsm.State, node string) string {
 		return node + " has not said yet whether it can be woken: look whether its agent runs and is in touch, with `nightporter status` there"
 	case f.Report.WoL == fsm.WoLUnarmed:
 		return fmt.Sprintf("no magic packet would wake %s: %s", node, f.Report.Why)
-	case !slices.Equal(f.Report.Wake, n.Wake):
+	case len(n.Wake) == 0 || !subset(f.Report.Wake, n.Wake):
 		return fmt.Sprintf("magic packets for %s would go to %s, and its cards have %s now: this is put right within seconds while it is in touch", node, macList(n.Wake), macList(f.Report.Wake))
 	case f.Report.Canary == fsm.CanaryOff:
 		return ""

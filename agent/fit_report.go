@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -109,6 +110,40 @@ func (r *reporter) look(ctx context.Context) time.Duration {
 	}
 	r.log.Info("whether this host can be woken", "node", c.Node, "wol", c.Report.WoL, "why", c.Report.Why, "fingerprint", c.Report.Fingerprint())
 	return fitEvery
+}
+
+// checkedPower looks, when the card is armed before a suspend, whether the log has the addresses that the cards have now: others would
+// send their magic packets to nobody.
+type checkedPower struct {
+	Power
+	check func() error
+}
+
+// Arm implements Power.
+func (p checkedPower) Arm() error {
+	if err := p.Power.Arm(); err != nil {
+		return err
+	}
+	return p.check()
+}
+
+// current says whether the log has this host's wake addresses as they are now. If not, the others are told.
+func (r *reporter) current() error {
+	now, err := r.addresses()
+	if err != nil {
+		return err
+	}
+	have := r.machine.View().State.Nodes[r.cfg.Node].Wake
+	if subset(now, have) {
+		return nil
+	}
+	r.meta.setWake(now)
+	return fmt.Errorf("magic packets for it would go to %s, and its cards have %s now: the log is brought up to date", macList(have), macList(now))
+}
+
+// subset says whether all of the one are in the other.
+func subset(some, all []fsm.MAC) bool {
+	return !slices.ContainsFunc(some, func(m fsm.MAC) bool { return !slices.Contains(all, m) })
 }
 
 func (r *reporter) complain(sentence string) {

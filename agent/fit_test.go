@@ -252,6 +252,32 @@ func TestReporter(t *testing.T) {
 	})
 }
 
+// A suspend whose magic packets would go to nobody is none, and the others are told.
+func TestArmLooksAtTheAddresses(t *testing.T) {
+	onReporter(t, func(t *testing.T, s *stage, r *reporter) {
+		s.sleeper.power = checkedPower{s, r.current}
+		replaced := fsm.MAC("\x02\x00\x00\x00\x00\x0c")
+		r.addresses = func() ([]fsm.MAC, error) { return []fsm.MAC{replaced}, nil }
+		s.order()
+		s.steps(3)
+		if me := s.record(); s.suspends != 0 || me.Power != fsm.Awake || me.PowerReason != fsm.SuspendFailed {
+			t.Fatalf("%d suspends, %+v", s.suspends, me)
+		}
+		if p := s.problem.Load(); p == nil || !strings.Contains(*p, "would go to 02:00:00:00:00:0b, and its cards have 02:00:00:00:00:0c now") {
+			t.Errorf("the problem is %v", p)
+		}
+		if told := s.meta.now().Wake; !slices.Equal(told, []fsm.MAC{replaced}) {
+			t.Errorf("the others are told of %v", told)
+		}
+		s.raft.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "k", Policy: fsm.Sleeps, Format: 2, Wake: []fsm.MAC{cardMAC, replaced}}})
+		s.order()
+		s.steps(4)
+		if s.suspends != 1 {
+			t.Errorf("%d suspends, though the log is right", s.suspends)
+		}
+	})
+}
+
 // The idler puts a host through a canary when nobody needs it, and does not put it to sleep before.
 func TestIdleHostBeginsItsCanary(t *testing.T) {
 	onReporter(t, func(t *testing.T, s *stage, r *reporter) {
