@@ -28,6 +28,11 @@ type hookRun struct {
 	pause time.Duration // until it may be run again
 }
 
+// mayHook says whether a wake may come to the hook: without a majority nobody knows who is up, and a canary is to show what the packets do.
+func (w *waking) mayHook(cause fsm.Reason) bool {
+	return w.hook != nil && cause != fsm.QuorumLost && cause != fsm.CanarySleep
+}
+
 // late says that a node takes longer than it should, and calls another target. The calls go on, until it is the hook's turn.
 func (w *waking) late(a wake.Action) {
 	w.mu.Lock()

@@ -17,7 +17,8 @@ type quorumGuard struct {
 	turn    turn // held over a commit; whoever waits for it keeps to its own limit
 }
 
-// quorumLost is the refusal of a command that would take the awake voters below a majority.
+// quorumLost is the refusal of a command that would take the awake voters below a majority, or put a host to sleep by itself that may not be
+// able to wake.
 const quorumLost fsm.Refusal = "quorum-lost"
 
 // enter lets a command pass, or says why not. What it returns must be called when the command is committed or has failed.
@@ -28,7 +29,12 @@ func (g *quorumGuard) enter(ctx context.Context, c fsm.Command) (leave func(), e
 		if c.To != fsm.Suspending {
 			return func() {}, nil
 		}
-		may = func(v cluster.View) error { return cluster.MayRest(v, g.machine.View().Servers, c.Node) }
+		may = func(v cluster.View) error {
+			if why := unfitToWake(v.State, c.Node); why != "" && c.Reason == fsm.NodeIdle {
+				return errors.New(why)
+			}
+			return cluster.MayRest(v, g.machine.View().Servers, c.Node)
+		}
 	case fsm.RemoveNode:
 		may = func(v cluster.View) error { return cluster.MayLeave(v, g.machine.View().Servers, c.Name) }
 	default:

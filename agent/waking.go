@@ -109,7 +109,7 @@ func (w *waking) nudge(node string) {
 	if !due || len(macs) == 0 || node == w.self {
 		return
 	}
-	if err := w.caller.Call(macs, nil); err != nil {
+	if err := w.caller.Call(macs, passwordOf(w.machine.View().State, node)); err != nil {
 		w.log.Error("magic packets not sent", "node", node, "err", err)
 		return
 	}
@@ -141,7 +141,7 @@ func (w *waking) begin(want wake.Wake) (wake.Wake, wake.Verdict) {
 	now := time.Duration(w.clock.Boot())
 	state := w.machine.View().State
 	want.Limit = cluster.WakeLimit(state.WakeTimes[want.Node], cluster.PhaseAwake, w.timeout)
-	want.Hook = w.hook != nil && want.Cause != string(fsm.QuorumLost) // without a majority nobody knows who is up
+	want.Hook = w.mayHook(fsm.Reason(want.Cause))
 	if want.Power == "" {
 		want.Power = string(state.Nodes[want.Node].Power)
 	}
@@ -178,7 +178,7 @@ func (w *waking) help(c cluster.WakeCall) {
 	w.mu.Lock()
 	news := w.board.Help(time.Duration(w.clock.Boot()), wake.Wake{
 		ID: c.ID, Node: c.Node, Sleeps: c.Sleeps, Service: c.Service, Cause: string(c.Cause), Client: c.Client, Port: c.Port,
-		Hook: w.hook != nil && c.Cause != fsm.QuorumLost, Power: string(w.machine.View().State.Nodes[c.Node].Power),
+		Hook: w.mayHook(c.Cause), Power: string(w.machine.View().State.Nodes[c.Node].Power),
 	})
 	w.mu.Unlock()
 	if news {
@@ -272,7 +272,7 @@ func (w *waking) call(a wake.Action) {
 	macs := w.addresses(a.Wake.Node)
 	if len(macs) == 0 {
 		w.log.Error("no wake address is known", "node", a.Wake.Node)
-	} else if err := w.caller.Call(macs, nil); err != nil {
+	} else if err := w.caller.Call(macs, passwordOf(w.machine.View().State, a.Wake.Node)); err != nil {
 		w.log.Error("magic packets not sent", "node", a.Wake.Node, "err", err)
 	} else {
 		w.called(a.Wake.ID)

@@ -112,6 +112,8 @@ type Config struct {
 	Idle           time.Duration // a host with power sleeps goes to sleep by itself when nobody needed it for so long; 0 = it does not
 	StayAwake      StayAwake     // what counts as need
 	WoL            WoL
+	WoLPassword    []byte             // SecureOn, 6 bytes; nil = none. It goes over the wire in clear text
+	Canary         Canary             // who has the host show that it can be woken
 	WakeMACs       []net.HardwareAddr // where magic packets for this host go; empty = read from Interface
 	ChecksDir      string             // where this host's executables for exec checks are
 	OnConflict     OnConflict

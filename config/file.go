@@ -27,6 +27,8 @@ type host struct {
 	wake           value[[]net.HardwareAddr]
 	power          value[Power]
 	wol            value[WoL]
+	wolPassword    value[string]
+	canary         value[Canary]
 	suspendCommand value[[]string]
 	dataDir        value[string]
 	runDir         value[string]
@@ -71,6 +73,8 @@ func (r *reader) hostFields(h *host) fields {
 		"address":         func(_ place, n ast.Node) { h.address = r.addr(n, "host") },
 		"power":           func(_ place, n ast.Node) { h.power = oneOf(r, n, AlwaysOn, Sleeps) },
 		"wol":             func(_ place, n ast.Node) { h.wol = oneOf(r, n, WoLAuto, WoLAssumed) },
+		"wol_password":    func(_ place, n ast.Node) { h.wolPassword = r.wolPassword(n) },
+		"canary":          func(_ place, n ast.Node) { h.canary = oneOf(r, n, CanaryAuto, CanaryManual, CanaryOff) },
 		"suspend_command": func(_ place, n ast.Node) { h.suspendCommand = r.words(n) },
 		"data_dir":        func(_ place, n ast.Node) { h.dataDir = r.path(n) },
 		"run_dir":         func(_ place, n ast.Node) { h.runDir = r.path(n) },

@@ -28,6 +28,8 @@ nodes:
     address: 192.0.2.12
     power: sleeps
     wol: assumed
+    wol_password: 00-11-22-33-44-55
+    canary: manual
     wake: ["02:00:00:00:00:12", "02:00:00:00:01:12"]
     suspend_command: [sh, -c, "exit 0"]
     data_dir: /var/lib/np-b
@@ -82,7 +84,7 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 		Join:  []string{"192.0.2.9:17373", "[2001:db8::9]:1", "beacon:17373", "beacon:99", "192.0.2.9:5"},
 		Power: AlwaysOn, SuspendCommand: []string{"systemctl", "suspend"},
 		SuspendTimeout: 30 * time.Second, StayAwake: DefaultStayAwake(), WakeTimeout: 90 * time.Second, WakeHook: "plug-on",
-		WoL: WoLAuto, ChecksDir: "/etc/nightporter/checks.d", Fence: FenceAuto, OnConflict: ConflictStop, LogLevel: "info",
+		WoL: WoLAuto, Canary: CanaryAuto, ChecksDir: "/etc/nightporter/checks.d", Fence: FenceAuto, OnConflict: ConflictStop, LogLevel: "info",
 		Nodes: []string{"alpha", "bravo"},
 		Services: []Service{
 			{
@@ -115,7 +117,7 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if other.Interface != "br0" || other.Power != Sleeps || other.WoL != WoLAssumed || len(other.WakeMACs) != 2 ||
+	if other.Interface != "br0" || other.Power != Sleeps || other.WoL != WoLAssumed || string(other.WoLPassword) != "\x00\x11\x22\x33\x44\x55" || other.Canary != CanaryManual || len(other.WakeMACs) != 2 ||
 		other.DataDir != "/var/lib/np-b" || len(other.SuspendCommand) != 3 {
 		t.Errorf("bravo's own entry does not rule: %+v", other)
 	}

@@ -31,6 +31,9 @@ func configText(o Options) string {
 	fmt.Fprintf(&b, "# Written by `nightporter lab up`.\n")
 	fmt.Fprintf(&b, "cluster: lab\nsecret_file: %s\ninterface: %s\n", quote(o.Dir, secretName), hostIface)
 	fmt.Fprintf(&b, "failover: %s\nlog_level: %s\nwol: assumed # the card is a stand-in\n", o.Failover, o.LogLevel)
+	if !slices.ContainsFunc(o.Lines, func(l string) bool { return strings.HasPrefix(l, "canary:") }) {
+		fmt.Fprintf(&b, "canary: off\n")
+	}
 	if o.Idle > 0 {
 		fmt.Fprintf(&b, "idle: %s\nstay_awake:\n", o.Idle)
 		lines := o.StayAwake
