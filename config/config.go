@@ -106,11 +106,12 @@ type Config struct {
 
 	Power          Power
 	SuspendCommand []string
-	SuspendTimeout time.Duration // the hand-over before a suspend may take this long
-	WakeTimeout    time.Duration // a wake that has not succeeded by then has failed
-	WakeHook       string        // an executable in ChecksDir that is run when a host does not wake; "" = none
-	Idle           time.Duration // a host with power sleeps goes to sleep by itself when nobody needed it for so long; 0 = it does not
-	StayAwake      StayAwake     // what counts as need
+	SuspendTimeout time.Duration    // the hand-over before a suspend may take this long
+	WakeTimeout    time.Duration    // a wake that has not succeeded by then has failed
+	WakeHook       string           // an executable in ChecksDir that is run when a host does not wake; "" = none
+	Idle           time.Duration    // a host with power sleeps goes to sleep by itself when nobody needed it for so long; 0 = it does not
+	StayAwake      StayAwake        // what counts as need
+	Watts          map[string]Watts // by host: what the file tells of it; nil = of none
 	WoL            WoL
 	WoLPassword    []byte             // SecureOn, 6 bytes; nil = none. It goes over the wire in clear text
 	Canary         Canary             // who has the host show that it can be woken
@@ -145,6 +146,7 @@ type Service struct {
 	Checks    []Check           // all must pass for a target to be ready
 	Unit      Unit
 	Replay    string // "" = ReplayTCP, ReplayAll, ReplayNone
+	Wake      WakeRules
 }
 
 // Port is one guarded port.

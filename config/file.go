@@ -35,6 +35,7 @@ type host struct {
 	checksDir      value[string]
 	idle           value[time.Duration]
 	stayAwake      value[StayAwake]
+	watts          value[Watts]
 }
 
 // node is one entry of nodes.
@@ -81,6 +82,7 @@ func (r *reader) hostFields(h *host) fields {
 		"checks_dir":      func(_ place, n ast.Node) { h.checksDir = r.path(n) },
 		"idle":            func(_ place, n ast.Node) { h.idle = r.idle(n) },
 		"stay_awake":      func(_ place, n ast.Node) { h.stayAwake = r.stayAwake(n) },
+		"watts":           func(_ place, n ast.Node) { h.watts = r.watts(n) },
 		"wake": func(_ place, n ast.Node) {
 			h.wake.at = placeOf(n)
 			r.list(n, func(e ast.Node) {

@@ -108,6 +108,7 @@ func settings(f file, own host, name string) *Config {
 		WakeHook:        f.wakeHook.v,
 		Idle:            first(own.idle, f.idle).v,
 		StayAwake:       first(own.stayAwake, f.stayAwake).or(DefaultStayAwake()),
+		Watts:           wattsOf(f, name),
 		WoL:             first(own.wol, f.wol).or(WoLAuto),
 		WoLPassword:     password(first(own.wolPassword, f.wolPassword)),
 		Canary:          first(own.canary, f.canary).or(CanaryAuto),
