@@ -129,6 +129,10 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	w.self, w.clock, w.machine, w.scene, w.raft, w.proposer = cfg.Node, deps.Clock, a.machine, a.scene, a.raft, a.proposer
 	w.out, w.tenants, w.caller, w.log, w.opens = a.post, a.tenants, deps.Caller, deps.Log, a.post.opens
 	w.hook = deps.Hook
+	w.economy.log = deps.Log
+	a.verdicts = &verdicts{
+		self: cfg.Node, clock: deps.Clock, machine: a.machine, watch: a.machine.Watch, shown: a.tenants.shown, open: deps.Uses, record: w.record, log: deps.Log,
+	}
 	if f := deps.Former; f != nil {
 		w.former, w.since = f.Wakes, f.Index
 	}
@@ -245,7 +249,7 @@ func services(cfg *config.Config) []fsm.Service {
 		for _, p := range s.Ports {
 			sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number, Hold: fsm.Hold(s.Holds[p.String()])})
 		}
-		sv.Unit = fsm.Unit(s.Unit)
+		sv.Unit, sv.Wake = fsm.Unit(s.Unit), usualBudgets(fsm.WakeRules(s.Wake))
 		for _, c := range s.Checks {
 			sv.Checks = append(sv.Checks, fsm.Check{
 				Kind: fsm.CheckKind(c.Kind), Port: c.Port, Path: c.Path, Host: c.Host, StatusMin: c.StatusMin, StatusMax: c.StatusMax,

@@ -30,7 +30,8 @@ type Deps struct {
 	Listen  func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
 	Front   func(front.Desk) (Front, error) // nil: a world without connections
 	Reach   Reach
-	Senses  Senses // nil: a world in which no host goes to sleep by itself
+	Uses    func() (Uses, error) // nil: a world whose connections nobody can look at
+	Senses  Senses               // nil: a world in which no host goes to sleep by itself
 	Net     Net
 	Disk    Disk
 	Former  *Estate // what this process left open before it replaced itself by this program; nil = it did not

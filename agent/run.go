@@ -78,6 +78,7 @@ type parts struct {
 	reporter *reporter
 	canaries *canaries
 	waking   *waking
+	verdicts *verdicts
 	touch    *touch
 	ticks    *ticks
 	unseal   *unseal
@@ -132,6 +133,7 @@ func (a *parts) live(ctx context.Context) error {
 	g.Go(func() error { a.waking.run(loops); return nil })
 	g.Go(func() error { a.waking.ledger(loops); return nil })
 	g.Go(func() error { a.unasked.run(loops); return nil })
+	g.Go(func() error { a.verdicts.run(loops); return nil })
 	g.Go(func() error { a.touch.run(loops); return nil })
 	g.Go(func() error { a.ticks.run(loops); return nil })
 	g.Go(func() error { a.unseal.run(loops); return nil })

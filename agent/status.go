@@ -31,7 +31,7 @@ func (b *backend) Status(context.Context) (api.Status, error) {
 		Node: b.cfg.Node, Version: b.deps.Version, Leader: b.raft.Leader(),
 		Cluster:  api.Cluster{ID: v.State.Cluster.ID, Name: b.cfg.Cluster},
 		Failover: api.Duration(v.State.Timing.Failover), FailoverFile: api.Duration(b.cfg.Failover),
-		Services: []api.ServiceStatus{}, Nodes: b.nodes(v),
+		Services: []api.ServiceStatus{}, Nodes: b.nodes(v), Inrush: v.State.InrushLimit(),
 	}
 	voters := cluster.Voters(servers)
 	s.Quorum = api.Quorum{Voters: voters, Needed: len(voters)/2 + 1, Awake: []string{}}
@@ -191,6 +191,7 @@ func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string 
 	out = say(out, unfit, b.raft.DiskTrouble())
 	out = say(out, b.tenants.problems()...)
 	out = say(out, b.waking.problems()...)
+	out = say(out, b.waking.economy.problems(time.Duration(v.Now))...)
 	out = say(out, b.checkups.problems()...)
 	out = say(out, b.idler.problems()...)
 	out = say(out, not...)

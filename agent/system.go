@@ -53,7 +53,7 @@ func System(cfg *config.Config, version string, waits func() (end func()), log *
 	}
 	host.Waits = waits
 	deps := Deps{
-		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Reach: systemReach{}, Net: systemNet{},
+		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Reach: systemReach{}, Uses: systemUses, Net: systemNet{},
 		Power: systemPower{cfg: cfg, suspender: wake.Suspender{Command: cfg.SuspendCommand}},
 		Disk:  disk, Former: former, Checks: systemChecks{dir: cfg.ChecksDir},
 		Listen: func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error) {

@@ -15,6 +15,7 @@ type Status struct {
 
 	Failover     Duration `json:"failover_seconds"`      // in force
 	FailoverFile Duration `json:"failover_file_seconds"` // what this host's file says; it counts at bootstrap only
+	Inrush       int      `json:"wake_inrush"`           // hosts that are woken at one time for clients; 0 = any number
 
 	LAN      LAN             `json:"lan"`
 	Problems []string        `json:"problems"` // what is wrong, worst first, a sentence each
