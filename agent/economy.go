@@ -85,6 +85,13 @@ func (e *economy) lets(now time.Duration, wall time.Time, state *fsm.State, d wa
 	return why == ""
 }
 
+// learn takes the log's ledger in as soon as it is there, so that the next packet need not wait for that.
+func (e *economy) learn(now time.Duration, wall time.Time, state *fsm.State) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.absorb(now, wall, state)
+}
+
 // began books a wake that begins here, before the log has it.
 func (e *economy) began(now time.Duration, k wake.Wake, sv fsm.Service) {
 	client, err := netip.ParseAddrPort(k.Client)

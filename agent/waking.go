@@ -221,6 +221,7 @@ func (w *waking) run(ctx context.Context) {
 		case <-opened:
 		case <-timer.C:
 		}
+		w.economy.learn(time.Duration(w.clock.Boot()), w.clock.Wall(), w.machine.View().State)
 		w.goOn()
 		leaderless = w.quorum(leaderless)
 		w.settle()

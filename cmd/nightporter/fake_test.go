@@ -133,7 +133,7 @@ func (f *fakeAgent) Wakes(_ context.Context, q api.WakesQuery) (api.Wakes, error
 	if q.Name == "web" {
 		return api.Wakes{}, nil
 	}
-	h, err := f.History(nil, "web")
+	h, err := f.History(context.Background(), "web")
 	h.Wakes[0].Service, h.Wakes[0].Verdict = "web", "useful"
 	return api.Wakes{
 		Wakes: h.Wakes[max(0, 2-q.Last)%2:], Waiting: []api.WakeWaits{{Node: "delta", Service: "web", Client: "192.0.2.8:1", By: "alpha"}},
