@@ -129,7 +129,13 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	w.self, w.clock, w.machine, w.scene, w.raft, w.proposer = cfg.Node, deps.Clock, a.machine, a.scene, a.raft, a.proposer
 	w.out, w.tenants, w.caller, w.log, w.opens = a.post, a.tenants, deps.Caller, deps.Log, a.post.opens
 	w.hook = deps.Hook
-	w.economy.log = deps.Log
+	w.economy.log, w.economy.lan = deps.Log, func() []netip.Prefix {
+		lan, err := deps.Kernel.LAN()
+		if err != nil {
+			return nil // it has none now
+		}
+		return lan.Prefixes
+	}
 	a.verdicts = &verdicts{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, watch: a.machine.Watch, shown: a.tenants.shown, open: deps.Uses, record: w.record, log: deps.Log,
 	}

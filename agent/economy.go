@@ -27,7 +27,13 @@ type economy struct {
 	seen   map[string]bool // by ID of a wake in the ledger: whether it was settled
 	lines  map[lineKey]*line
 	log    *slog.Logger // set before the first question
+
+	lan    func() []netip.Prefix // the networks that this host is in; nil: it is in none
+	looked time.Duration         // when it was asked last; the waking loop's own
 }
+
+// lanEvery is how often this host's networks are looked at.
+const lanEvery = time.Minute
 
 type lineKey struct {
 	service string
@@ -87,8 +93,17 @@ func (e *economy) lets(now time.Duration, wall time.Time, state *fsm.State, d wa
 
 // learn takes the log's ledger in as soon as it is there, so that the next packet need not wait for that.
 func (e *economy) learn(now time.Duration, wall time.Time, state *fsm.State) {
+	var near []netip.Prefix
+	look := e.lan != nil && (e.looked == 0 || now-e.looked >= lanEvery)
+	if look {
+		near = e.lan()
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if look {
+		e.looked = now
+		e.budget.Near(near)
+	}
 	e.absorb(now, wall, state)
 }
 
@@ -233,7 +248,7 @@ func (e *economy) problems(now time.Duration) (out []string) {
 		out = append(out, fmt.Sprintf("service %s: %s used up the budget of wakes for nothing and woke nobody since; see `nightporter wakes %s`", name, plural(sources[name], "source"), name))
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		out = append(out, fmt.Sprintf("service %s: %s without a useful wake on record woke nobody, since others used up today's budget (budget_all); see `nightporter wakes %s`", name, plural(all[name], "source"), name))
+		out = append(out, fmt.Sprintf("service %s: %s outside of the LAN without a useful wake on record woke nobody, since others used up today's budget (budget_all); see `nightporter wakes %s`", name, plural(all[name], "source"), name))
 	}
 	return out
 }

@@ -9,7 +9,8 @@ import (
 type WakeRules struct {
 	Allow []netip.Prefix `json:"allow"` // only these sources; empty = all
 	Deny  []netip.Prefix `json:"deny"`  // never these, whatever allow says
-	// Wakes for nothing: by one source in an hour, and in a day by all sources together that have no useful wake on record. -1 = any
+	// Wakes for nothing: by one source in an hour, and in a day by all sources together that are
+	// not in the front's own networks and have no useful wake on record. -1 = any
 	// number; 0 in Apply = the default.
 	Budget        int      `json:"budget"`
 	BudgetAll     int      `json:"budget_all"`

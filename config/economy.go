@@ -15,7 +15,7 @@ type WakeRules struct {
 	Allow         []netip.Prefix // only these sources; none = all
 	Deny          []netip.Prefix // never these, whatever Allow says
 	Budget        int            // wakes for nothing by one source in an hour: 0 = the default, NoLimit = any number
-	BudgetAll     int            // by all sources together in a day, but those that have a useful wake on record: 0 = the default, NoLimit
+	BudgetAll     int            // by all sources together in a day, but neighbours and those that have a useful wake on record: 0 = the default, NoLimit
 	AsleepAtLeast time.Duration  // a target that fell asleep is left asleep for so long, whoever knocks
 }
 

@@ -12,7 +12,7 @@ type WakeRules struct {
 	Deny  []netip.Prefix `json:"deny,omitempty"`  // sources in one of these never do, whatever Allow says
 	// Budget is how many wakes that turn out to have been for nothing one source may cause in an hour: 0 = BudgetDefault, NoLimit = any number.
 	Budget int `json:"budget,omitempty"`
-	// BudgetAll is how many all sources together may cause in a day that have no useful wake on record: 0 = BudgetAllDefault, NoLimit = any number.
+	// BudgetAll is how many all sources together may cause in a day that are not in the front's own networks and have no useful wake on record: 0 = BudgetAllDefault, NoLimit = any number.
 	BudgetAll int `json:"budget_all,omitempty"`
 	// AsleepAtLeast is how long a target that fell asleep is left asleep, whoever knocks.
 	AsleepAtLeast time.Duration `json:"asleep_at_least,omitempty"`

@@ -2,13 +2,14 @@ package wake
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
 // Allowance is how many wakes for nothing may be caused. Negative = any number.
 type Allowance struct {
 	Source int // by one source in an hour
-	All    int // in a day, by all sources together of which no useful wake is known
+	All    int // in a day, by all sources together that are neither near nor known for a useful wake
 }
 
 // Unlimited stands in an Allowance for any number.
@@ -23,13 +24,14 @@ const (
 // Budget counts wakes against allowances. A wake is charged when it begins, and given back when it turns out to have been good for something:
 // so what is under way counts as well. It is pure: time is passed in. The zero value is ready. Not safe for concurrent use.
 //
-// A source has an account only from its first wake on, and an account that is full again is forgotten. Since what sources without a useful
-// wake can do together is bounded (Allowance.All), so is the number of accounts: a flood from made-up addresses makes none.
+// A source has an account only from its first wake on, and an account that is full again is forgotten. Since what strangers
+// can do together is bounded (Allowance.All), so is the number of accounts: a flood from made-up addresses makes none.
 type Budget struct {
 	sources map[payer]*account
 	all     map[string]*account // by service
 	wakes   map[string]charge   // by ID: those that are charged, and not settled
 	good    map[netip.Prefix]bool
+	near    []netip.Prefix
 	swept   time.Duration
 }
 
@@ -73,7 +75,7 @@ func (b *Budget) May(now time.Duration, service string, source netip.Prefix, a A
 	if a.Source >= 0 && !p.room(now, a.Source, sourcePeriod) {
 		return false
 	}
-	return a.All < 0 || b.good[source] || b.all[service].room(now, a.All, allPeriod)
+	return a.All < 0 || b.trusts(source) || b.all[service].room(now, a.All, allPeriod)
 }
 
 // room says whether there is one token.
@@ -93,7 +95,7 @@ func (b *Budget) Charge(at time.Duration, id, service string, source netip.Prefi
 		b.wakes, b.sources, b.all = make(map[string]charge), make(map[payer]*account), make(map[string]*account)
 	}
 	b.sweep(at)
-	c := charge{payer{service, source}, !b.good[source]}
+	c := charge{payer{service, source}, !b.trusts(source)}
 	b.wakes[id] = c
 	p := b.sources[c.payer]
 	if p == nil {
@@ -142,6 +144,14 @@ func (b *Budget) Settle(id string, o Outcome, a Allowance) {
 
 // Know notes the sources that have a useful wake on record.
 func (b *Budget) Know(good map[netip.Prefix]bool) { b.good = good }
+
+// Near notes the networks that this host is in. A flood with made-up addresses of these comes from within, and who is there can wake everybody
+// with a magic packet of his own: they have their own budgets alone.
+func (b *Budget) Near(networks []netip.Prefix) { b.near = networks }
+
+func (b *Budget) trusts(source netip.Prefix) bool {
+	return b.good[source] || source.Addr().IsLinkLocalUnicast() || slices.ContainsFunc(b.near, func(p netip.Prefix) bool { return p.Contains(source.Addr()) })
+}
 
 // sweepEvery is the pause between two looks for accounts that are full again.
 const sweepEvery = 10 * time.Minute

@@ -128,6 +128,10 @@ func TestAFloodOfSources(t *testing.T) {
 	if !b.May(now, "web", other, a) {
 		t.Error("a client with a good name is shut out by the flood")
 	}
+	b.Near([]netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")})
+	if !b.May(now, "web", scanner, a) || b.May(now, "web", Source(netip.MustParseAddr("198.51.100.1")), a) {
+		t.Error("a neighbour is shut out by the flood, or a stranger is not")
+	}
 	if n := testing.AllocsPerRun(1000, func() { b.May(now, "web", scanner, a) }); n != 0 {
 		t.Errorf("%v allocations for each packet", n)
 	}
