@@ -18,18 +18,20 @@ type inquiry struct {
 	client   netip.Addr
 	port     uint16
 	udp      bool
-	sleeps   uint64     // of this host, when it began
-	awake    lease.Boot // since when this host is awake; 0 = it is not yet
-	served   lease.Boot // since when the client could be answered
-	blind    bool       // something may have been missed
+	patience time.Duration // how long it has to say something
+	sleeps   uint64        // of this host, when it began
+	awake    lease.Boot    // since when this host is awake; 0 = it is not yet
+	served   lease.Boot    // since when the client could be answered
+	blind    bool          // something may have been missed
 	declared fsm.Verdict
 }
 
 // Times of an inquiry.
 const (
-	// judgeAfter is how long a client has to say something, from when its port is served. A front's replay, or else the client's next SYN
-	// but for one that has waited for longest, comes well before.
+	// judgeAfter is how long a client has to say something, from when its port is served. A front's replay comes well before.
 	judgeAfter = 10 * time.Second
+	// judgeUnaided is the same where nothing is replayed: a client's pauses between two SYNs double up to 64 s.
+	judgeUnaided = 70 * time.Second
 	// servedBy is how long after the wake the service may take to be open here.
 	servedBy = 5 * time.Minute
 	// saidLeast is how much a client must have said: the end of a connection (FIN) counts as one byte (tcp_info).
@@ -62,7 +64,7 @@ func (q *inquiry) see(now lease.Boot, g glance) fsm.Verdict {
 		q.declared = fsm.Unknown
 	case q.served != 0 && q.udp: // datagrams leave no trace that the kernel counts by client
 		q.declared = fsm.Unknown
-	case q.served != 0 && now.Sub(q.served) >= judgeAfter:
+	case q.served != 0 && now.Sub(q.served) >= q.patience:
 		q.declared = fsm.Spurious
 		if q.blind {
 			q.declared = fsm.Unknown
@@ -74,14 +76,18 @@ func (q *inquiry) see(now lease.Boot, g glance) fsm.Verdict {
 }
 
 // inquire begins one; false: the record tells of no client.
-func inquire(k fsm.Wake, sleeps uint64) (*inquiry, bool) {
+func inquire(k fsm.Wake, sv fsm.Service, sleeps uint64) (*inquiry, bool) {
 	client, err := netip.ParseAddrPort(k.Client)
 	protocol, number, _ := strings.Cut(k.Port, "/")
 	port, perr := strconv.ParseUint(number, 10, 16)
 	if err != nil || perr != nil {
 		return nil, false
 	}
-	return &inquiry{id: k.ID, client: client.Addr(), port: uint16(port), udp: protocol == "udp", sleeps: sleeps}, true
+	q := &inquiry{id: k.ID, client: client.Addr(), port: uint16(port), udp: protocol == "udp", sleeps: sleeps, patience: judgeAfter}
+	if sv.Replay == fsm.ReplayNone {
+		q.patience = judgeUnaided
+	}
+	return q, true
 }
 
 // said says whether one of the connections is the client's, to its port at the service, and carried something. One that a front passes on

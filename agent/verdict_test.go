@@ -35,7 +35,7 @@ func TestAnInquiry(t *testing.T) {
 		{"it sleeps for days", false, repeat(glance{sleeps: 1}, 1000), 0, ""},
 		{"asleep again", false, []glance{up, {sleeps: 2}}, 2, fsm.Unknown},
 	} {
-		q := inquiry{udp: c.udp, sleeps: 1}
+		q := inquiry{udp: c.udp, sleeps: 1, patience: judgeAfter}
 		at, got := 0, fsm.Verdict("")
 		for i, g := range c.seen {
 			if got = q.see(lease.Boot(time.Hour).Add(time.Duration(i)*time.Second), g); got != "" {
@@ -45,6 +45,21 @@ func TestAnInquiry(t *testing.T) {
 		}
 		if got != c.want || at != c.at {
 			t.Errorf("%s: %q at %d, want %q at %d", c.name, got, at, c.want, c.at)
+		}
+	}
+}
+
+// TestAClientThatNobodyHelpsHasMoreTime: without replays its next SYN may be a minute away.
+func TestAClientThatNobodyHelpsHasMoreTime(t *testing.T) {
+	k := fsm.Wake{Client: "[fd77::7]:4000", Port: "udp/53"}
+	for replay, want := range map[fsm.Replay]time.Duration{fsm.ReplayTCP: judgeAfter, fsm.ReplayAll: judgeAfter, fsm.ReplayNone: judgeUnaided} {
+		if q, ok := inquire(k, fsm.Service{Replay: replay}, 7); !ok || q.patience != want || !q.udp || q.port != 53 || q.sleeps != 7 || q.client.String() != "fd77::7" {
+			t.Errorf("replay %q: %+v", replay, q)
+		}
+	}
+	for _, k := range []fsm.Wake{{Port: "tcp/80"}, {Client: "192.0.2.7:1"}, {Client: "192.0.2.7:1", Port: "tcp/x"}} {
+		if _, ok := inquire(k, fsm.Service{}, 0); ok {
+			t.Errorf("%+v tells of a client", k)
 		}
 	}
 }

@@ -117,7 +117,7 @@ func (j *verdicts) take(state *fsm.State) {
 			continue
 		case q == nil:
 			var ok bool
-			if q, ok = inquire(k, state.Nodes[j.self].Sleeps); !ok {
+			if q, ok = inquire(k, state.Services[k.Service], state.Nodes[j.self].Sleeps); !ok {
 				known[k.ID] = true
 				continue
 			}
