@@ -157,7 +157,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	}
 	a.ticks = &ticks{
 		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(), checks: a.checkups, idler: a.idler,
-		disk: a.raft.DiskTrouble, machine: a.machine,
+		disk: a.raft.DiskTrouble, machine: a.machine, witness: cfg.Role == config.Witness,
 	}
 	a.unseal = &unseal{machine: a.machine, raft: a.raft, kernel: deps.Kernel, log: deps.Log}
 	a.post.jumped = a.ticks.bell
@@ -175,7 +175,7 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 	a.meta.meta = cluster.Meta{
 		Name: a.cfg.Cluster, Power: fsm.Awake, Raft: netip.AddrPortFrom(a.cfg.Address, a.cfg.PeerPort), Wake: wakeAt,
 		Version: a.deps.Version, Digest: a.cfg.Digest, Pin: id.Pin(), Protocol: Protocol, Policy: fsm.Policy(a.cfg.Power),
-		Incarnation: incarnation, Format: fsm.Format,
+		Incarnation: incarnation, Format: fsm.Format, Role: fsm.Role(a.cfg.Role),
 	}
 	at := gossipAddr(a.cfg)
 	ring := func() {

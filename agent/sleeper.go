@@ -112,8 +112,9 @@ func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 	if s.raft.IsLeader() {
 		s.yieldLead(ctx)
 	}
-	if s.clock.Boot().Sub(s.began) > s.timeout {
-		s.complain("the hand-over before a suspend did not end in " + s.timeout.String() + ": the host stays awake")
+	limit := s.timeout + voteMoves(s.scene.view(), s.machine.View().Servers, s.self)
+	if s.clock.Boot().Sub(s.began) > limit {
+		s.complain("the hand-over before a suspend did not end in " + limit.String() + ": the host stays awake")
 		s.set(ctx, me, fsm.Awake, fsm.SuspendTimeout)
 		return
 	}
@@ -135,7 +136,7 @@ func (s *sleeper) confirm(ctx context.Context, me fsm.Node) {
 	defer cancel()
 	me.Power = fsm.Suspending
 	res, err := s.propose(ctx, me, fsm.Asleep, me.PowerReason)
-	if err != nil || s.machine.View().Index < res.Index {
+	if err != nil || res.Refused == quorumLost || s.machine.View().Index < res.Index { // the guard's refusal stands nowhere in the log
 		return // looked at again with the next step
 	}
 	if now := s.machine.View().State.Nodes[s.self]; now.Power == fsm.Asleep && now.Sleeps == me.Sleeps {

@@ -63,7 +63,14 @@ func v2Log() []fixture {
 		{"06-measure-wake", MeasureWake{Node: "d", Sample: WakeSample{ID: "w2", At: at(8), Phases: Phases{Called: time.Millisecond}, Failed: true}}},
 		{"07-put-service", PutService{Service: nas, At: at(9), By: "a"}},
 		{"08-note-wake", NoteWake{ID: "w1", Note: "woken by rtc_cmos"}},
+		{"30-put-node-witness", PutNode{Node: testWitness("w"), At: at(10)}},
 	}
+}
+
+func testWitness(name string) Node {
+	n := testNode(name, AlwaysOn)
+	n.Format, n.Role = 2, Witness
+	return n
 }
 
 // checkedService has a check of every kind.
