@@ -133,10 +133,18 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	}
 	a.meta = newMetaKeeper(deps.Log)
 	a.touch = &touch{self: cfg.Node, gossip: a.gossip, machine: a.machine, disk: deps.Disk, seeds: cfg.Join, log: deps.Log, bell: newBell()}
+	a.alarm = &alarm{
+		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, power: deps.Power,
+		link: func() bool { lan, err := deps.Kernel.LAN(); return err == nil && lan.Up }, peer: a.peer, log: deps.Log,
+	}
+	if cfg.Power == config.Sleeps {
+		a.alarm.after, a.alarm.moments = cfg.LookAfter, wakeMoments(cfg)
+	}
+	w.looking = a.alarm.looking.Load
 	a.sleeper = &sleeper{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, tenants: a.tenants,
 		scene: a.scene, opens: a.post.opens, power: deps.Power, meta: a.meta, rejoin: a.touch.bell.ring,
-		leaving: a.departure.begun.Load, units: a.checkups.quiet,
+		leaving: a.departure.begun.Load, units: a.checkups.quiet, alarm: a.alarm,
 		timeout: cfg.SuspendTimeout, log: deps.Log, bell: newBell(),
 	}
 	a.idler = &idler{
@@ -175,7 +183,7 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 	a.meta.meta = cluster.Meta{
 		Name: a.cfg.Cluster, Power: fsm.Awake, Raft: netip.AddrPortFrom(a.cfg.Address, a.cfg.PeerPort), Wake: wakeAt,
 		Version: a.deps.Version, Digest: a.cfg.Digest, Pin: id.Pin(), Protocol: Protocol, Policy: fsm.Policy(a.cfg.Power),
-		Incarnation: incarnation, Format: fsm.Format, Role: fsm.Role(a.cfg.Role),
+		Incarnation: incarnation, Format: fsm.Format, Role: roleOf(a.cfg.Role),
 	}
 	at := gossipAddr(a.cfg)
 	ring := func() {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"nightporter/cluster"
+	"nightporter/config"
 	"nightporter/fsm"
 )
 
@@ -15,4 +16,11 @@ func readable(state *fsm.State, members []cluster.Member, old, fresh fsm.Node) f
 		fresh.Role = old.Role
 	}
 	return fresh
+}
+
+func roleOf(r config.Role) fsm.Role {
+	if r == config.Witness {
+		return fsm.Witness
+	}
+	return fsm.Member
 }

@@ -38,6 +38,7 @@ type sleeper struct {
 	power    Power
 	meta     *metaKeeper
 	rejoin   func()
+	alarm    *alarm
 	units    func() bool   // no unit is left running whose identity has gone; nil = there are none
 	leaving  func() bool   // this host is on its way out of the cluster: nobody could call it in its sleep
 	timeout  time.Duration // for the hand-over
@@ -203,6 +204,7 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 		s.log.Info("called back before the suspend", "reason", now.PowerReason)
 		return
 	}
+	s.alarm.set()
 	s.log.Info("suspending", "reason", me.PowerReason)
 	s.resumes, s.counted = s.power.Resumes()
 	s.away.Store(false)
@@ -218,6 +220,9 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 	s.problem.Store(nil)
 	s.awaitReturn(ctx, me)
 	s.rejoin()
+	if s.alarm.calm(ctx, me) {
+		s.slept = me.Sleeps - 1 // the same sleep goes on
+	}
 }
 
 func (s *sleeper) record() fsm.Node { return s.machine.View().State.Nodes[s.self] }
@@ -227,7 +232,7 @@ func (s *sleeper) report(ctx context.Context, me fsm.Node) {
 	reason := fsm.NodeReturned
 	switch me.Power {
 	case fsm.Asleep:
-		reason = fsm.WokeUnasked
+		reason = s.alarm.reason(fsm.WokeUnasked)
 	case fsm.Waking:
 		reason = fsm.WokeUp
 	}

@@ -195,6 +195,7 @@ func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string 
 	out = say(out, b.waking.problems()...)
 	out = say(out, b.checkups.problems()...)
 	out = say(out, b.idler.problems()...)
+	out = say(out, b.alarm.problems()...)
 	for _, sv := range s.Services {
 		out = say(out, b.serviceProblems(v, sv)...)
 	}

@@ -52,7 +52,7 @@ type Role string
 
 // The roles. A witness votes, so that two other hosts have a majority when one of them dies, and never holds a service.
 const (
-	Member  Role = ""
+	Member  Role = "member"
 	Witness Role = "witness"
 )
 

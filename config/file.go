@@ -78,7 +78,7 @@ func (r *reader) hostFields(h *host) fields {
 		"run_dir":         func(_ place, n ast.Node) { h.runDir = r.path(n) },
 		"checks_dir":      func(_ place, n ast.Node) { h.checksDir = r.path(n) },
 		"idle":            func(_ place, n ast.Node) { h.idle = r.idle(n) },
-		"role":            func(_ place, n ast.Node) { h.role = oneOf(r, n, Witness) },
+		"role":            func(_ place, n ast.Node) { h.role = oneOf(r, n, Member, Witness) },
 		"look_after":      func(_ place, n ast.Node) { h.lookAfter = r.lookAfter(n) },
 		"stay_awake":      func(_ place, n ast.Node) { h.stayAwake = r.stayAwake(n) },
 		"wake": func(_ place, n ast.Node) {

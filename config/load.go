@@ -101,7 +101,7 @@ func settings(f file, own host, name string) *Config {
 		SocketGroup:     f.socketGroup.v,
 		Failover:        f.failover.or(DefaultFailover),
 		BootstrapExpect: f.bootstrapExpect.or(max(1, len(f.nodes))),
-		Role:            first(own.role, f.role).v,
+		Role:            first(own.role, f.role).or(Member),
 		Power:           first(own.power, f.power).or(AlwaysOn),
 		LookAfter:       first(own.lookAfter, f.lookAfter).or(DefaultLookAfter),
 		SuspendCommand:  first(own.suspendCommand, f.suspendCommand).or([]string{"systemctl", "suspend"}),

@@ -80,7 +80,7 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 		Failover: 300 * time.Millisecond, BootstrapExpect: 2,
 		Join:  []string{"192.0.2.9:17373", "[2001:db8::9]:1", "beacon:17373", "beacon:99", "192.0.2.9:5"},
 		Power: AlwaysOn, SuspendCommand: []string{"systemctl", "suspend"},
-		SuspendTimeout: 30 * time.Second, StayAwake: DefaultStayAwake(), LookAfter: DefaultLookAfter, WakeTimeout: 90 * time.Second,
+		SuspendTimeout: 30 * time.Second, StayAwake: DefaultStayAwake(), LookAfter: DefaultLookAfter, Role: Member, WakeTimeout: 90 * time.Second,
 		WoL: WoLAuto, ChecksDir: "/etc/nightporter/checks.d", Fence: FenceAuto, OnConflict: ConflictStop, LogLevel: "info",
 		Nodes: []string{"alpha", "bravo"},
 		Services: []Service{

@@ -36,6 +36,7 @@ type node struct {
 	agent   *process
 	server  *process
 	resume  *time.Timer
+	alarm   *time.Timer // of the host's clock; nil unless asleep with an alarm set
 	sleeps  int
 	wokenBy string
 	changed chan struct{} // closed at the next change of power
@@ -89,6 +90,8 @@ func (n *node) run(ctx context.Context) error {
 			f()
 		case by := <-n.woken:
 			n.magic(by)
+		case <-n.ring():
+			n.magic("the alarm of its clock")
 		case <-turn:
 			n.turn()
 		case <-resume:
@@ -214,6 +217,7 @@ func (n *node) disarm() {
 	}
 	n.nic.close()
 	n.nic = nil
+	n.disarmClock()
 	if n.resume != nil {
 		n.resume.Stop()
 		n.resume = nil
@@ -246,7 +250,7 @@ func (n *node) freeze() error {
 	n.asleepAt = monotonic()
 	n.sleeps++
 	n.set(PowerAsleep)
-	return nil
+	return n.arm()
 }
 
 // magic begins to resume.
@@ -254,6 +258,7 @@ func (n *node) magic(by string) {
 	if n.power != PowerAsleep {
 		return
 	}
+	n.disarmClock()
 	n.wokenBy = by
 	n.resume = time.NewTimer(n.bench.options.ResumeTime)
 	n.set(PowerResuming)

@@ -57,6 +57,10 @@ type Options struct {
 	Clients int // 1 to 8; 0 = 1; called c1, c2, ...
 	// Sleepers are the hosts that may suspend (`power: sleeps`), by number from 1. nil: the last host.
 	Sleepers []int
+	// Witnesses are hosts that vote and hold nothing (`role: witness`), by number from 1; none of them may be a sleeper.
+	Witnesses []int
+	// LookAfter is the time after which a sleeper's alarm wakes it to look after the others (`look_after`); 0 = off.
+	LookAfter time.Duration
 	// Idle lets the sleepers go to sleep by themselves, 0 = they do not; StayAwake are the lines below stay_awake in the configuration. The
 	// load of a host is that of the machine, so it counts only if a line says so.
 	Idle      time.Duration
@@ -107,6 +111,14 @@ func (o Options) Check() error {
 		return fmt.Errorf("the lab has no switch %q; write bridge or user", o.Switch)
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, o.LogLevel):
 		return fmt.Errorf("the log level is %q; write debug, info, warn or error", o.LogLevel)
+	}
+	for _, k := range o.Witnesses {
+		switch {
+		case k < 1 || k > o.Hosts:
+			return fmt.Errorf("host %d is to be a witness, but the lab has the hosts 1 to %d", k, o.Hosts)
+		case slices.Contains(o.Sleepers, k):
+			return fmt.Errorf("host %d is to sleep and to be a witness, which is always on; choose one of the two", k)
+		}
 	}
 	for i, k := range o.Sleepers {
 		if k < 1 || k > o.Hosts {

@@ -1,0 +1,54 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// drawDuo makes another plan of it: two hosts, whose single vote follows the services. The second one may sleep, so the vote moves
+// back and forth, and all faults may meet it half way.
+func (p *Plan) drawDuo(r *rand.Rand) {
+	p.Hosts = p.Hosts[:2]
+	p.Hosts[1].Sleeper = true
+	p.few(r, p.Hosts[1].Name, p.Hosts[r.IntN(2)].Name)
+	if r.IntN(3) == 0 { // a death in the middle of a move, and nothing else
+		asleep := 14*time.Second + time.Duration(r.Int64N(int64(4*time.Second)))
+		p.Steps = []Step{
+			{At: asleep, Verb: "sleep", Host: p.Hosts[r.IntN(2)].Name, Arg: p.Hosts[1].Name, For: 6 * time.Second},
+			{
+				At: asleep + time.Duration(r.Int64N(int64(2*p.Failover))), Verb: pick(r, "power", "kill", "isolate"),
+				Host: p.Hosts[r.IntN(2)].Name, For: time.Second + time.Duration(r.Int64N(int64(8*time.Second))),
+			},
+		}
+	}
+}
+
+// drawWitness makes three hosts of it, one of which only votes.
+func (p *Plan) drawWitness(r *rand.Rand) {
+	p.Hosts = p.Hosts[:3]
+	p.Hosts[0].Sleeper, p.Hosts[0].Witness = false, true
+	p.Hosts[2].Sleeper = true
+	p.few(r, p.Hosts[2].Name, p.Hosts[1+r.IntN(2)].Name)
+}
+
+// few gives the services targets among the hosts that are left, and draws the steps for these.
+func (p *Plan) few(r *rand.Rand, sleeper, other string) {
+	for i := range p.Services {
+		s := &p.Services[i]
+		s.Checked, s.Managed, s.Targets = false, false, slices.Compact([]string{sleeper, other})
+		if r.IntN(3) > 0 {
+			s.Targets = s.Targets[:1]
+		}
+	}
+	p.Steps = nil
+	p.drawSteps(r)
+	p.drawCalls(r)
+}
+
+// drawLastNet makes three hosts of it. The two that may sleep do so, one of them without a vote, nobody asks for anything, and
+// then the only one that is awake loses its power for good, as far as this night goes. Nobody is left who could call anybody: only the
+// alarm of a sleeper's own clock brings the service back.
+func (p *Plan) drawLastNet(r *rand.Rand) {
+	p.drawNight(r)
+}
