@@ -8,6 +8,7 @@ import (
 
 	"nightporter/api"
 	"nightporter/chaos/lab"
+	"nightporter/config"
 )
 
 // slept tells how often a host has fallen asleep, as the lab counts it.
@@ -16,7 +17,9 @@ func (w *world) slept(host string) int { return w.power()[host].Sleeps }
 // A sleeping host looks after the others by its own clock's alarm: while all is well it sleeps on, and nobody hears of it. When the front has died
 // and everybody else sleeps, nobody could call anybody: it stays up, calls the other voter, and the service is back.
 func TestTheAlarmIsTheLastNet(t *testing.T) {
-	w := build(t, lab.Options{Hosts: 3, Sleepers: []int{2, 3}, LookAfter: 3 * time.Second, Failover: 500 * time.Millisecond})
+	sv := held("")
+	sv.Targets = []string{"h3"}
+	w := build(t, lab.Options{Hosts: 3, Sleepers: []int{2, 3}, Services: []config.Service{sv}, LookAfter: 3 * time.Second, Failover: 500 * time.Millisecond})
 	w.settled(nil, 3)
 	front := w.sleep("h3")
 	// It looks, and goes back to sleep: no change of its record, no wake.
@@ -42,9 +45,9 @@ func TestTheAlarmIsTheLastNet(t *testing.T) {
 	at, err := w.lab.Host(front).Kill(w.limit())
 	w.must(err)
 	w.must(w.lab.Host("h3").AwaitPower(w.limit(), lab.PowerUp))
-	w.connect("c1", "h3")
-	t.Logf("%s died while everybody else slept; h3 serves after %v", front, time.Since(at))
 	w.awaitServing("h3")
+	t.Logf("%s died while everybody else slept; h3 serves after %v", front, time.Since(at))
+	w.connect("c1", "h3")
 	var why api.Why
 	w.await("the record says why", func() string {
 		if why = w.why("h3", "h3"); why.PowerReason != "woke-alarm" || !strings.Contains(why.Cause, "to look after the others") {
