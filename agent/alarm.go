@@ -28,6 +28,7 @@ type alarm struct {
 	proposer *proposer
 	power    Power
 	link     func() bool // the LAN interface has a carrier
+	noticed  func() bool // the ticks know of this sleep
 	peer     func(node string) *api.Client
 	after    time.Duration // look_after; 0 = it does not look
 	moments  []idle.Moment // wake_at
@@ -77,13 +78,14 @@ func (a *alarm) set() {
 // alarmSlack is by how much the boot clock may be wrong after a sleep, and the alarm early: both count whole seconds.
 const alarmSlack = 3 * time.Second
 
-// calm is called when the host is back. It says whether its alarm has woken it for nothing, so that it may go back to sleep.
-func (a *alarm) calm(ctx context.Context, me fsm.Node) bool {
+// calm is called when the host is back, or was not away: then it may go yet, and keeps its alarm. It says whether the alarm has woken it for
+// nothing, so that it may go back to sleep.
+func (a *alarm) calm(ctx context.Context, me fsm.Node, away bool) bool {
 	due, moment := a.due, a.moment
-	a.due = 0
-	if due == 0 {
+	if due == 0 || !away {
 		return false
 	}
+	a.due = 0
 	if err := a.power.SetAlarm(0); err != nil {
 		a.complain("its alarm cannot be taken back: " + err.Error())
 	}
@@ -120,6 +122,9 @@ const (
 	betweenLooks   = 200 * time.Millisecond
 	answersWithin  = time.Second
 	proposedWithin = 2 * time.Second
+	// The ticks find out about this sleep, and close what was open, within two of them, unless it was so short that no clock tells. Were they
+	// to say so only after the next sleep has begun, that would count as over.
+	seenWithin = 3 * tickEvery
 )
 
 // look waits until it knows that it is not needed, or that it is, or until it has waited for long enough to stay up to be safe.
@@ -135,10 +140,10 @@ func (a *alarm) look(ctx context.Context, me fsm.Node) bool {
 		if linked == 0 && a.link() {
 			linked = a.clock.Boot()
 		}
-		if linked != 0 && a.held(ctx, me) {
+		now, failover := a.clock.Boot(), a.machine.View().State.Timing.Failover
+		if linked != 0 && (a.noticed() || now.Sub(began) > seenWithin) && a.held(ctx, me) {
 			return a.sleeps(me)
 		}
-		now, failover := a.clock.Boot(), a.machine.View().State.Timing.Failover
 		if now.Sub(began) > lookAtMost || (linked != 0 && now.Sub(linked) > lookFailovers*failover) {
 			a.log.Warn("nobody leads, or nobody holds what this host runs: it stays up", "node", a.self)
 			return false

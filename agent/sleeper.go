@@ -220,7 +220,7 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 	s.problem.Store(nil)
 	s.awaitReturn(ctx, me)
 	s.rejoin()
-	if s.alarm.calm(ctx, me) {
+	if s.alarm.calm(ctx, me, s.wasAway()) {
 		s.slept = me.Sleeps - 1 // the same sleep goes on
 	}
 }

@@ -127,7 +127,7 @@ func newStage(t *testing.T) *stage {
 	s.sleeper = &sleeper{
 		self: "b", clock: clock, machine: machine, raft: r, proposer: p, tenants: &tenants{}, scene: sc, opens: &opens{}, power: s,
 		meta: newMetaKeeper(log), rejoin: func() {}, leaving: func() bool { return s.leaves }, timeout: 10 * time.Second, log: log, bell: newBell(),
-		alarm: &alarm{self: "b", clock: clock, machine: machine, raft: r, proposer: p, power: s, link: func() bool { return true }, log: log},
+		alarm: &alarm{self: "b", clock: clock, machine: machine, raft: r, proposer: p, power: s, link: func() bool { return true }, noticed: func() bool { return true }, log: log},
 	}
 	r.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "k", Policy: fsm.Sleeps}})
 	return s

@@ -46,9 +46,9 @@ func (p *Plan) few(r *rand.Rand, sleeper, other string) {
 	p.drawCalls(r)
 }
 
-// drawLastNet makes three hosts of it. The two that may sleep are to do so, nobody asks for anything, and the only one that is awake dies, for
-// most of the night. With an alarm the sleepers look after it themselves; without one nobody is left who could call anybody. The
-// other sleeper goes as with its lid closed, since the quorum guard would keep it awake.
+// drawLastNet makes three hosts of it. One of them sleeps that nobody asks for anything, another one goes as with its lid closed (the quorum
+// guard would keep it awake), and the only one that is awake dies for most of the night. Nobody is left who could call anybody: with an alarm
+// the sleeper finds out by itself, without one all wait for the morning.
 func (p *Plan) drawLastNet(r *rand.Rand) {
 	p.Hosts = p.Hosts[:3]
 	for i := range p.Hosts {
@@ -57,13 +57,13 @@ func (p *Plan) drawLastNet(r *rand.Rand) {
 	p.Hosts[2].Alarm = pick(r, 0, 4*time.Second, 6*time.Second, 9*time.Second)
 	for i := range p.Services {
 		s := &p.Services[i]
-		s.Checked, s.Managed, s.Targets = false, false, []string{p.Hosts[2].Name}
+		s.Checked, s.Managed, s.Targets = false, false, []string{p.Hosts[r.IntN(2)].Name}
 	}
 	asleep := 2*time.Second + time.Duration(r.Int64N(int64(3*time.Second)))
-	lid := asleep + 2*time.Second + time.Duration(r.Int64N(int64(6*time.Second)))
+	lid := asleep + 2*time.Second + time.Duration(r.Int64N(int64(8*time.Second)))
 	p.Steps = []Step{
 		{At: asleep, Verb: "sleep", Host: p.Hosts[r.IntN(2)].Name, Arg: p.Hosts[2].Name, For: p.Length},
 		{At: lid, Verb: "freeze", Host: p.Hosts[1].Name, For: p.Length - lid},
-		{At: lid + time.Duration(r.Int64N(int64(2*time.Second))), Verb: "power", Host: p.Hosts[0].Name, For: p.Length - lid - 2*time.Second},
+		{At: lid + time.Duration(r.Int64N(int64(500*time.Millisecond))), Verb: "power", Host: p.Hosts[0].Name, For: p.Length - lid - time.Second},
 	}
 }

@@ -124,7 +124,7 @@ func (p Plan) setup() history.Setup {
 	s := history.Setup{Failover: p.LongestFailover(), Initial: p.Failover, Resume: resumeMost + linkMost, Rouse: rouseMost, Settle: p.Settle()}
 	s.Detect = checkFall*(checkEvery+checkTime) + time.Second
 	for _, h := range p.Hosts {
-		s.Hosts = append(s.Hosts, history.Host{Name: h.Name, Sleeper: h.Sleeper})
+		s.Hosts = append(s.Hosts, history.Host{Name: h.Name, Sleeper: h.Sleeper, Alarm: h.Alarm})
 	}
 	for i := range p.Clients {
 		s.Clients = append(s.Clients, fmt.Sprintf("client%d", i+1))
