@@ -2,7 +2,7 @@ package config
 
 // judgeRoles finds what does not go with a witness. It must be awake to be of use, and there is none without others that hold.
 func (r *reader) judgeRoles(f file) {
-	if f.role.set {
+	if f.role.v == Witness {
 		if len(f.nodes) > 0 {
 			r.problem(f.role.at, "role at the top level would be the same for every host; write it under nodes")
 		}
