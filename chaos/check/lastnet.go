@@ -47,6 +47,7 @@ func awayUntil(h *history.History, host string, from, until time.Time) bool {
 // deserted says whether no other host was up for some time before a moment, and whether none got its power back until another one: what comes up
 // meanwhile was called.
 func deserted(h *history.History, but string, moment, until time.Time) bool {
+	const gone = 2 * time.Second // the alarm may be early by so much, and somebody may have been up then
 	for _, x := range h.Setup.Hosts {
 		if x.Name == but {
 			continue
@@ -55,7 +56,7 @@ func deserted(h *history.History, but string, moment, until time.Time) bool {
 			return false
 		}
 		for _, p := range h.Powers {
-			if p.Host == x.Name && p.At.After(moment.Add(-quiet)) && !p.At.After(moment) {
+			if p.Host == x.Name && p.At.After(moment.Add(-gone)) && !p.At.After(moment) {
 				return false
 			}
 			// From off to up nobody called it.

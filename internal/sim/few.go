@@ -12,7 +12,14 @@ func (p *Plan) drawDuo(r *rand.Rand) {
 	p.Hosts = p.Hosts[:2]
 	p.Hosts[1].Sleeper = true
 	p.few(r, p.Hosts[1].Name, p.Hosts[r.IntN(2)].Name)
-	if r.IntN(3) == 0 { // a death in the middle of a move, and nothing else
+	switch r.IntN(4) {
+	case 0: // the death of the one that holds nothing, when the vote has long followed the services
+		for i := range p.Services {
+			p.Services[i].Targets = []string{p.Hosts[1].Name}
+		}
+		died := 24*time.Second + time.Duration(r.Int64N(int64(3*time.Second)))
+		p.Steps = []Step{{At: died, Verb: pick(r, "power", "kill"), Host: p.Hosts[0].Name, For: 6 * time.Second}}
+	case 1: // a death in the middle of a move, and nothing else
 		asleep := 14*time.Second + time.Duration(r.Int64N(int64(4*time.Second)))
 		p.Steps = []Step{
 			{At: asleep, Verb: "sleep", Host: p.Hosts[r.IntN(2)].Name, Arg: p.Hosts[1].Name, For: 6 * time.Second},
@@ -50,7 +57,7 @@ func (p *Plan) few(r *rand.Rand, sleeper, other string) {
 // guard would keep it awake), and the only one that is awake dies for most of the night. Nobody is left who could call anybody: with an alarm
 // the sleeper finds out by itself, without one all wait for the morning.
 func (p *Plan) drawLastNet(r *rand.Rand) {
-	p.Hosts = p.Hosts[:3]
+	p.Hosts, p.Length = p.Hosts[:3], 50*time.Second
 	for i := range p.Hosts {
 		p.Hosts[i].Sleeper = i > 0
 	}
