@@ -19,7 +19,7 @@ func lastNet(h *history.History, d *docket) {
 		// Until it is up and has its link; it looks for four failovers; then the quorum wake waits for two, with a look every second.
 		by := rings.Add(h.Setup.Resume + 8*h.Setup.Failover + 3*time.Second + h.Setup.Extra)
 		sleeps := awayUntil(h, s.Host, s.At, rings)
-		voters := lastingVoters(h, s.At, rings)
+		voters := stillVoters(h, s.Voters, rings)
 		if !sleeps || len(voters) == 0 || !h.Calm.IsZero() && by.After(h.Calm) || hampered(h, s.Host, s.At, by) || !deserted(h, s.Host, rings, by) {
 			continue
 		}
@@ -35,6 +35,20 @@ func lastNet(h *history.History, d *docket) {
 			d.find("%s was woken by its alarm at %s, nobody else was awake, and by %s the voter %s still sleeps", s.Host, at(rings), at(by), v)
 		}
 	}
+}
+
+// stillVoters are the voters, where the first word after a moment says that they are so yet.
+func stillVoters(h *history.History, voters []string, moment time.Time) []string {
+	after := history.Sample{}
+	for _, s := range h.Samples {
+		if len(s.Voters) > 0 && s.At.After(moment) && (after.At.IsZero() || s.At.Before(after.At)) {
+			after = s
+		}
+	}
+	if !slices.Equal(slices.Sorted(slices.Values(voters)), slices.Sorted(slices.Values(after.Voters))) {
+		return nil
+	}
+	return voters
 }
 
 // awayUntil says whether a host fell asleep then, and slept until shortly before a moment at least: nothing else woke it.
