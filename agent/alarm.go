@@ -59,11 +59,14 @@ func (a *alarm) next(wall time.Time) (in time.Duration, moment bool) {
 	return in, moment
 }
 
-// set sets the alarm for the sleep that is about to begin. Without one the host sleeps all the same: magic packets wake it.
-func (a *alarm) set() {
+// canaryOver is when a canary is over, one way or the other: an alarm in it would be taken for its end.
+const canaryOver = 10 * time.Minute
+
+// set sets the alarm for the sleep that is about to begin, and why. Without one the host sleeps all the same: magic packets wake it.
+func (a *alarm) set(why fsm.Reason) {
 	a.due, a.woke = 0, ""
 	in, moment := a.next(a.clock.Wall().Local())
-	if in == 0 {
+	if in == 0 || (why == fsm.CanarySleep && in < canaryOver) {
 		return
 	}
 	if err := a.power.SetAlarm(in); err != nil {
@@ -178,6 +181,9 @@ func (a *alarm) held(ctx context.Context, me fsm.Node) bool {
 		return false
 	}
 	state, servers := a.machine.View().State, a.machine.View().Servers
+	if state.Nodes[a.self].PowerReason == fsm.GaveUp {
+		return false // it was called in vain: it is better up
+	}
 	voters := cluster.Voters(servers)
 	ask := make(map[string]bool) // whom, and whether its answer is needed
 	for _, name := range voters {

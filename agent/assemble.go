@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -152,7 +153,16 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, scene: a.scene, leader: a.raft.Leader, proposer: a.proposer, senses: deps.Senses,
 		rules: idleRules(cfg), every: lookEvery(cfg.Idle), wakeAt: wakeMoments(cfg), leaving: a.departure.begun.Load, waking: w.own, log: deps.Log, bell: newBell(),
 	}
-	a.unasked = &unasked{self: cfg.Node, machine: a.machine, proposer: a.proposer, power: deps.Power, lastUse: a.idler.lastUse, log: deps.Log}
+	a.unasked = &unasked{self: cfg.Node, clock: deps.Clock, machine: a.machine, proposer: a.proposer, power: deps.Power, lastUse: a.idler.lastUse, log: deps.Log}
+	a.reporter = &reporter{
+		cfg: cfg, clock: deps.Clock, machine: a.machine, proposer: a.proposer, power: deps.Power, addresses: a.wakeAddresses, meta: a.meta,
+		log: deps.Log, bell: newBell(),
+	}
+	a.sleeper.power = checkedPower{deps.Power, a.reporter.current}
+	a.canaries = &canaries{
+		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, waking: w, members: members, log: deps.Log,
+		answers: func(ctx context.Context, node string) bool { _, err := a.peer(node).Version(ctx); return err == nil },
+	}
 	if deps.Senses != nil {
 		a.closers = append(a.closers, deps.Senses)
 	}
@@ -165,7 +175,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		members: members, founding: a.founding, log: deps.Log, bell: newBell(),
 	}
 	a.ticks = &ticks{
-		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(), checks: a.checkups, idler: a.idler,
+		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(), checks: a.checkups, idler: a.idler, reporter: a.reporter,
 		disk: a.raft.DiskTrouble, machine: a.machine, witness: cfg.Role == config.Witness,
 	}
 	a.unseal = &unseal{machine: a.machine, raft: a.raft, kernel: deps.Kernel, log: deps.Log}

@@ -128,9 +128,20 @@ func (b *backend) Set(ctx context.Context, s api.Settings) error {
 
 // Sleep runs the sleep protocol for a node and returns when its record says "asleep".
 func (b *backend) Sleep(ctx context.Context, node string) (api.PowerChange, error) {
+	return b.sleep(ctx, node, (*api.Client).Sleep, b.mayBePut)
+}
+
+// SleepAnyway does so without asking whether the node can be woken.
+func (b *backend) SleepAnyway(ctx context.Context, node string) (api.PowerChange, error) {
+	return b.sleep(ctx, node, (*api.Client).SleepAnyway, func(context.Context, string, string) error { return nil })
+}
+
+func (b *backend) sleep(ctx context.Context, node string, forward func(*api.Client, context.Context, string) (api.PowerChange, error),
+	may func(ctx context.Context, tried, node string) error,
+) (api.PowerChange, error) {
 	tried := "put " + node + " to sleep"
 	if c, err := b.forward(ctx, tried); err != nil || c != nil {
-		return forwarded(err, func() (api.PowerChange, error) { return c.Sleep(ctx, node) })
+		return forwarded(err, func() (api.PowerChange, error) { return forward(c, ctx, node) })
 	}
 	v := b.scene.view()
 	n, known := v.State.Nodes[node]
@@ -143,6 +154,9 @@ func (b *backend) Sleep(ctx context.Context, node string) (api.PowerChange, erro
 		return api.PowerChange{}, api.Refused("cannot "+tried+": it is always on", "set power: sleeps for it in the configuration, and restart its agent")
 	case n.Power != fsm.Awake || !v.Present[node].Alive:
 		return api.PowerChange{}, api.Refused(fmt.Sprintf("cannot %s: it is %s", tried, condition(n, v.Present[node])), "see `nightporter members`")
+	}
+	if err := may(ctx, tried, node); err != nil {
+		return api.PowerChange{}, err
 	}
 	held := owned(v.State, node)
 	res, err := b.proposer.commit(ctx, fsm.SetPower{

@@ -150,6 +150,8 @@ func (i *idler) look(ctx context.Context) {
 	i.tell(outlook{now, verdict, notes})
 	if verdict.State == idle.Sleep {
 		i.ask(ctx, me, now, verdict)
+	} else if canaryDue(verdict, v.State.Fitness[i.self], v.Wall) {
+		i.canary(ctx)
 	} else if verdict.State == idle.Busy {
 		i.retry = retrial{}
 	}
@@ -177,6 +179,9 @@ func (i *idler) bonds(v cluster.View, now time.Duration) (out []idle.Reason) {
 		hold(idle.Quorum, "the cluster has no leader: nobody could write down that it sleeps, and so nobody would wake it")
 	} else if err := cluster.MayRest(v, i.machine.View().Servers, i.self); err != nil {
 		hold(idle.Quorum, err.Error())
+	}
+	if why := unfitToWake(v.State, i.self); why != "" {
+		hold(idle.Unfit, why)
 	}
 	if i.leaving() {
 		hold(idle.Maintenance, "it is about to leave the cluster")
@@ -209,6 +214,20 @@ func (i *idler) ask(ctx context.Context, me fsm.Node, now time.Duration, verdict
 	i.retry.until = now + i.retry.pause
 	i.retry.why = fmt.Sprintf("it was to sleep, and that was not granted: %v; it tries again in %s", err, i.retry.pause)
 	i.log.Info("the wish to sleep was not granted", "node", i.self, "err", err, "again", i.retry.pause.String())
+}
+
+// canary has this host show that it can be woken: nobody needs it, and it has not done so yet.
+func (i *idler) canary(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, senseLimit)
+	defer cancel()
+	i.log.Info("nobody needs this host: it is to show that it can be woken", "node", i.self, "reason", fsm.CanarySleep)
+	res, err := i.proposer.propose(ctx, fsm.BeginCanary{Node: i.self, ID: newID(), Auto: true, At: i.clock.Wall(), By: i.self})
+	if err == nil {
+		err = res.Err()
+	}
+	if err != nil {
+		i.log.Info("its canary has not begun", "node", i.self, "err", err) // another one is under way, or nobody leads
+	}
 }
 
 // tell notes what was found, and writes changes of the state to the log.
@@ -245,12 +264,14 @@ func (i *idler) problems() (out []string) {
 	return out
 }
 
-// lastUse is what this host was last needed for, "" = nothing since it came up, or nobody looks.
-func (i *idler) lastUse() string {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if v := i.shown.verdict; v.Last.Name != "" {
-		return v.Last.Sentence
+// lastUse is what this host was last used for since some moment on CLOCK_BOOTTIME, "" = nothing. looks: somebody has looked since.
+func (i *idler) lastUse(since time.Duration) (use string, looks bool) {
+	look, any := i.outlook()
+	if !any || look.at < since {
+		return "", false
 	}
-	return ""
+	if v := look.verdict; v.Last.Name != "" {
+		return v.Last.Sentence, true
+	}
+	return "", true
 }

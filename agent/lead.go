@@ -288,7 +288,7 @@ func (l *leader) records(v cluster.View) map[string]fsm.Command {
 		if c := l.gone(v, n); c != nil {
 			out["node "+name] = c
 		}
-		if v.Present[name].Alive {
+		if v.Present[name].Alive || n.Power == fsm.Asleep || n.Power == fsm.Off {
 			delete(l.silent, name)
 		}
 	}
@@ -339,6 +339,10 @@ func (l *leader) gone(v cluster.View, n fsm.Node) fsm.Command {
 	}
 	after, to, reason := offAfter, fsm.Off, fsm.NodeFailed
 	if n.Power == fsm.Waking {
+		if isCalled(v, n.Name) {
+			delete(l.silent, n.Name)
+			return nil // who calls it gives up, and would call it again on the record at once
+		}
 		after, to, reason = 2*time.Minute, fsm.Asleep, fsm.GaveUp
 	}
 	if v.Now.Sub(since) < after {
@@ -346,6 +350,16 @@ func (l *leader) gone(v cluster.View, n fsm.Node) fsm.Command {
 	}
 	return fsm.SetPower{Node: n.Name, From: n.Power, To: to, Sleeps: n.Sleeps, Reason: reason, At: v.Wall, By: v.Self}
 }
+
+// isCalled says whether a host that is in touch is calling a node.
+func isCalled(v cluster.View, node string) bool {
+	return slices.ContainsFunc(v.State.Wakes, func(w fsm.Wake) bool {
+		return w.Node == node && w.Ended.IsZero() && v.Wall.Sub(w.Started) < calledMost && (w.By == v.Self || v.Present[w.By].Alive)
+	})
+}
+
+// calledMost is the age from which on a wake is taken for one that its host has forgotten.
+const calledMost = 30 * time.Minute
 
 // nodeRecord is what gossip says of a node, as a record; what gossip does not say stays as the old record has it.
 func nodeRecord(m cluster.Member, old fsm.Node) fsm.Node {

@@ -50,6 +50,9 @@ func (k *metaKeeper) setPower(p fsm.Power, sleeps uint64) {
 	k.change(func(m *cluster.Meta) { m.Power, m.Sleeps = p, sleeps })
 }
 
+// setWake says where magic packets for this host go.
+func (k *metaKeeper) setWake(macs []fsm.MAC) { k.change(func(m *cluster.Meta) { m.Wake = macs }) }
+
 func (k *metaKeeper) setCluster(id string) { k.change(func(m *cluster.Meta) { m.Cluster = id }) }
 func (k *metaKeeper) setPromise(to string) { k.change(func(m *cluster.Meta) { m.Promised = to }) }
 

@@ -67,6 +67,21 @@ func (p patient) Sleep(ctx context.Context, node string) (api.PowerChange, error
 	return insistently(ctx, p.backend, func() (api.PowerChange, error) { return p.backend.Sleep(ctx, node) })
 }
 
+// SleepAnyway implements api.Backend.
+func (p patient) SleepAnyway(ctx context.Context, node string) (api.PowerChange, error) {
+	return insistently(ctx, p.backend, func() (api.PowerChange, error) { return p.backend.SleepAnyway(ctx, node) })
+}
+
+// Canary implements api.Backend.
+func (p patient) Canary(ctx context.Context, node string) (api.CanaryResult, error) {
+	return insistently(ctx, p.backend, func() (api.CanaryResult, error) { return p.backend.Canary(ctx, node) })
+}
+
+// AcceptFitness implements api.Backend.
+func (p patient) AcceptFitness(ctx context.Context, node string) error {
+	return p.again(ctx, func() error { return p.backend.AcceptFitness(ctx, node) })
+}
+
 // Forget implements api.Backend.
 func (p patient) Forget(ctx context.Context, node string) error {
 	return p.again(ctx, func() error { return p.backend.Forget(ctx, node) })

@@ -20,7 +20,8 @@ type quorumGuard struct {
 	turn    turn // held over a commit; whoever waits for it keeps to its own limit
 }
 
-// quorumLost is the refusal of a command that would take the awake voters below a majority.
+// quorumLost is the refusal of a command that would take the awake voters below a majority, or put a host to sleep by itself that may not be
+// able to wake.
 const quorumLost fsm.Refusal = "quorum-lost"
 
 // enter lets a command pass, or says why not. What it returns must be called when the command is committed or has failed.
@@ -70,7 +71,12 @@ func (g *quorumGuard) power(c fsm.SetPower) func(cluster.View) error {
 	servers := func() []raft.Server { return g.machine.View().Servers }
 	switch {
 	case c.To == fsm.Suspending:
-		return func(v cluster.View) error { return cluster.MayRest(v, servers(), c.Node) }
+		return func(v cluster.View) error {
+			if why := unfitToWake(v.State, c.Node); why != "" && c.Reason == fsm.NodeIdle {
+				return errors.New(why)
+			}
+			return cluster.MayRest(v, servers(), c.Node)
+		}
 	case c.To == fsm.Asleep && c.From == fsm.Suspending && slices.Contains(cluster.Voters(servers()), c.Node):
 		return func(v cluster.View) error {
 			if n := v.State.Nodes[c.Node]; n.Power != c.From || n.Sleeps != c.Sleeps {

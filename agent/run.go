@@ -76,6 +76,8 @@ type parts struct {
 	idler    *idler
 	unasked  *unasked
 	alarm    *alarm
+	reporter *reporter
+	canaries *canaries
 	waking   *waking
 	touch    *touch
 	ticks    *ticks
@@ -126,6 +128,8 @@ func (a *parts) live(ctx context.Context) error {
 	defer context.AfterFunc(ctx, rest)()
 	defer rest()
 	g.Go(func() error { a.idler.run(idling); return nil })
+	g.Go(func() error { a.reporter.run(loops); return nil })
+	g.Go(func() error { a.canaries.run(loops); return nil })
 	g.Go(func() error { a.waking.run(loops); return nil })
 	g.Go(func() error { a.waking.ledger(loops); return nil })
 	g.Go(func() error { a.unasked.run(loops); return nil })

@@ -204,7 +204,7 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 		s.log.Info("called back before the suspend", "reason", now.PowerReason)
 		return
 	}
-	s.alarm.set()
+	s.alarm.set(me.PowerReason)
 	s.log.Info("suspending", "reason", me.PowerReason)
 	s.resumes, s.counted = s.power.Resumes()
 	s.away.Store(false)
@@ -232,7 +232,9 @@ func (s *sleeper) report(ctx context.Context, me fsm.Node) {
 	reason := fsm.NodeReturned
 	switch me.Power {
 	case fsm.Asleep:
-		reason = s.alarm.reason(fsm.WokeUnasked)
+		if s.slept == me.Sleeps && s.wasAway() { // else it did not sleep, or lost its power in its sleep: nobody woke it
+			reason = s.alarm.reason(fsm.WokeUnasked)
+		}
 	case fsm.Waking:
 		reason = fsm.WokeUp
 	}

@@ -80,8 +80,9 @@ type stage struct {
 	hang     func(context.Context) error // runs instead of a suspend
 	resumed  atomic.Uint64               // the kernel's count
 
-	countless bool            // it keeps none
-	alarms    []time.Duration // as they were set, 0 = taken back
+	facts     atomic.Pointer[WakeFacts] // nil: its cards are armed, and it has no traits
+	countless bool                      // it keeps none
+	alarms    []time.Duration           // as they were set, 0 = taken back
 	leaves    bool
 }
 
@@ -106,6 +107,13 @@ func (s *stage) Suspend(ctx context.Context) error {
 func (s *stage) Resumes() (uint64, bool)                    { return s.resumed.Load(), !s.countless }
 func (s *stage) Sources() map[string]uint64                 { return nil }
 func (s *stage) WakeAddresses() ([]net.HardwareAddr, error) { return nil, nil }
+
+func (s *stage) WakeFacts() (WakeFacts, error) {
+	if f := s.facts.Load(); f != nil {
+		return *f, nil
+	}
+	return WakeFacts{}, nil
+}
 
 func newStage(t *testing.T) *stage {
 	log := slog.New(slog.DiscardHandler)

@@ -67,7 +67,8 @@ func (b *backend) nodes(v cluster.View) []api.NodeStatus {
 		s := api.NodeStatus{
 			Name: name, Alive: v.Present[name].Alive, Power: string(n.Power), PowerReason: string(n.PowerReason),
 			Since: n.PowerSince, Policy: string(n.Policy), Role: string(n.Role), Voter: slices.Contains(voters, name), Leader: name == leader,
-			Wakes: wakeTimes(v.State.WakeTimes[name], b.cfg.WakeTimeout), Maintenance: n.Maintenance, Fit: v.CannotHold(name) == "", Addr: n.Addr, Version: n.Version, Wake: []api.MAC{},
+			WakeFitness: wakeFitness(v.State, n),
+			Wakes:       wakeTimes(v.State.WakeTimes[name], b.cfg.WakeTimeout), Maintenance: n.Maintenance, Fit: v.CannotHold(name) == "", Addr: n.Addr, Version: n.Version, Wake: []api.MAC{},
 		}
 		for _, m := range n.Wake {
 			s.Wake = append(s.Wake, api.MAC(m))
@@ -190,12 +191,15 @@ func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string 
 	if !s.Quorum.Have {
 		out = say(out, fmt.Sprintf("only %d of the %d voters that are needed are awake and in touch", len(s.Quorum.Awake), s.Quorum.Needed))
 	}
+	cannot, not := fitnessProblems(v.State)
+	out = say(out, cannot...)
 	out = say(out, unfit, b.raft.DiskTrouble())
 	out = say(out, b.tenants.problems()...)
 	out = say(out, b.waking.problems()...)
 	out = say(out, b.checkups.problems()...)
 	out = say(out, b.idler.problems()...)
 	out = say(out, b.alarm.problems()...)
+	out = say(out, not...)
 	for _, sv := range s.Services {
 		out = say(out, b.serviceProblems(v, sv)...)
 	}

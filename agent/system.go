@@ -17,6 +17,7 @@ import (
 	"nightporter/cluster"
 	"nightporter/config"
 	"nightporter/front"
+	"nightporter/fsm"
 	"nightporter/health"
 	"nightporter/identity"
 	"nightporter/internal/labpage"
@@ -143,10 +144,30 @@ func (p systemPower) Arm() error {
 	if p.cfg.WoL == config.WoLAssumed {
 		return nil
 	}
-	if err := wake.Arm(p.cfg.Interface); err != nil {
+	if err := wake.Arm(p.cfg.Interface, p.cfg.WoLPassword); err != nil {
 		return fmt.Errorf("its network card cannot be armed for Wake-on-LAN (set wol: assumed for a card that wakes all the same): %w", err)
 	}
 	return nil
+}
+
+// WakeFacts arms the cards, and tells what waking this host depends on.
+func (p systemPower) WakeFacts() (WakeFacts, error) {
+	var facts WakeFacts
+	if err := p.Arm(); err != nil {
+		facts.Unarmed = err.Error()
+	}
+	cards, err := wake.Cards(p.cfg.Interface)
+	if err != nil {
+		return WakeFacts{}, err
+	}
+	for i, c := range cards {
+		facts.Traits = append(facts.Traits, fsm.Trait{Name: fmt.Sprintf("card %d", i+1), Value: c.String()})
+	}
+	facts.Traits = append(facts.Traits, fsm.Trait{Name: "kernel", Value: wake.Kernel()})
+	if mode := wake.SleepMode(); mode != "" {
+		facts.Traits = append(facts.Traits, fsm.Trait{Name: "sleep mode", Value: mode})
+	}
+	return facts, nil
 }
 
 func (p systemPower) Suspend(ctx context.Context) error { return p.suspender.Suspend(ctx) }

@@ -21,20 +21,21 @@ const stall = 1500 * time.Millisecond
 
 // ticks notices that this host, or this process, was away, that the LAN interface came or went, and that the disk fails.
 type ticks struct {
-	clock   Clock
-	kernel  Kernel
-	tenants *tenants
-	sleeper *sleeper
-	touch   *touch
-	checks  *checkups
-	idler   *idler
-	meta    *metaKeeper
-	log     *slog.Logger
-	bell    bell // rung when a message found the clocks changed
-	disk    func() string
-	machine *fsm.Machine
-	oneMAC  atomic.Bool // the LAN interface carries services in mode address only: which ones there are is looked at with each tick
-	witness bool        // this host is one
+	clock    Clock
+	kernel   Kernel
+	tenants  *tenants
+	sleeper  *sleeper
+	touch    *touch
+	checks   *checkups
+	idler    *idler
+	reporter *reporter
+	meta     *metaKeeper
+	log      *slog.Logger
+	bell     bell // rung when a message found the clocks changed
+	disk     func() string
+	machine  *fsm.Machine
+	oneMAC   atomic.Bool // the LAN interface carries services in mode address only: which ones there are is looked at with each tick
+	witness  bool        // this host is one
 }
 
 func (k *ticks) run(ctx context.Context) {
@@ -78,6 +79,7 @@ func (k *ticks) returned(away wake.Absence, gap time.Duration) {
 	k.checks.returned()
 	k.sleeper.returned(away)
 	k.idler.returned()
+	k.reporter.bell.ring()
 	k.touch.bell.ring()
 	k.fitness()
 }

@@ -2,41 +2,54 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
 	"nightporter/fsm"
+	"nightporter/lease"
 	"nightporter/wake"
 )
 
 // unasked keeps the records of this host's wakes that nobody asked for, such as those by its power button or by a stranger's magic packet:
-// when it woke, what the kernel says that woke it, and, when it goes to sleep again, how long it was up and who needed it.
+// when it woke, what the kernel says that woke it, and, when it goes to sleep again, how long it was up and what it was used for. It knows
+// them by what it has seen itself; an agent that was started again leaves the record as it is.
 type unasked struct {
 	self     string
+	clock    Clock
 	machine  *fsm.Machine
 	proposer *proposer
 	power    Power
-	lastUse  func() string // "" = nobody has needed it, or nobody looks
+	lastUse  func(since time.Duration) (use string, looks bool)
 	log      *slog.Logger
 
-	before map[string]uint64 // the events of its wake-up sources before it slept
-	woken  string            // the record that is being kept; it is named by the node's sleep, so a new life of the agent goes on with it
+	slept  uint64            // the sleep that was seen to begin
+	before map[string]uint64 // the events of its wake-up sources then
+	wakes  map[string]bool   // the wakes that the log knew then: a later one says that somebody called
+	judged uint64            // the sleep whose end was judged
+	waits  uint64            // the one whose end is about to be
+	back   lease.Boot        // when that was seen
+	id     string            // of the record that is being kept, "" = none
 	by     []string
+	left   string // what it is to say when the host leaves
+	begun  bool   // it is in the log
+	ended  bool   // and closed
+	noted  string // and says so
 }
 
-// unaskedRetry is the pause after something that could not be recorded.
-const unaskedRetry = 2 * time.Second
+const (
+	unaskedRetry = 250 * time.Millisecond
+	// unaskedWait is how long after a wake somebody may still say that it was his: a call for the quorum is recorded when there is a leader.
+	unaskedWait = 5 * time.Second
+)
 
 func (u *unasked) run(ctx context.Context) {
 	changed, cancel := u.machine.Watch()
 	defer cancel()
 	for {
 		var again <-chan time.Time
-		if !u.step(ctx) {
-			again = time.After(unaskedRetry)
+		if wait := u.step(ctx); wait > 0 {
+			again = time.After(wait)
 		}
 		select {
 		case <-ctx.Done():
@@ -47,70 +60,113 @@ func (u *unasked) run(ctx context.Context) {
 	}
 }
 
-// step looks at the record once. It says whether all is recorded that is to be.
-func (u *unasked) step(ctx context.Context) bool {
+// step looks at the record once. It returns when to look again by itself, 0 = not.
+func (u *unasked) step(ctx context.Context) time.Duration {
 	state := u.machine.View().State
 	me := state.Nodes[u.self]
 	switch {
-	case me.Power == fsm.Asleep && u.before == nil:
-		u.before, u.woken = u.power.Sources(), ""
-	case me.Power == fsm.Suspending:
-		u.before = u.power.Sources()
-		return u.ends(ctx, state, me)
-	case me.Power == fsm.Awake && me.PowerReason == fsm.WokeUnasked:
-		return u.begins(ctx, state, me)
+	case me.Power == fsm.Suspending || me.Power == fsm.Asleep && u.slept != me.Sleeps:
+		if u.slept != me.Sleeps {
+			u.left = ""
+			if u.id != "" {
+				u.left = u.words()
+			}
+			u.slept, u.before, u.wakes = me.Sleeps, u.power.Sources(), known(state, u.self)
+		}
+		return u.leaves(ctx, state)
+	case me.Power != fsm.Awake || me.PowerReason != fsm.WokeUnasked || u.slept != me.Sleeps:
+		return 0
+	case u.judged != me.Sleeps:
+		return u.judge(state, me)
 	}
-	return true
+	return u.begins(ctx, state, me)
+}
+
+// judge decides once, a moment after the wake, whether it was asked for: by the order of the log, not by two hosts' clocks.
+func (u *unasked) judge(state *fsm.State, me fsm.Node) time.Duration {
+	now := u.clock.Boot()
+	if u.waits != me.Sleeps {
+		u.waits, u.back = me.Sleeps, now
+		u.by = wake.Busier(u.before, u.power.Sources())
+	}
+	if left := unaskedWait - now.Sub(u.back); left > 0 {
+		return left
+	}
+	u.judged, u.id, u.begun, u.ended, u.noted = me.Sleeps, "", false, false, ""
+	for id := range known(state, u.self) {
+		if !u.wakes[id] {
+			return 0 // somebody called
+		}
+	}
+	u.id = newID()
+	u.log.Info("this host woke without having been called", "by", strings.Join(u.by, ", "))
+	return unaskedRetry
 }
 
 // begins records the wake.
-func (u *unasked) begins(ctx context.Context, state *fsm.State, me fsm.Node) bool {
-	id := unaskedID(me.Name, me.Sleeps)
-	if u.woken == id || asked(state, me) {
-		return true
+func (u *unasked) begins(ctx context.Context, state *fsm.State, me fsm.Node) time.Duration {
+	if u.id == "" {
+		return 0
 	}
-	if !hasWake(state, id) {
-		u.by = wake.Busier(u.before, u.power.Sources())
-		begin := fsm.BeginWake{Wake: fsm.Wake{ID: id, Node: u.self, Cause: fsm.WokeUnasked, By: u.self, Started: me.PowerSince}}
-		if !u.propose(ctx, begin) || !u.propose(ctx, fsm.EndWake{ID: id, Result: fsm.WokeUp, At: me.PowerSince}) {
-			return false
-		}
-		u.log.Info("this host woke without having been called", "by", strings.Join(u.by, ", "))
+	u.begun = u.begun || u.propose(ctx, fsm.BeginWake{Wake: fsm.Wake{ID: u.id, Node: u.self, Cause: fsm.WokeUnasked, By: u.self, Started: me.PowerSince}})
+	u.ended = u.begun && (u.ended || u.propose(ctx, fsm.EndWake{ID: u.id, Result: fsm.WokeUp, At: me.PowerSince}))
+	if !u.ended {
+		return unaskedRetry
 	}
-	note := fsm.NoteWake{ID: id, Note: wokenBy(u.by)}
-	if note.Note != "" && len(belated(state, note)) == 0 && !u.propose(ctx, note) {
-		return false
-	}
-	u.woken = id
-	return true
+	return u.notes(ctx, state, wokenBy(u.by))
 }
 
-// ends notes what the wake was good for.
-func (u *unasked) ends(ctx context.Context, state *fsm.State, me fsm.Node) bool {
-	id := unaskedID(me.Name, me.Sleeps-1)
-	i := slices.IndexFunc(state.Wakes, func(w fsm.Wake) bool { return w.ID == id })
-	if i < 0 {
-		return true
+// leaves notes, when the host goes to sleep again, what the wake was good for. If the sleep is called off the next one says it anew.
+func (u *unasked) leaves(ctx context.Context, state *fsm.State) time.Duration {
+	if u.id == "" || u.noted == u.left {
+		return 0
 	}
-	did := fmt.Sprintf("up for %s, needed by nobody", me.PowerSince.Sub(state.Wakes[i].Started).Round(time.Second))
-	if last := u.lastUse(); last != "" {
-		did = strings.Replace(did, "needed by nobody", "last use: "+last, 1)
+	return u.notes(ctx, state, u.left)
+}
+
+// words say that.
+func (u *unasked) words() string {
+	up := "up for " + u.clock.Boot().Sub(u.back).Round(time.Second).String()
+	use, looks := u.lastUse(time.Duration(u.back))
+	switch {
+	case use != "":
+		up += ", last use: " + use
+	case looks:
+		up += ", used by nobody"
 	}
-	if words := wokenBy(u.by); words != "" && u.woken == id {
-		did = words + "; " + did
+	if by := wokenBy(u.by); by != "" {
+		up = by + "; " + up
 	}
-	if len(did) > fsm.NoteLimit {
-		did = strings.ToValidUTF8(did[:fsm.NoteLimit-3], "") + "..."
+	return up
+}
+
+// notes adds to the record, if there is one.
+func (u *unasked) notes(ctx context.Context, state *fsm.State, words string) time.Duration {
+	if u.id == "" || !u.ended || words == "" || words == u.noted {
+		return 0
 	}
-	note := fsm.NoteWake{ID: id, Note: did}
-	if state.Wakes[i].Note == did || len(belated(state, note)) > 0 {
-		return true
+	words = strings.Map(func(r rune) rune { // what a user or a device is called is nobody's terminal's business
+		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(words, "?"))
+	if len(words) > fsm.NoteLimit {
+		words = strings.ToValidUTF8(words[:fsm.NoteLimit-3], "") + "..."
 	}
-	return u.propose(ctx, note)
+	note := fsm.NoteWake{ID: u.id, Note: words}
+	if len(belated(state, note)) > 0 {
+		return 0
+	}
+	if !u.propose(ctx, note) {
+		return unaskedRetry
+	}
+	u.noted = words
+	return 0
 }
 
 func (u *unasked) propose(ctx context.Context, c fsm.Command) bool {
-	ctx, cancel := context.WithTimeout(ctx, unaskedRetry)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	_, err := u.proposer.propose(ctx, c)
 	if err != nil {
@@ -119,17 +175,15 @@ func (u *unasked) propose(ctx context.Context, c fsm.Command) bool {
 	return err == nil
 }
 
-// asked says whether somebody called the host that came back: its own word may have come before the caller's.
-func asked(state *fsm.State, me fsm.Node) bool {
-	return slices.ContainsFunc(state.Wakes, func(w fsm.Wake) bool {
-		return w.Node == me.Name && w.Cause != fsm.WokeUnasked && (w.Ended.IsZero() || w.Ended.After(me.PowerSince))
-	})
-}
-
-func unaskedID(node string, sleeps uint64) string { return fmt.Sprintf("%s-%d", node, sleeps) }
-
-func hasWake(state *fsm.State, id string) bool {
-	return slices.ContainsFunc(state.Wakes, func(w fsm.Wake) bool { return w.ID == id })
+// known are the wakes of a node that the log knows.
+func known(state *fsm.State, node string) map[string]bool {
+	out := make(map[string]bool)
+	for _, w := range state.Wakes {
+		if w.Node == node {
+			out[w.ID] = true
+		}
+	}
+	return out
 }
 
 func wokenBy(sources []string) string {

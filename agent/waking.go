@@ -37,6 +37,7 @@ type waking struct {
 	timeout time.Duration                                 // wake_timeout
 	hook    func(ctx context.Context, env []string) error // the last resort; nil: there is none
 	hooks   chan wake.Action                              // that are due
+	hooked  map[string]hookRun                            // by node, until it is back
 
 	mu      sync.Mutex
 	watches map[string]*stopwatch     // by ID: the wakes of this host that are measured
@@ -57,7 +58,7 @@ type waking struct {
 func newWaking(timeout time.Duration) *waking {
 	return &waking{
 		board: wake.NewBoard(timeout, 0), bell: newBell(), opens: &opens{}, timeout: timeout, failing: make(map[[2]string]seenFailing), watches: make(map[string]*stopwatch),
-		gaveUp: make(map[string]string), nudged: make(map[string]lease.Boot), entries: make(chan fsm.Command, 64), hooks: make(chan wake.Action, 64),
+		gaveUp: make(map[string]string), nudged: make(map[string]lease.Boot), entries: make(chan fsm.Command, 64), hooks: make(chan wake.Action, 64), hooked: make(map[string]hookRun),
 		looking: func() bool { return false },
 	}
 }
@@ -111,7 +112,7 @@ func (w *waking) nudge(node string) {
 	if !due || len(macs) == 0 || node == w.self {
 		return
 	}
-	if err := w.caller.Call(macs, nil); err != nil {
+	if err := w.caller.Call(macs, passwordOf(w.machine.View().State, node)); err != nil {
 		w.log.Error("magic packets not sent", "node", node, "err", err)
 		return
 	}
@@ -143,7 +144,10 @@ func (w *waking) begin(want wake.Wake) (wake.Wake, wake.Verdict) {
 	now := time.Duration(w.clock.Boot())
 	state := w.machine.View().State
 	want.Limit = cluster.WakeLimit(state.WakeTimes[want.Node], cluster.PhaseAwake, w.timeout)
-	want.Hook = w.hook != nil
+	want.Hook = w.mayHook(fsm.Reason(want.Cause))
+	if want.Power == "" {
+		want.Power = string(state.Nodes[want.Node].Power)
+	}
 	w.mu.Lock()
 	got, verdict := w.board.Begin(now, want)
 	if n := state.Nodes[want.Node]; verdict == wake.Started && (n.Power == fsm.Asleep || n.Power == fsm.Waking) {
@@ -177,7 +181,7 @@ func (w *waking) help(c cluster.WakeCall) {
 	w.mu.Lock()
 	news := w.board.Help(time.Duration(w.clock.Boot()), wake.Wake{
 		ID: c.ID, Node: c.Node, Sleeps: c.Sleeps, Service: c.Service, Cause: string(c.Cause), Client: c.Client, Port: c.Port,
-		Hook: w.hook != nil,
+		Hook: w.mayHook(c.Cause), Power: string(w.machine.View().State.Nodes[c.Node].Power),
 	})
 	w.mu.Unlock()
 	if news {
@@ -252,6 +256,8 @@ func (w *waking) due() time.Duration {
 		switch a.Kind {
 		case wake.Call:
 			w.call(a)
+		case wake.Late:
+			w.late(a)
 		case wake.Escalate:
 			select {
 			case w.hooks <- a:
@@ -269,7 +275,7 @@ func (w *waking) call(a wake.Action) {
 	macs := w.addresses(a.Wake.Node)
 	if len(macs) == 0 {
 		w.log.Error("no wake address is known", "node", a.Wake.Node)
-	} else if err := w.caller.Call(macs, nil); err != nil {
+	} else if err := w.caller.Call(macs, passwordOf(w.machine.View().State, a.Wake.Node)); err != nil {
 		w.log.Error("magic packets not sent", "node", a.Wake.Node, "err", err)
 	} else {
 		w.called(a.Wake.ID)
@@ -324,6 +330,11 @@ func (w *waking) settle() {
 	for name := range w.gaveUp {
 		if v.Present[name].Alive && v.State.Nodes[name].Power == fsm.Awake {
 			delete(w.gaveUp, name)
+		}
+	}
+	for name := range w.hooked {
+		if v.Present[name].Alive && v.State.Nodes[name].Power == fsm.Awake {
+			delete(w.hooked, name)
 		}
 	}
 	w.mu.Unlock()

@@ -140,6 +140,7 @@ func TestCampaignsGoOnInTheNextLife(t *testing.T) {
 	solo.index = 11
 	solo.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "k", Policy: fsm.Sleeps, Wake: []fsm.MAC{fsm.MAC(mac)}}})
 	next.goOn()
+	left[0].Power = string(fsm.Awake) // now it is known
 	if got := next.own(); len(got) != 1 || got[0] != left[0] || calls.calls[mac.String()] != 1 {
 		t.Errorf("%+v goes on, with the calls %v", got, calls.calls)
 	}

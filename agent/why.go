@@ -63,6 +63,7 @@ func (b *backend) whyHere(v cluster.View, n fsm.Node) api.Why {
 	if b.idler.senses == nil || b.idler.rules.Idle == 0 {
 		out.State = string(idle.Off)
 		out.Summary = cannotSleep(n)
+		out.Notes = say(out.Notes, unfitToWake(v.State, n.Name))
 		return out
 	}
 	look, any := b.idler.outlook()
@@ -142,6 +143,7 @@ func recorded(state *fsm.State, n fsm.Node) api.Why {
 // causes are the sentences for why a node is in its power state. A reason that is not among them stands for itself.
 var causes = map[fsm.Reason]string{
 	fsm.NodeIdle:       "nobody had needed it for as long as its configuration says (idle)",
+	fsm.CanarySleep:    "it was to show that it can be woken (canary)",
 	fsm.OperatorSleep:  "somebody put it to sleep with `nightporter sleep`",
 	fsm.HandedOver:     "it was put to sleep",
 	fsm.NodeJoined:     "it joined the cluster",

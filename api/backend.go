@@ -19,7 +19,13 @@ type Backend interface {
 	Set(ctx context.Context, s Settings) error
 
 	Sleep(ctx context.Context, node string) (PowerChange, error)
+	// SleepAnyway is Sleep for a node that has not shown that it can be woken, or has shown that it cannot.
+	SleepAnyway(ctx context.Context, node string) (PowerChange, error)
 	Wake(ctx context.Context, node string) (PowerChange, error)
+	// Canary puts a node to sleep and wakes it, to see whether it can be woken, and returns when that is over.
+	Canary(ctx context.Context, node string) (CanaryResult, error)
+	// AcceptFitness has a node count as one that can be woken, because an operator says so.
+	AcceptFitness(ctx context.Context, node string) error
 
 	Join(ctx context.Context, addrs []string) (Joined, error)
 	Leave(ctx context.Context) error

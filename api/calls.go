@@ -51,12 +51,15 @@ func (s *Server) calls() map[string]call {
 		"delete":   handle(func(ctx context.Context, q nameBody) (none, error) { return none{}, b.Delete(ctx, q.Name) }),
 		"move":     handle(func(ctx context.Context, q moveBody) (Moved, error) { return b.Move(ctx, q.Service, q.Node) }),
 		"set":      handle(func(ctx context.Context, q Settings) (none, error) { return none{}, b.Set(ctx, q) }),
-		"sleep":    handle(func(ctx context.Context, q nameBody) (PowerChange, error) { return b.Sleep(ctx, q.Name) }),
+		"sleep":    handle(s.sleep),
+		"canary":   handle(func(ctx context.Context, q nameBody) (CanaryResult, error) { return b.Canary(ctx, q.Name) }),
 		"wake":     handle(func(ctx context.Context, q nameBody) (PowerChange, error) { return b.Wake(ctx, q.Name) }),
 		"join":     handle(func(ctx context.Context, q joinBody) (Joined, error) { return b.Join(ctx, q.Addrs) }),
 		"leave":    handle(func(ctx context.Context, _ none) (none, error) { return none{}, b.Leave(ctx) }),
 		"forget":   handle(func(ctx context.Context, q nameBody) (none, error) { return none{}, b.Forget(ctx, q.Name) }),
 		"propose":  handle(s.propose),
+
+		"accept-fitness": handle(func(ctx context.Context, q nameBody) (none, error) { return none{}, b.AcceptFitness(ctx, q.Name) }),
 	}
 }
 

@@ -83,6 +83,16 @@ func (b *book) Sleep(ctx context.Context, n string) (PowerChange, error) {
 	return PowerChange{Node: n, Power: "asleep"}, b.note(ctx, "sleep", n)
 }
 
+func (b *book) SleepAnyway(ctx context.Context, n string) (PowerChange, error) {
+	return PowerChange{Node: n, Power: "asleep"}, b.note(ctx, "sleep anyway", n)
+}
+
+func (b *book) Canary(ctx context.Context, n string) (CanaryResult, error) {
+	return CanaryResult{Node: n, Passed: true, Phases: []PhaseTime{{Phase: "awake"}}}, b.note(ctx, "canary", n)
+}
+
+func (b *book) AcceptFitness(ctx context.Context, n string) error { return b.note(ctx, "accept", n) }
+
 func (b *book) Wake(ctx context.Context, n string) (PowerChange, error) {
 	return PowerChange{Node: n, Power: "waking"}, b.note(ctx, "wake", n)
 }

@@ -118,6 +118,7 @@ type NodeStatus struct {
 	LastSeen    time.Time      `json:"last_seen"`
 	Version     string         `json:"version"`
 	Wakes       WakeTimes      `json:"wakes"`
+	WakeFitness *WakeFitness   `json:"wake_fitness,omitempty"` // of a host that may sleep, once it has said anything
 }
 
 // WakeTimes is how long the wakes of a host take. The phases are of the newest wakes that were measured and did not fail, at most 64.

@@ -34,6 +34,13 @@ func TestStatusJSONIsStable(t *testing.T) {
 		Nodes: []NodeStatus{{
 			Name: "delta", Alive: false, Power: "asleep", PowerReason: "operator-sleep", Since: at, Policy: "sleeps", Voter: true, Leader: true,
 			Maintenance: true, Fit: true, Addr: netip.MustParseAddrPort("192.0.2.14:7374"), Wake: []MAC{{2, 0, 0, 0, 0, 4}}, LastSeen: at, Version: "v0.1",
+			WakeFitness: &WakeFitness{
+				Why: "it could not be woken", CannotBeWoken: true, WoL: "unarmed", WoLDetail: "no card", SecureOn: true, Mode: "auto", Fingerprint: "00ff", Since: at,
+				Revoked: "wake-failed", RevokedAt: at, RevokedDetail: "called", MaySleep: true, Canary: CanaryResult{
+					Node: "delta", Passed: true, Result: "canary-passed", Detail: "it came back", Auto: true, By: "alpha", Began: at, Ended: at,
+					Phases: []PhaseTime{{Phase: "awake", After: Duration(time.Second)}},
+				},
+			},
 			Wakes: WakeTimes{Woken: 70, Failures: 2, Limit: Duration(15 * time.Second), Phases: []PhaseTimes{
 				{Phase: "ready", Count: 62, P50: Duration(3 * time.Second), P95: Duration(4 * time.Second), Max: Duration(5 * time.Second)},
 			}},

@@ -25,7 +25,7 @@ type Why struct {
 
 // AwakeReason is one reason to be awake.
 type AwakeReason struct {
-	Name     string    `json:"name"` // flows, users, inhibitor, load, network, process, unit, command, hook, schedule, maintenance, minimum, quorum, waking, retry, unknown
+	Name     string    `json:"name"` // flows, users, inhibitor, load, network, process, unit, command, hook, schedule, maintenance, minimum, quorum, unfit, waking, retry, unknown
 	Kind     string    `json:"kind"` // use: somebody uses it; hold: it must not sleep now
 	Subject  string    `json:"subject"`
 	Sentence string    `json:"sentence"`

@@ -11,7 +11,7 @@ import (
 // dialFirst is how long the first attempt to open a connection has. On a LAN the other kernel answers within a millisecond.
 const dialFirst = 100 * time.Millisecond
 
-// reachAgain opens a connection in several attempts, until ctx ends. A SYN that finds its host asleep is lost, and the kernel repeats it a
+// reachAgain opens a connection in several attempts, until ctx ends or the kernel says that nobody is there. A SYN that finds its host asleep is lost, and the kernel repeats it a
 // second later only (RFC 6298); a host that wakes meanwhile would not get the log for that long, nor say that it is back. So an attempt
 // is given up and begun anew: after dialFirst, and later when it has taken half as long as all of them before. The wait for a host that
 // is there again is never longer than that, and one that is slow to answer gets its time.

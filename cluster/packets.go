@@ -21,6 +21,9 @@ type packets struct {
 	in  chan *memberlist.Packet
 	via chan net.Conn
 
+	words   sync.Mutex
+	refused often // somebody who opens connections all the time must not fill the log
+
 	end     chan struct{}
 	once    sync.Once
 	running sync.WaitGroup
@@ -46,7 +49,7 @@ func listenPackets(bind netip.AddrPort, log *slog.Logger) (*packets, error) {
 	for room := roomWanted; room > 0 && udp.SetReadBuffer(room) != nil; {
 		room /= 2
 	}
-	p := &packets{log: log, udp: udp, tcp: tcp, in: make(chan *memberlist.Packet), via: make(chan net.Conn), end: make(chan struct{})}
+	p := &packets{log: log, udp: udp, tcp: tcp, refused: often{every: ComplainEvery}, in: make(chan *memberlist.Packet), via: make(chan net.Conn), end: make(chan struct{})}
 	p.running.Go(p.receive)
 	p.running.Go(p.accept)
 	return p, nil
@@ -141,7 +144,12 @@ func (p *packets) goesOn(what string, err error) bool {
 	if errors.Is(err, net.ErrClosed) {
 		return false
 	}
-	p.log.Warn(what, "err", err)
+	p.words.Lock()
+	said := p.refused.again(what)
+	p.words.Unlock()
+	if !said {
+		p.log.Warn(what, "err", err)
+	}
 	select {
 	case <-time.After(afterError):
 		return true

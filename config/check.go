@@ -171,6 +171,14 @@ func (r *reader) execName(n ast.Node) string {
 	return v.v
 }
 
+// wakeHook reads the same, or nothing at all.
+func (r *reader) wakeHook(n ast.Node) value[string] {
+	if s, ok := r.plain(n).(*ast.StringNode); ok && s.Value == "" {
+		return value[string]{}
+	}
+	return value[string]{r.execName(n), placeOf(n), true}
+}
+
 func (r *reader) unitName(n ast.Node) string {
 	v := r.text(n, "a unit like web.service")
 	if !v.set {

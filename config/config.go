@@ -123,6 +123,8 @@ type Config struct {
 	StayAwake      StayAwake     // what counts as need
 	LookAfter      time.Duration // a sleeping host wakes by its own clock after so long, to look whether somebody holds its services; 0 = it does not
 	WoL            WoL
+	WoLPassword    []byte             // SecureOn, 6 bytes; nil = none. It goes over the wire in clear text
+	Canary         Canary             // who has the host show that it can be woken
 	WakeMACs       []net.HardwareAddr // where magic packets for this host go; empty = read from Interface
 	ChecksDir      string             // where this host's executables for exec checks are
 	OnConflict     OnConflict

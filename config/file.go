@@ -27,6 +27,8 @@ type host struct {
 	wake           value[[]net.HardwareAddr]
 	power          value[Power]
 	wol            value[WoL]
+	wolPassword    value[string]
+	canary         value[Canary]
 	suspendCommand value[[]string]
 	dataDir        value[string]
 	runDir         value[string]
@@ -73,6 +75,8 @@ func (r *reader) hostFields(h *host) fields {
 		"address":         func(_ place, n ast.Node) { h.address = r.addr(n, "host") },
 		"power":           func(_ place, n ast.Node) { h.power = oneOf(r, n, AlwaysOn, Sleeps) },
 		"wol":             func(_ place, n ast.Node) { h.wol = oneOf(r, n, WoLAuto, WoLAssumed) },
+		"wol_password":    func(_ place, n ast.Node) { h.wolPassword = r.wolPassword(n) },
+		"canary":          func(_ place, n ast.Node) { h.canary = oneOf(r, n, CanaryAuto, CanaryManual, CanaryOff) },
 		"suspend_command": func(_ place, n ast.Node) { h.suspendCommand = r.words(n) },
 		"data_dir":        func(_ place, n ast.Node) { h.dataDir = r.path(n) },
 		"run_dir":         func(_ place, n ast.Node) { h.runDir = r.path(n) },
@@ -112,7 +116,7 @@ func (r *reader) file(root ast.Node) file {
 	keys["join"] = func(_ place, n ast.Node) { f.join = r.endpoints(n) }
 	keys["suspend_timeout"] = func(_ place, n ast.Node) { f.suspendTimeout = r.duration(n, shortest, longest) }
 	keys["wake_timeout"] = func(_ place, n ast.Node) { f.wakeTimeout = r.duration(n, shortest, longest) }
-	keys["wake_hook"] = func(_ place, n ast.Node) { f.wakeHook = value[string]{r.execName(n), placeOf(n), true} }
+	keys["wake_hook"] = func(_ place, n ast.Node) { f.wakeHook = r.wakeHook(n) }
 	keys["on_conflict"] = func(_ place, n ast.Node) { f.onConflict = oneOf(r, n, ConflictStop, ConflictOverride) }
 	keys["fence"] = func(_ place, n ast.Node) { f.fence = oneOf(r, n, FenceAuto, FenceRequired, FenceNFTables) }
 	keys["log_level"] = func(_ place, n ast.Node) { f.logLevel = oneOf(r, n, "debug", "info", "warn", "error") }

@@ -11,6 +11,7 @@ import (
 // judgeHost compares the file with this host: its interface, its addresses, its secret file.
 func (r *reader) judgeHost(f file, own host, c *Config, m *Machine) {
 	r.judgeSurroundings(f, own, c, m)
+	r.judgePassword(f, own, c)
 	if c.Interface == "" {
 		if !r.has("interface") {
 			r.problem(place{}, "there is no interface for this host; write `interface: eth0`, the LAN interface, at the top level or under nodes")

@@ -111,6 +111,8 @@ func settings(f file, own host, name string) *Config {
 		Idle:            first(own.idle, f.idle).v,
 		StayAwake:       first(own.stayAwake, f.stayAwake).or(DefaultStayAwake()),
 		WoL:             first(own.wol, f.wol).or(WoLAuto),
+		WoLPassword:     password(first(own.wolPassword, f.wolPassword)),
+		Canary:          first(own.canary, f.canary).or(CanaryAuto),
 		WakeMACs:        first(own.wake, f.wake).v,
 		ChecksDir:       first(own.checksDir, f.checksDir).or(DefaultChecksDir),
 		OnConflict:      f.onConflict.or(ConflictStop),

@@ -21,12 +21,15 @@ gossip_port: 17373
 socket_group: adm
 join: [192.0.2.9, "[2001:db8::9]:1", beacon, "beacon:99", "192.0.2.9:5"]
 power: always-on
+wake_hook: plug-on
 nodes:
   alpha: {interface: eth0, address: 192.0.2.11, run_dir: /run/np/./a}
   bravo: &b
     address: 192.0.2.12
     power: sleeps
     wol: assumed
+    wol_password: 00-11-22-33-44-55
+    canary: manual
     wake: ["02:00:00:00:00:12", "02:00:00:00:01:12"]
     suspend_command: [sh, -c, "exit 0"]
     data_dir: /var/lib/np-b
@@ -80,8 +83,8 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 		Failover: 300 * time.Millisecond, BootstrapExpect: 2,
 		Join:  []string{"192.0.2.9:17373", "[2001:db8::9]:1", "beacon:17373", "beacon:99", "192.0.2.9:5"},
 		Power: AlwaysOn, SuspendCommand: []string{"systemctl", "suspend"},
-		SuspendTimeout: 30 * time.Second, StayAwake: DefaultStayAwake(), LookAfter: DefaultLookAfter, Role: Member, WakeTimeout: 90 * time.Second,
-		WoL: WoLAuto, ChecksDir: "/etc/nightporter/checks.d", Fence: FenceAuto, OnConflict: ConflictStop, LogLevel: "info",
+		SuspendTimeout: 30 * time.Second, StayAwake: DefaultStayAwake(), LookAfter: DefaultLookAfter, Role: Member, WakeTimeout: 90 * time.Second, WakeHook: "plug-on",
+		WoL: WoLAuto, Canary: CanaryAuto, ChecksDir: "/etc/nightporter/checks.d", Fence: FenceAuto, OnConflict: ConflictStop, LogLevel: "info",
 		Nodes: []string{"alpha", "bravo"},
 		Services: []Service{
 			{
@@ -106,6 +109,7 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 		Notes: []string{
 			FailoverNote(300 * time.Millisecond),
 			"this host is a target of service dns, and has no executable /etc/nightporter/checks.d/zone.ok for its check: it is not ready for the service until it has",
+			"this host has no executable /etc/nightporter/checks.d/plug-on, which wake_hook names: a host that does not wake gets no more than magic packets from here",
 		},
 	}, got)
 
@@ -113,7 +117,7 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if other.Interface != "br0" || other.Power != Sleeps || other.WoL != WoLAssumed || len(other.WakeMACs) != 2 ||
+	if other.Interface != "br0" || other.Power != Sleeps || other.WoL != WoLAssumed || string(other.WoLPassword) != "\x00\x11\x22\x33\x44\x55" || other.Canary != CanaryManual || len(other.WakeMACs) != 2 ||
 		other.DataDir != "/var/lib/np-b" || len(other.SuspendCommand) != 3 {
 		t.Errorf("bravo's own entry does not rule: %+v", other)
 	}
@@ -173,10 +177,7 @@ func TestExampleTellsTheDefaults(t *testing.T) {
 	if !found {
 		t.Fatal("the example has no list of further keys")
 	}
-	for _, key := range []string{"socket_group", "wake_hook"} { // nothing is their default, and cannot be written
-		tail = strings.ReplaceAll(tail, "# "+key+": \"\" ", "# "+key+": x  ")
-	}
-	tail = strings.ReplaceAll(tail, "\n# ", "\n")
+	tail = strings.ReplaceAll(strings.ReplaceAll(tail, "# socket_group: \"\" ", "# socket_group: x  "), "\n# ", "\n")
 	all := head + strings.TrimPrefix(tail, "# ")
 	want, err := Parse("f", []byte(Example()), "alpha", nil)
 	if err != nil {
@@ -186,10 +187,7 @@ func TestExampleTellsTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.WakeHook != "x" {
-		t.Errorf("the wake hook is %q", got.WakeHook)
-	}
-	got.SocketGroup, got.WakeHook, got.Digest = "", "", want.Digest
+	got.SocketGroup, got.Digest = "", want.Digest
 	compared(t, want, got)
 }
 

@@ -59,6 +59,14 @@ func dispatch(s *State, index uint64, c Command) (*State, Result) {
 		return noteWake(s, c)
 	case MeasureWake:
 		return measureWake(s, c)
+	case ReportFitness:
+		return reportFitness(s, c)
+	case BeginCanary:
+		return beginCanary(s, c)
+	case EndCanary:
+		return endCanary(s, c)
+	case JudgeFitness:
+		return judgeFitness(s, c)
 	}
 	return refuse(s, Invalid, "a command of type %T cannot be applied: commands are values of the types in command.go", c)
 }

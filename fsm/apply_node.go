@@ -62,6 +62,7 @@ func removeNode(s *State, c RemoveNode) (*State, Result) {
 	next.Nodes = maps.Clone(s.Nodes)
 	delete(next.Nodes, c.Name)
 	forgetWakes(&next, c.Name)
+	forgetFitness(&next, c.Name)
 	return &next, Result{}
 }
 

@@ -37,7 +37,7 @@ func FormatOf(c Command) uint8 {
 		return formatOfServices(slices.Values(c.Services))
 	case PutService:
 		return formatOfServices(slices.Values([]Service{c.Service}))
-	case MeasureWake, NoteWake:
+	case MeasureWake, NoteWake, ReportFitness, BeginCanary, EndCanary, JudgeFitness:
 		return 2
 	case PutNode:
 		if c.Node.Role != Member {
@@ -64,7 +64,8 @@ func (sv Service) second() bool {
 
 // readable says whether a kind exists in a format.
 func readable(k Kind, format byte) bool {
-	if k == KindMeasureWake || k == KindNoteWake {
+	switch k {
+	case KindMeasureWake, KindNoteWake, KindReportFitness, KindBeginCanary, KindEndCanary, KindJudgeFitness:
 		return format == 2
 	}
 	return format == entryVersion || format == 2 && (k == KindFound || k == KindPutService || k == KindPutNode)
@@ -153,6 +154,14 @@ func payloadReader(k Kind) func([]byte) (Command, error) {
 		return readPayload[MeasureWake]
 	case KindNoteWake:
 		return readPayload[NoteWake]
+	case KindReportFitness:
+		return readPayload[ReportFitness]
+	case KindBeginCanary:
+		return readPayload[BeginCanary]
+	case KindEndCanary:
+		return readPayload[EndCanary]
+	case KindJudgeFitness:
+		return readPayload[JudgeFitness]
 	}
 	return nil
 }

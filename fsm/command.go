@@ -23,6 +23,12 @@ const (
 	KindEndWake       Kind = 10
 	KindMeasureWake   Kind = 11
 	KindNoteWake      Kind = 12
+
+	// Whether nodes can be woken (fit.go).
+	KindReportFitness Kind = 20
+	KindBeginCanary   Kind = 21
+	KindEndCanary     Kind = 22
+	KindJudgeFitness  Kind = 23
 )
 
 // Found gives the new cluster its name, ID, timing and first services. It is refused once the cluster has an ID.

@@ -54,6 +54,7 @@ const (
 	WrongKey       Refusal = "wrong-key"       // another key than the one pinned at the first join
 	WrongPower     Refusal = "wrong-power"     // the node is in another power state or another sleep than planned from
 	NeverSleeps    Refusal = "never-sleeps"    // an always-on node is not suspended
+	CanaryRunning  Refusal = "canary-running"  // another canary is under way
 	Malformed      Refusal = "malformed"       // the entry's bytes are no command
 	UnknownCommand Refusal = "unknown-command" // a newer version's command that this one may ignore
 )

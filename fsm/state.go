@@ -19,6 +19,7 @@ type State struct {
 	Wakes      []Wake               `json:"wakes"`      // oldest first, at most WakesLimit
 	// Since format 2.
 	WakeTimes map[string]WakeTimes `json:"wake_times,omitempty"` // by Node.Name
+	Fitness   map[string]Fitness   `json:"fitness,omitempty"`    // by Node.Name: whether it can be woken
 }
 
 // Bounds of what the state remembers. Older entries fall off the front.

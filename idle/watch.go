@@ -25,6 +25,7 @@ const (
 	Maintenance Name = "maintenance" // an operator works on it
 	Minimum     Name = "minimum"     // it came up a moment ago
 	Quorum      Name = "quorum"      // the cluster cannot do without it
+	Unfit       Name = "unfit"       // it has not shown that it can be woken, or could not be
 	Waking      Name = "waking"      // it is waking another host
 	Retry       Name = "retry"       // it was to sleep and could not; it tries again later
 	Unknown     Name = "unknown"     // something that could be a reason cannot be found out

@@ -61,27 +61,14 @@ func cardsBeneath(iface string) ([]*netlink.LinkAttrs, error) {
 // link itself, and nil if there is none of that name. It asks the kernel's link table and not sysfs, which shows
 // the network namespace in which it was mounted instead of the one that is asked about.
 func cards(links []netlink.Link, name string) []*netlink.LinkAttrs {
-	var top netlink.Link
-	for _, l := range links {
-		if l.Attrs().Name == name {
-			top = l
-		}
-	}
+	top := named(links, name)
 	if top == nil {
 		return nil
 	}
 	var found []*netlink.LinkAttrs
-	seen := map[int]bool{top.Attrs().Index: true}
-	for queue := []netlink.Link{top}; len(queue) > 0; queue = queue[1:] {
-		l := queue[0]
+	for _, l := range beneath(links, top) {
 		if physical(l) {
 			found = append(found, l.Attrs())
-		}
-		for _, below := range links {
-			if i := below.Attrs().Index; !seen[i] && lies(below, l) {
-				seen[i] = true
-				queue = append(queue, below)
-			}
 		}
 	}
 	if len(found) == 0 {
@@ -89,6 +76,30 @@ func cards(links []netlink.Link, name string) []*netlink.LinkAttrs {
 	}
 	slices.SortFunc(found, func(a, b *netlink.LinkAttrs) int { return a.Index - b.Index })
 	return found
+}
+
+func named(links []netlink.Link, name string) netlink.Link {
+	for _, l := range links {
+		if l.Attrs().Name == name {
+			return l
+		}
+	}
+	return nil
+}
+
+// beneath gives a link and all that carry its frames, from the top down.
+func beneath(links []netlink.Link, top netlink.Link) []netlink.Link {
+	seen := map[int]bool{top.Attrs().Index: true}
+	all := []netlink.Link{top}
+	for i := 0; i < len(all); i++ {
+		for _, below := range links {
+			if n := below.Attrs().Index; !seen[n] && lies(below, all[i]) {
+				seen[n] = true
+				all = append(all, below)
+			}
+		}
+	}
+	return all
 }
 
 // physical: only links of real hardware have no kind.

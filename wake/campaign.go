@@ -40,7 +40,8 @@ type Wake struct {
 	Client  string        // for demand: address and port of the client
 	Port    string        // for demand: "tcp/8080"
 	Limit   time.Duration // after which it has failed; 0 = the board's
-	Hook    bool          // there is one more thing to try when it has failed
+	Hook    bool          // there is one more thing to try when the board's timeout is over
+	Power   string        // of the record when it began: what the hook is told
 }
 
 // Kind says what is to be done.
@@ -50,7 +51,8 @@ type Kind int
 const (
 	Rest       Kind = iota // nothing is due
 	Call                   // send magic packets; if the campaign is Own, also tell the other hosts
-	Escalate               // the time is over, and there is the hook to try. The campaign goes on, for the board's whole timeout
+	Late                   // the limit is over, and there is a hook: others may be called meanwhile. The campaign goes on
+	Escalate               // the board's timeout is over: try the hook. The campaign goes on for as long again
 	GiveUp                 // the time is over; say so. The campaign has ended
 	Superseded             // a wake for a later sleep has taken its place. The campaign has ended
 )
@@ -62,6 +64,8 @@ func (k Kind) String() string {
 		return "rest"
 	case Call:
 		return "call"
+	case Late:
+		return "late"
 	case Escalate:
 		return "escalate"
 	case GiveUp:
@@ -89,9 +93,10 @@ type Campaign struct {
 	started  time.Duration
 	due      time.Duration // of the next call
 	deadline time.Duration
-	timeout  time.Duration // after the hook was run: a host that was without power boots
+	timeout  time.Duration // until the hook is tried, and after it: a host that was without power boots
 	attempts int
 	demands  int
+	late     bool
 	hooked   bool
 	over     bool
 }
@@ -122,6 +127,9 @@ func (c *Campaign) Next(now time.Duration) (Action, time.Duration) {
 	switch {
 	case c.over:
 		return Action{Kind: Rest}, Never
+	case now >= c.deadline && c.attempts > 0 && c.own && c.wake.Hook && !c.late:
+		c.late, c.deadline = true, max(now, c.started+c.timeout)
+		return c.action(Late), c.wait(now)
 	case now >= c.deadline && c.attempts > 0 && c.own && c.wake.Hook && !c.hooked:
 		c.hooked, c.deadline = true, now+c.timeout
 		return c.action(Escalate), c.wait(now)

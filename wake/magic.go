@@ -150,8 +150,9 @@ func (o *outlet) close() error {
 func (o *outlet) send(macs []net.HardwareAddr, payloads [][]byte) error {
 	var errs []error
 	broadcast := slices.Repeat([]net.HardwareAddr{ethernet.Broadcast}, len(payloads))
-	if err := o.frames(broadcast, payloads); err != nil {
-		errs = append(errs, err) // the same would happen to the frames below
+	raw := o.frames(broadcast, payloads)
+	if raw != nil {
+		errs = append(errs, raw)
 	}
 	to, err := o.broadcasts()
 	if err != nil {
@@ -166,7 +167,7 @@ func (o *outlet) send(macs []net.HardwareAddr, payloads [][]byte) error {
 		// An error says that the interface has no IPv6 address: there is nothing to do about it, and it is one way of several.
 		_ = o.datagrams(o.six, netip.IPv6LinkLocalAllNodes().WithZone(o.ifi.Name), payloads, WakePort)
 	}
-	if len(errs) == 0 {
+	if raw == nil { // else the same would happen to these
 		if err := o.frames(macs, payloads); err != nil {
 			errs = append(errs, err)
 		}

@@ -36,6 +36,9 @@ func configText(o Options) string {
 	} else {
 		b.WriteString("look_after: off\n")
 	}
+	if !slices.ContainsFunc(o.Lines, func(l string) bool { return strings.HasPrefix(l, "canary:") }) {
+		fmt.Fprintf(&b, "canary: off\n")
+	}
 	if o.Idle > 0 {
 		fmt.Fprintf(&b, "idle: %s\nstay_awake:\n", o.Idle)
 		lines := o.StayAwake

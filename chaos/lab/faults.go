@@ -110,6 +110,12 @@ func (l *Lab) Unclaim(ctx context.Context, place string) error {
 	return err
 }
 
+// Card sets up the wake logic of a host's network card, from its next sleep on.
+func (l *Lab) Card(ctx context.Context, host string, c Card) error {
+	_, _, err := l.ask(ctx, request{Verb: "card", Host: host, Card: c})
+	return err
+}
+
 // Wipe empties the data directory of a host that is off, as a new disk would.
 func (l *Lab) Wipe(ctx context.Context, host string) error {
 	_, _, err := l.ask(ctx, request{Verb: "wipe", Host: host})

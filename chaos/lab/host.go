@@ -117,6 +117,12 @@ func (h *Host) Wake(ctx context.Context) error {
 	return err
 }
 
+// WakeSecure does so with a SecureOn password.
+func (h *Host) WakeSecure(ctx context.Context, password net.HardwareAddr) error {
+	_, err := h.do(ctx, request{Verb: "wake", Card: Card{Password: password}})
+	return err
+}
+
 // PressPower wakes the host without the network, as its power button does.
 func (h *Host) PressPower(ctx context.Context) error {
 	_, err := h.do(ctx, request{Verb: "press"})

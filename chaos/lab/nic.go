@@ -11,17 +11,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Card is how the wake logic of a host's network card is set up.
+type Card struct {
+	// Password is the SecureOn password, 6 bytes: the card wakes on magic packets that carry it, and on no others. nil = on all.
+	Password net.HardwareAddr `json:"password,omitempty"`
+	Deaf     bool             `json:"deaf,omitempty"` // it wakes on nothing, as one that was not armed
+}
+
 // nic is the stand-in for the wake logic of a network card: it reads every frame that reaches the card and knows nothing
-// but the card's address. It is there while the host sleeps.
+// but the card's address and password. It is there while the host sleeps.
 type nic struct {
 	mac    net.HardwareAddr
+	card   Card
+	passed func() // told of each magic packet for this card that does not wake it
 	socket *os.File
 	done   chan struct{}
 }
 
 // armNIC begins to look for a magic packet and calls woken at most once, from its own goroutine.
-func armNIC(s *space, mac net.HardwareAddr, woken func(by string)) (*nic, error) {
-	n := &nic{mac: mac, done: make(chan struct{})}
+func armNIC(s *space, mac net.HardwareAddr, card Card, passed func(), woken func(by string)) (*nic, error) {
+	n := &nic{mac: mac, card: card, passed: passed, done: make(chan struct{})}
 	err := s.do(func() (err error) {
 		n.socket, err = tap(hostIface)
 		return err
@@ -79,7 +88,12 @@ func (n *nic) listen(woken func(by string)) {
 		if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
 			continue
 		}
-		if by, ok := MagicPacket(frame[:size], n.mac); ok {
+		by, ok := MagicPacket(frame[:size], n.mac)
+		if ok && (n.card.Deaf || !carries(frame[:size], n.mac, n.card.Password)) {
+			n.passed()
+			continue
+		}
+		if ok {
 			woken(by)
 			return
 		}
@@ -122,6 +136,12 @@ func MagicPacket(frame []byte, mac net.HardwareAddr) (kind string, ok bool) {
 		return "", false
 	}
 	return kind + " from " + net.HardwareAddr(frame[6:12]).String(), true
+}
+
+// carries says whether the password follows the synchronization stream of a magic packet, as SecureOn has it.
+func carries(frame []byte, mac net.HardwareAddr, password []byte) bool {
+	stream := append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, bytes.Repeat(mac, 16)...)
+	return bytes.Contains(frame, append(stream, password...))
 }
 
 // udpOverIPv4 gives the datagram inside an unfragmented IPv4 packet, or nothing.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/wol"
@@ -39,6 +40,8 @@ type node struct {
 	alarm   *time.Timer // of the host's clock; nil unless asleep with an alarm set
 	sleeps  int
 	wokenBy string
+	card    Card          // lasts over kills and starts
+	ignored atomic.Int64  // magic packets that did not wake it, because of card
 	changed chan struct{} // closed at the next change of power
 
 	page     *labpage.Page // nil when off, and for clients
@@ -234,7 +237,7 @@ func (n *node) freeze() error {
 	if n.power != PowerUp {
 		return fmt.Errorf("%s is %s; only a host that is up can go to sleep", n.name, n.power)
 	}
-	card, err := armNIC(n.space, n.mac, func(by string) { n.woken <- by })
+	card, err := armNIC(n.space, n.mac, n.card, func() { n.ignored.Add(1) }, func(by string) { n.woken <- by })
 	if err != nil {
 		return err
 	}
@@ -275,6 +278,18 @@ func (n *node) thaw() error {
 	return err
 }
 
+// setCard sets up the wake logic, for the next sleep.
+func (n *node) setCard(c Card) error {
+	switch {
+	case n.client:
+		return fmt.Errorf("%s is a client and never sleeps", n.name)
+	case len(c.Password) != 0 && len(c.Password) != 6:
+		return fmt.Errorf("a SecureOn password has 6 bytes, not %d", len(c.Password))
+	}
+	n.card = c
+	return nil
+}
+
 // press is the power button.
 func (n *node) press() error {
 	if n.power != PowerAsleep {
@@ -285,7 +300,7 @@ func (n *node) press() error {
 }
 
 // sendMagic sends a magic packet for mac from this node, to every place at the switch.
-func (n *node) sendMagic(mac net.HardwareAddr) error {
+func (n *node) sendMagic(mac net.HardwareAddr, password []byte) error {
 	if n.power != PowerUp {
 		return fmt.Errorf("%s is %s and cannot send a magic packet", n.name, n.power)
 	}
@@ -298,6 +313,6 @@ func (n *node) sendMagic(mac net.HardwareAddr) error {
 		if err != nil {
 			return fmt.Errorf("send a magic packet: %w", err)
 		}
-		return errors.Join(c.Wake(mac), c.Close())
+		return errors.Join(c.WakePassword(mac, password), c.Close())
 	})
 }

@@ -65,7 +65,7 @@ type Options struct {
 	// load of a host is that of the machine, so it counts only if a line says so.
 	Idle      time.Duration
 	StayAwake []string
-	// Lines are further ones of the configuration.
+	// Lines are further ones of the configuration, at its top level. Without one of canary, hosts need not show that they can be woken.
 	Lines []string
 	// Failover is the cluster's setting; 0 = 1 s.
 	Failover time.Duration

@@ -112,7 +112,7 @@ func (b *bench) program() string { return filepath.Join(b.options.Dir, "bin", "n
 func (n *node) status() HostStatus {
 	h := HostStatus{
 		Name: n.name, Power: n.power, MAC: n.mac.String(), Addr: n.addr, Addr6: n.addr6, Sleeper: n.sleeper,
-		Agent: "none", Sleeps: n.sleeps, Since: n.since, WokenBy: n.wokenBy,
+		Agent: "none", Sleeps: n.sleeps, Since: n.since, WokenBy: n.wokenBy, Card: n.card, Ignored: n.ignored.Load(),
 		Clock: n.clock, Slept: n.slept, Disk: n.disk, Claims: slices.Clone(n.claims),
 	}
 	if n.duty != nil {

@@ -41,6 +41,7 @@ type request struct {
 	Disk   DiskFault  `json:"disk,omitzero"`
 	Starve Starvation `json:"starve,omitzero"`
 	Claim  Claim      `json:"claim,omitzero"`
+	Card   Card       `json:"card,omitzero"`
 	Seed   uint64     `json:"seed,omitempty"`
 }
 

@@ -166,6 +166,44 @@ func rightMagicPacket(t *testing.T, l *lab.Lab) {
 	}
 }
 
+// A card with a SecureOn password looks at what follows the address, and a deaf one at nothing.
+func TestCards(t *testing.T) {
+	l := up(t, lab.Options{Hosts: 2, NoAgent: true})
+	ctx := limit(t)
+	h2 := l.Host("h2")
+	right, wrong := net.HardwareAddr{1, 2, 3, 4, 5, 6}, net.HardwareAddr{1, 2, 3, 4, 5, 7}
+	must(t, l.Card(ctx, "h2", lab.Card{Password: right}))
+	must(t, h2.Freeze(ctx))
+	must(t, h2.Wake(ctx))
+	must(t, h2.WakeSecure(ctx, wrong))
+	must(t, h2.WakeSecure(ctx, right)) // through the same socket as the others: they have been looked at
+	must(t, h2.AwaitPower(ctx, lab.PowerUp))
+	ignored := func(want int64) {
+		t.Helper()
+		eventually(t, "the card has looked at the packets", func() bool {
+			st, err := l.Status(ctx)
+			return err == nil && st.Hosts[1].Ignored == want
+		})
+	}
+	ignored(2)
+	must(t, l.Card(ctx, "h2", lab.Card{Deaf: true}))
+	must(t, h2.Freeze(ctx))
+	must(t, h2.WakeSecure(ctx, right))
+	ignored(3)
+	must(t, h2.PressPower(ctx))
+	must(t, h2.AwaitPower(ctx, lab.PowerUp))
+	must(t, l.Card(ctx, "h2", lab.Card{}))
+	must(t, h2.Freeze(ctx))
+	must(t, h2.WakeSecure(ctx, wrong)) // a card without a password does not look at it
+	must(t, h2.AwaitPower(ctx, lab.PowerUp))
+	if err := l.Card(ctx, "h2", lab.Card{Password: right[:4]}); err == nil || !strings.Contains(err.Error(), "6 bytes, not 4") {
+		t.Error(err)
+	}
+	if err := l.Card(ctx, "c1", lab.Card{}); err == nil || !strings.Contains(err.Error(), "client") {
+		t.Error(err)
+	}
+}
+
 // A host that suspends itself returns from that only after it was woken, and takes its whole tree with it.
 func TestSuspendSelf(t *testing.T) {
 	l := up(t, lab.Options{Hosts: 2, NoAgent: true, ResumeTime: 200 * time.Millisecond})

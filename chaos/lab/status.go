@@ -44,7 +44,9 @@ type HostStatus struct {
 	Sleeps    int        `json:"sleeps"`             // since the lab was built
 	Since     time.Time  `json:"since,omitzero"`     // of the power state
 	WokenBy   string     `json:"woken_by,omitempty"` // how the last sleep ended
-	Clock     ClockShift `json:"clock,omitzero"`     // by how much its agent's clocks are off, sleeps included
+	Card      Card       `json:"card,omitzero"`
+	Ignored   int64      `json:"ignored,omitempty"` // magic packets that did not wake it, because of its card
+	Clock     ClockShift `json:"clock,omitzero"`    // by how much its agent's clocks are off, sleeps included
 	// Slept is the time asleep since it was switched on, by which CLOCK_MONOTONIC is off and should be.
 	Slept   time.Duration `json:"slept,omitempty"`
 	Disk    DiskFault     `json:"disk,omitzero"`    // of its agent
@@ -62,6 +64,9 @@ func (h HostStatus) Faults() []string {
 		if c.off != 0 {
 			all = append(all, fmt.Sprintf("%s is off by %v", c.name, c.off))
 		}
+	}
+	if h.Card.Deaf {
+		all = append(all, "network card wakes on nothing")
 	}
 	if h.Disk.Delay != 0 {
 		all = append(all, fmt.Sprintf("disk needs %v longer", h.Disk.Delay))

@@ -90,7 +90,7 @@ func (s *supervisor) onNode(ctx context.Context, n *node, q request, files []*os
 		err = n.await(ctx, func(p Power) bool { return p == Power(q.Address) })
 	case "wake":
 		sender := s.nodes[s.bench.options.Hosts]
-		err = sender.do(ctx, func() error { return sender.sendMagic(n.mac) })
+		err = sender.do(ctx, func() error { return sender.sendMagic(n.mac, q.Card.Password) })
 	case "signal":
 		err = n.do(ctx, func() error { return n.signal(syscall.Signal(q.Signal)) })
 	case "await-agent":
@@ -120,6 +120,8 @@ func onAilment(ctx context.Context, n *node, q request) (r response, err error) 
 		err = n.do(ctx, func() error { return n.claim(q.Claim) })
 	case "unclaim":
 		err = n.do(ctx, n.unclaim)
+	case "card":
+		err = n.do(ctx, func() error { return n.setCard(q.Card) })
 	case "wipe":
 		err = n.do(ctx, n.wipe)
 	case "damage":

@@ -46,7 +46,7 @@ func TestAHostThatDoesNotWakeIsWokenByTheHook(t *testing.T) {
 	}
 	env, err := os.ReadFile(told)
 	w.must(err)
-	want := fmt.Sprintf("NIGHTPORTER_ADDRESS=%s\nNIGHTPORTER_CAUSE=demand\nNIGHTPORTER_NODE=h4\nNIGHTPORTER_POWER=waking\nNIGHTPORTER_SERVICE=web\nNIGHTPORTER_WAKE=%s\n", w.lab.Host("h4").Addr(), w.lab.Host("h4").MAC())
+	want := fmt.Sprintf("NIGHTPORTER_ADDRESS=%s\nNIGHTPORTER_CAUSE=demand\nNIGHTPORTER_NODE=h4\nNIGHTPORTER_POWER=asleep\nNIGHTPORTER_SERVICE=web\nNIGHTPORTER_WAKE=%s\n", w.lab.Host("h4").Addr(), w.lab.Host("h4").MAC())
 	if string(env) != want {
 		t.Errorf("the hook was told\n%swant\n%s", env, want)
 	}

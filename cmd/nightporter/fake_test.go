@@ -56,7 +56,9 @@ func (f *fakeAgent) Status(ctx context.Context) (api.Status, error) {
 func (f *fakeAgent) Members(context.Context) ([]api.NodeStatus, error) {
 	return []api.NodeStatus{
 		{Name: "alpha", Alive: true, Power: "awake", PowerReason: "node-joined", Since: since, Policy: "always-on", Voter: true, Leader: true, Addr: netip.MustParseAddrPort("192.0.2.11:7374"), Wake: []api.MAC{{2, 0, 0, 0, 0, 0x11}}, Version: "v0.1"},
-		{Name: "delta", Power: "asleep", PowerReason: "operator-sleep", Since: since, Policy: "sleeps", Maintenance: true, Wakes: api.WakeTimes{
+		{Name: "delta", Power: "asleep", PowerReason: "operator-sleep", Since: since, Policy: "sleeps", Maintenance: true, WakeFitness: &api.WakeFitness{
+			Why: "delta could not be woken", WoL: "armed", SecureOn: true, Mode: "auto", Since: since, Revoked: "wake-failed", Canary: api.CanaryResult{Node: "delta", Result: "canary-passed"},
+		}, Wakes: api.WakeTimes{
 			Woken: 12, Failures: 1, Limit: api.Duration(15 * time.Second), Phases: []api.PhaseTimes{
 				{Phase: "called", Count: 12, P50: api.Duration(340 * time.Microsecond), P95: api.Duration(1200 * time.Microsecond), Max: api.Duration(2 * time.Millisecond)},
 				{Phase: "awake", Count: 12, P50: api.Duration(2345678901), P95: api.Duration(3 * time.Second), Max: api.Duration(4 * time.Second)},
@@ -170,6 +172,22 @@ func (f *fakeAgent) Sleep(ctx context.Context, n string) (api.PowerChange, error
 	}
 	return api.PowerChange{Node: n, Power: "asleep", Moved: []api.Moved{{Service: "web", From: n, To: "alpha", Epoch: 8}}}, findNode(n)
 }
+
+func (f *fakeAgent) SleepAnyway(_ context.Context, n string) (api.PowerChange, error) {
+	return api.PowerChange{Node: n, Power: "asleep"}, findNode(n)
+}
+
+func (f *fakeAgent) Canary(_ context.Context, n string) (api.CanaryResult, error) {
+	r := api.CanaryResult{Node: n, Passed: n == "delta", Result: "canary-passed", Detail: "it slept, was called, and came back", By: "alpha", Began: since, Ended: since.Add(time.Minute), Phases: []api.PhaseTime{
+		{Phase: "called", After: api.Duration(340 * time.Microsecond)}, {Phase: "awake", After: api.Duration(3 * time.Second)},
+	}}
+	if !r.Passed {
+		r.Result, r.Detail, r.Phases = "canary-failed", "it did not come back", nil
+	}
+	return r, findNode(n)
+}
+
+func (f *fakeAgent) AcceptFitness(_ context.Context, n string) error { return findNode(n) }
 
 func (f *fakeAgent) Wake(_ context.Context, n string) (api.PowerChange, error) {
 	return api.PowerChange{Node: n, Power: "waking", Called: []string{"02:00:00:00:00:14"}}, findNode(n)

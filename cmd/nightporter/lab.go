@@ -33,7 +33,7 @@ Hosts are called h1, h2, ... and have the addresses 10.77.0.11, 10.77.0.12, ...;
 10.77.0.101; the service "web" is at 10.77.0.200:8080, and its target is the last host, which may sleep.
 
 Hosts, their links and their agents can be made to fail: kill, sleep, cut; shape, clock, disk, starve, claim, wipe,
-damage, garbage. "lab status" lists what is wrong on purpose.`,
+damage, garbage, card. "lab status" lists what is wrong on purpose.`,
 		Example: `  nightporter lab up --hosts 4
   nightporter lab exec h1 -- nightporter status
   nightporter lab exec h1 -- nightporter sleep h4

@@ -19,7 +19,7 @@ import (
 func labFaultCommands(dir *string) []*cobra.Command {
 	return []*cobra.Command{
 		labShapeCommand(dir), labSmoothCommand(dir), labClockCommand(dir), labDiskCommand(dir), labStarveCommand(dir),
-		labClaimCommand(dir), labUnclaimCommand(dir), labWipeCommand(dir), labDamageCommand(dir), labGarbageCommand(dir),
+		labClaimCommand(dir), labUnclaimCommand(dir), labWipeCommand(dir), labDamageCommand(dir), labGarbageCommand(dir), labCardCommand(dir),
 	}
 }
 

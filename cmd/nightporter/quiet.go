@@ -26,12 +26,15 @@ const procs = 1
 
 // keepQuiet makes an idle agent cost less. An agent that may not is only less quiet. waits is for what may wait in the kernel.
 func keepQuiet() (waits func() (end func()), err error) {
-	waits = func() func() { return func() {} }
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(procs)
-		waits = newProcessors(procs).wait
+	if os.Getenv("GOMAXPROCS") != "" {
+		slack := promptSlack
+		if runtime.GOMAXPROCS(0) == procs {
+			slack = quietSlack
+		}
+		return func() func() { return func() {} }, setSlack(slack)
 	}
-	return waits, setSlack(quietSlack)
+	runtime.GOMAXPROCS(procs)
+	return newProcessors(procs).wait, setSlack(quietSlack)
 }
 
 // setSlack sets the slack of all threads. Those to come inherit it from the one that makes them, which may be one that has not got it

@@ -142,7 +142,7 @@ func verbs(sh *shell) []*cobra.Command {
 		agentVerb(sh), keygenVerb(sh), configVerb(sh), versionVerb(sh),
 		statusVerb(sh), membersVerb(sh), historyVerb(sh), whyVerb(sh),
 		getVerb(sh), applyVerb(sh), deleteVerb(sh), moveVerb(sh), setVerb(sh),
-		sleepVerb(sh), wakeVerb(sh),
+		sleepVerb(sh), wakeVerb(sh), canaryVerb(sh),
 		joinVerb(sh), leaveVerb(sh), forgetVerb(sh), purgeVerb(sh),
 		labCommand(), demoVerb(sh), chaosVerb(sh),
 	}

@@ -9,16 +9,24 @@ import (
 )
 
 func sleepVerb(sh *shell) *cobra.Command {
-	return &cobra.Command{
+	var anyway bool
+	cmd := &cobra.Command{
 		Use:   "sleep NODE",
 		Short: "Hand over what a host holds and suspend it",
 		Long: `Hand over what a host holds, commit that it sleeps, and run its suspend command. It is refused when the
-awake voters would no longer be a majority, or when nobody awake could stand in for a service.`,
-		Example: `  nightporter sleep delta`,
-		Args:    takes(1, 1, "name one NODE"),
+awake voters would no longer be a majority, or when nobody awake could stand in for a service; and when the host
+has not shown that it can be woken ("nightporter canary"), or could not be woken from its last sleep, or its
+network card is not armed. --anyway goes over the last three: be ready to press the host's power button.`,
+		Example: `  nightporter sleep delta
+  nightporter sleep --anyway delta`,
+		Args: takes(1, 1, "name one NODE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
-				r, err := c.Sleep(ctx, args[0])
+				ask := c.Sleep
+				if anyway {
+					ask = c.SleepAnyway
+				}
+				r, err := ask(ctx, args[0])
 				if err != nil {
 					return err
 				}
@@ -26,6 +34,8 @@ awake voters would no longer be a majority, or when nobody awake could stand in 
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&anyway, "anyway", false, "also a host of which nobody knows whether it can be woken, or that cannot be")
+	return cmd
 }
 
 func drawPower(p *page, r api.PowerChange) {

@@ -22,7 +22,7 @@ LEASE and FENCE are those of this host; the rest is what the cluster has agreed 
 checks it tells what each target says of itself: ready, failing and why, or unknown. How long a host
 takes to wake stands below the nodes: until the first packet left (CALLED), the host says that it is
 awake (BACK), the log says so (AWAKE), its checks pass (READY) and it has opened the service (SERVED);
-a wake has failed after LIMIT.`,
+a wake has failed after LIMIT. Hosts that could not be woken stand among what is wrong.`,
 		Example: `  nightporter status
   nightporter status -o json | jq -r '.services[] | .name + " " + .owner'`,
 		Args: takesNone,
@@ -60,6 +60,7 @@ func drawStatus(p *page, s api.Status) {
 	}
 	p.line("")
 	drawNodes(p, s.Nodes)
+	drawFitness(p, s.Nodes, s.Problems)
 	drawWakes(p, s.Nodes)
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"nightporter/agent"
 	"nightporter/chaos/history"
 )
 
@@ -23,6 +24,11 @@ func (p lifePower) WakeAddresses() ([]net.HardwareAddr, error) {
 
 // Sources implements agent.Power: this kernel does not tell.
 func (p lifePower) Sources() map[string]uint64 { return nil }
+
+// WakeFacts implements agent.Power: the machines are as they are for ever.
+func (p lifePower) WakeFacts() (agent.WakeFacts, error) {
+	return agent.WakeFacts{}, p.life.syscall(func() error { return nil })
+}
 
 // Resumes implements agent.Power. Who asks in the middle of a suspend is answered after it.
 func (p lifePower) Resumes() (n uint64, counted bool) {

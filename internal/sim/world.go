@@ -83,7 +83,7 @@ func hostAddr(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(
 // file is the configuration, the same on all hosts.
 func (p Plan) file(secret string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "cluster: sim\nsecret_file: %s\ninterface: %s\nfailover: %s\nbootstrap_expect: %d\nwol: assumed\n", secret, lanName, p.Failover, len(p.Hosts))
+	fmt.Fprintf(&b, "cluster: sim\nsecret_file: %s\ninterface: %s\nfailover: %s\nbootstrap_expect: %d\nwol: assumed\ncanary: off\n", secret, lanName, p.Failover, len(p.Hosts))
 	b.WriteString("nodes:\n")
 	for i, h := range p.Hosts {
 		power := config.AlwaysOn
