@@ -144,12 +144,21 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	}
 	a.meta = newMetaKeeper(deps.Log)
 	a.touch = &touch{self: cfg.Node, gossip: a.gossip, machine: a.machine, disk: deps.Disk, seeds: cfg.Join, log: deps.Log, bell: newBell()}
+	a.alarm = &alarm{
+		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, power: deps.Power,
+		link: func() bool { lan, err := deps.Kernel.LAN(); return err == nil && lan.Up }, peer: a.peer, log: deps.Log,
+	}
+	if cfg.Power == config.Sleeps {
+		a.alarm.after, a.alarm.moments = cfg.LookAfter, wakeMoments(cfg)
+	}
+	w.looking = a.alarm.looking.Load
 	a.sleeper = &sleeper{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, tenants: a.tenants,
 		scene: a.scene, opens: a.post.opens, power: deps.Power, meta: a.meta, rejoin: a.touch.bell.ring,
-		leaving: a.departure.begun.Load, units: a.checkups.quiet,
+		leaving: a.departure.begun.Load, units: a.checkups.quiet, alarm: a.alarm,
 		timeout: cfg.SuspendTimeout, log: deps.Log, bell: newBell(),
 	}
+	a.alarm.noticed = a.sleeper.away.Load
 	a.idler = &idler{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, scene: a.scene, leader: a.raft.Leader, proposer: a.proposer, senses: deps.Senses,
 		rules: idleRules(cfg), every: lookEvery(cfg.Idle), wakeAt: wakeMoments(cfg), leaving: a.departure.begun.Load, waking: w.own, log: deps.Log, bell: newBell(),
@@ -177,7 +186,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	}
 	a.ticks = &ticks{
 		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(), checks: a.checkups, idler: a.idler, reporter: a.reporter,
-		disk: a.raft.DiskTrouble, machine: a.machine,
+		disk: a.raft.DiskTrouble, machine: a.machine, witness: cfg.Role == config.Witness,
 	}
 	a.unseal = &unseal{machine: a.machine, raft: a.raft, kernel: deps.Kernel, log: deps.Log}
 	a.post.jumped = a.ticks.bell
@@ -195,7 +204,7 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 	a.meta.meta = cluster.Meta{
 		Name: a.cfg.Cluster, Power: fsm.Awake, Raft: netip.AddrPortFrom(a.cfg.Address, a.cfg.PeerPort), Wake: wakeAt,
 		Version: a.deps.Version, Digest: a.cfg.Digest, Pin: id.Pin(), Protocol: Protocol, Policy: fsm.Policy(a.cfg.Power),
-		Incarnation: incarnation, Format: fsm.Format,
+		Incarnation: incarnation, Format: fsm.Format, Role: roleOf(a.cfg.Role),
 	}
 	at := gossipAddr(a.cfg)
 	ring := func() {

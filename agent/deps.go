@@ -91,8 +91,10 @@ type Power interface {
 	Suspend(ctx context.Context) error // returns after the resume, or with the reason why there was no suspend
 	Resumes() (n uint64, counted bool) // the suspends that this host has come back from; false: its kernel does not tell
 	WakeAddresses() ([]net.HardwareAddr, error)
-	Sources() map[string]uint64    // the events of its wake-up sources so far; nil: its kernel does not tell
-	WakeFacts() (WakeFacts, error) // arms the network card, too
+	Sources() map[string]uint64      // the events of its wake-up sources so far; nil: its kernel does not tell
+	WakeFacts() (WakeFacts, error)   // arms the network card, too
+	SetAlarm(in time.Duration) error // of the clock that runs through a sleep and ends it; 0 = takes it back
+	AlarmTrouble() string            // why there is no such clock; "" = there is one
 }
 
 // Caller sends magic packets.

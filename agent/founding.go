@@ -130,13 +130,13 @@ func (f *founding) tryFound(promised string) error {
 	nodes := make(map[string]fsm.Node)
 	for _, m := range f.members() {
 		if m.Status == cluster.Alive && m.Meta.Cluster == "" && (m.Meta.Promised == f.self || m.Name == f.self) {
-			nodes[m.Name] = fsm.Node{Name: m.Name, Policy: m.Meta.Policy, Power: fsm.Awake}
+			nodes[m.Name] = fsm.Node{Name: m.Name, Policy: m.Meta.Policy, Role: m.Meta.Role, Power: fsm.Awake}
 		}
 	}
 	if len(nodes) < f.expect {
 		return nil
 	}
-	voters := cluster.WantedVoters(nodes, []string{f.self})
+	voters := cluster.WantedVoters(&fsm.State{Nodes: nodes}, []string{f.self})
 	if !slices.Contains(voters, f.self) {
 		voters[len(voters)-1] = f.self
 	}

@@ -10,6 +10,7 @@ import (
 	"nightporter/identity"
 	"nightporter/internal/labpage"
 	"nightporter/lease"
+	"nightporter/wake"
 )
 
 // inLab makes the outside world of an agent in a lab host: the clocks and the disk have the faults that the page says.
@@ -18,7 +19,7 @@ func inLab(d Deps, page *labpage.Page) Deps {
 	d.Clock = labClock{d.Clock, page}
 	d.Kernel = labKernel{d.Kernel, page}
 	d.Disk = labDisk{d.Disk, page}
-	d.Power = labPower{d.Power, page}
+	d.Power = labPower{d.Power, page, &wake.RTC{Root: labpage.RTCs}}
 	return d
 }
 
@@ -76,10 +77,18 @@ func (h labHold) kernelTime(deadline time.Duration) time.Duration {
 }
 
 // labPower counts the suspends of the lab's host: the kernel counts those of the machine that all of them are on.
+// Its alarm is the host's own, too: a directory that looks like the kernel's, which the lab reads when the host falls asleep.
 type labPower struct {
 	Power
 	page *labpage.Page
+	rtc  *wake.RTC
 }
+
+func (p labPower) SetAlarm(in time.Duration) error {
+	return systemPower{rtc: p.rtc}.SetAlarm(in)
+}
+
+func (p labPower) AlarmTrouble() string { return p.rtc.Trouble() }
 
 func (p labPower) Resumes() (n uint64, counted bool) { return p.page.Load().Resumes, true }
 

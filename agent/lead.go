@@ -42,6 +42,7 @@ type leader struct {
 	due      lease.Boot             // when the loop's timer was to go off
 	blind    lease.Boot             // until then this host may not have read what the owners sent while it stalled
 	sulking  map[string]lease.Boot  // by subject of a proposal that the state machine refused: until when it is not repeated
+	follow   follow                 // since when the single vote of two hosts is to follow the services
 	frozen   frozen                 // services that the plan leaves alone
 	trouble  atomic.Pointer[string] // why a node is not admitted
 }
@@ -96,6 +97,7 @@ func (l *leader) lead(ctx context.Context) bool {
 	l.configAt, l.config = l.first, 0
 	l.silent, l.left, l.known = make(map[string]lease.Boot), make(map[string]uint64), nil
 	l.sulking, l.due, l.blind = make(map[string]lease.Boot), l.first.Add(time.Hour), 0
+	l.follow = follow{}
 	l.log.Info("this node leads the cluster now")
 	defer l.trouble.Store(nil) // the next leader says what it sees
 	changed, cancel := l.machine.Watch()
@@ -264,7 +266,7 @@ func (l *leader) records(v cluster.View) map[string]fsm.Command {
 			continue // status says so
 		}
 		rec, known := v.State.Nodes[m.Name]
-		fresh := nodeRecord(m, rec)
+		fresh := readable(v.State, members, rec, nodeRecord(m, rec))
 		if known && rec.Key != fresh.Key {
 			why := "a host that calls itself " + m.Name + " shows another key than the one on record; if it was reinstalled, stop its agent, run `nightporter forget " + m.Name + "`, and start it again"
 			l.trouble.Store(&why)
@@ -364,12 +366,12 @@ func nodeRecord(m cluster.Member, old fsm.Node) fsm.Node {
 	n := old
 	n.Name, n.Key, n.Addr, n.Policy, n.Version = m.Name, m.Meta.Pin, m.Meta.Raft, m.Meta.Policy, m.Meta.Version
 	n.Gossip = m.Addr
-	n.Wake, n.Format = m.Meta.Wake, m.Meta.Format
+	n.Wake, n.Format, n.Role = m.Meta.Wake, m.Meta.Format, m.Meta.Role
 	return n
 }
 
 func sameRecord(a, b fsm.Node) bool {
-	return a.Addr == b.Addr && a.Gossip == b.Gossip && a.Policy == b.Policy && a.Version == b.Version && a.Format == b.Format &&
+	return a.Addr == b.Addr && a.Gossip == b.Gossip && a.Policy == b.Policy && a.Version == b.Version && a.Format == b.Format && a.Role == b.Role &&
 		slices.Equal(a.Wake, b.Wake)
 }
 
@@ -382,10 +384,10 @@ func (l *leader) voters(ctx context.Context, v cluster.View) {
 		l.config, l.configAt = committed.ConfigIndex, l.scene.clock.Boot() // after the view was taken: it may be newer than v
 	}
 	alive := make(map[string]bool)
-	for name, p := range v.Present {
-		alive[name] = p.Alive && !p.Deaf && v.State.Nodes[name].Power == fsm.Awake
+	for name := range v.Present {
+		alive[name] = v.Casts(name)
 	}
-	if _, any := cluster.NextStep(v.State.Nodes, committed.Servers, alive); !any {
+	if _, any := cluster.NextStep(v.State, committed.Servers, alive); !any || l.follow.early(v, committed.Servers) {
 		return
 	}
 	longest := cluster.Derive(v.State.Timing.Largest)
@@ -397,11 +399,11 @@ func (l *leader) voters(ctx context.Context, v cluster.View) {
 	for name, s := range l.checks.fresh() {
 		answers[name] = alive[name] && s.Warm && s.Index+caughtUp >= committed.Index
 	}
-	step, ok := cluster.NextStep(v.State.Nodes, committed.Servers, answers)
+	step, ok := cluster.NextStep(v.State, committed.Servers, answers)
 	if !ok {
 		return
 	}
-	if to, first := step.LeadFirst(v.Self, v.State.Nodes, cluster.Voters(committed.Servers), answers); first {
+	if to, first := step.LeadFirst(v.Self, v.State, cluster.Voters(committed.Servers), answers); first {
 		l.passOn(ctx, to)
 		return
 	}

@@ -3,6 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
+
+	"github.com/hashicorp/raft"
 
 	"nightporter/cluster"
 	"nightporter/fsm"
@@ -26,19 +29,16 @@ func (g *quorumGuard) enter(ctx context.Context, c fsm.Command) (leave func(), e
 	var may func(cluster.View) error
 	switch c := c.(type) {
 	case fsm.SetPower:
-		if c.To != fsm.Suspending {
+		if may = g.power(c); may == nil {
 			return func() {}, nil
-		}
-		may = func(v cluster.View) error {
-			if why := unfitToWake(v.State, c.Node); why != "" && c.Reason == fsm.NodeIdle {
-				return errors.New(why)
-			}
-			return cluster.MayRest(v, g.machine.View().Servers, c.Node)
 		}
 	case fsm.RemoveNode:
 		may = func(v cluster.View) error { return cluster.MayLeave(v, g.machine.View().Servers, c.Name) }
 	default:
 		return func() {}, nil
+	}
+	if err := g.early(c, may); err != nil {
+		return nil, quorumError{err}
 	}
 	select {
 	case g.turn <- struct{}{}:
@@ -54,6 +54,38 @@ func (g *quorumGuard) enter(ctx context.Context, c fsm.Command) (leave func(), e
 		return nil, quorumError{err}
 	}
 	return g.turn.Unlock, nil
+}
+
+// early refuses a suspend that cannot be granted yet without a barrier: it is asked for ten times a second, and a barrier is written to
+// the log.
+func (g *quorumGuard) early(c fsm.Command, may func(cluster.View) error) error {
+	if p, ok := c.(fsm.SetPower); ok && p.To == fsm.Asleep {
+		return may(g.scene.view())
+	}
+	return nil
+}
+
+// power gives how a change of power is judged, nil where there is nothing to judge. A wish to sleep is judged as a whole. The suspend itself
+// only by the votes, and only where the node has one: other voters may have died since, and of two hosts the one has to have the vote.
+func (g *quorumGuard) power(c fsm.SetPower) func(cluster.View) error {
+	servers := func() []raft.Server { return g.machine.View().Servers }
+	switch {
+	case c.To == fsm.Suspending:
+		return func(v cluster.View) error {
+			if why := unfitToWake(v.State, c.Node); why != "" && c.Reason == fsm.NodeIdle {
+				return errors.New(why)
+			}
+			return cluster.MayRest(v, servers(), c.Node)
+		}
+	case c.To == fsm.Asleep && c.From == fsm.Suspending && slices.Contains(cluster.Voters(servers()), c.Node):
+		return func(v cluster.View) error {
+			if n := v.State.Nodes[c.Node]; n.Power != c.From || n.Sleeps != c.Sleeps {
+				return nil // the state machine has its own answer, which the node waits for
+			}
+			return cluster.MaySuspend(v, servers(), c.Node)
+		}
+	}
+	return nil
 }
 
 type quorumError struct{ error }

@@ -75,6 +75,7 @@ type parts struct {
 	sleeper  *sleeper
 	idler    *idler
 	unasked  *unasked
+	alarm    *alarm
 	reporter *reporter
 	canaries *canaries
 	waking   *waking

@@ -38,6 +38,7 @@ type sleeper struct {
 	power    Power
 	meta     *metaKeeper
 	rejoin   func()
+	alarm    *alarm
 	units    func() bool   // no unit is left running whose identity has gone; nil = there are none
 	leaving  func() bool   // this host is on its way out of the cluster: nobody could call it in its sleep
 	timeout  time.Duration // for the hand-over
@@ -112,8 +113,9 @@ func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 	if s.raft.IsLeader() {
 		s.yieldLead(ctx)
 	}
-	if s.clock.Boot().Sub(s.began) > s.timeout {
-		s.complain("the hand-over before a suspend did not end in " + s.timeout.String() + ": the host stays awake")
+	limit := s.timeout + voteMoves(s.scene.view(), s.machine.View().Servers, s.self)
+	if s.clock.Boot().Sub(s.began) > limit {
+		s.complain("the hand-over before a suspend did not end in " + limit.String() + ": the host stays awake")
 		s.set(ctx, me, fsm.Awake, fsm.SuspendTimeout)
 		return
 	}
@@ -135,7 +137,7 @@ func (s *sleeper) confirm(ctx context.Context, me fsm.Node) {
 	defer cancel()
 	me.Power = fsm.Suspending
 	res, err := s.propose(ctx, me, fsm.Asleep, me.PowerReason)
-	if err != nil || s.machine.View().Index < res.Index {
+	if err != nil || res.Refused == quorumLost || s.machine.View().Index < res.Index { // the guard's refusal stands nowhere in the log
 		return // looked at again with the next step
 	}
 	if now := s.machine.View().State.Nodes[s.self]; now.Power == fsm.Asleep && now.Sleeps == me.Sleeps {
@@ -202,6 +204,7 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 		s.log.Info("called back before the suspend", "reason", now.PowerReason)
 		return
 	}
+	s.alarm.set(me.PowerReason)
 	s.log.Info("suspending", "reason", me.PowerReason)
 	s.resumes, s.counted = s.power.Resumes()
 	s.away.Store(false)
@@ -217,6 +220,9 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 	s.problem.Store(nil)
 	s.awaitReturn(ctx, me)
 	s.rejoin()
+	if s.alarm.calm(ctx, me, s.wasAway()) {
+		s.slept = me.Sleeps - 1 // the same sleep goes on
+	}
 }
 
 func (s *sleeper) record() fsm.Node { return s.machine.View().State.Nodes[s.self] }
@@ -227,7 +233,7 @@ func (s *sleeper) report(ctx context.Context, me fsm.Node) {
 	switch me.Power {
 	case fsm.Asleep:
 		if s.slept == me.Sleeps && s.wasAway() { // else it did not sleep, or lost its power in its sleep: nobody woke it
-			reason = fsm.WokeUnasked
+			reason = s.alarm.reason(fsm.WokeUnasked)
 		}
 	case fsm.Waking:
 		reason = fsm.WokeUp

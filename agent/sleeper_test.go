@@ -82,10 +82,16 @@ type stage struct {
 
 	facts     atomic.Pointer[WakeFacts] // nil: its cards are armed, and it has no traits
 	countless bool                      // it keeps none
+	alarms    []time.Duration           // as they were set, 0 = taken back
 	leaves    bool
 }
 
 func (s *stage) Arm() error { return nil }
+func (s *stage) SetAlarm(in time.Duration) error {
+	s.alarms = append(s.alarms, in)
+	return nil
+}
+func (s *stage) AlarmTrouble() string { return "" }
 func (s *stage) Suspend(ctx context.Context) error {
 	s.suspends++
 	if s.hang != nil {
@@ -129,6 +135,7 @@ func newStage(t *testing.T) *stage {
 	s.sleeper = &sleeper{
 		self: "b", clock: clock, machine: machine, raft: r, proposer: p, tenants: &tenants{}, scene: sc, opens: &opens{}, power: s,
 		meta: newMetaKeeper(log), rejoin: func() {}, leaving: func() bool { return s.leaves }, timeout: 10 * time.Second, log: log, bell: newBell(),
+		alarm: &alarm{self: "b", clock: clock, machine: machine, raft: r, proposer: p, power: s, link: func() bool { return true }, noticed: func() bool { return true }, log: log},
 	}
 	r.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "k", Policy: fsm.Sleeps}})
 	return s

@@ -11,6 +11,7 @@ import (
 
 	"nightporter/api"
 	"nightporter/cluster"
+	"nightporter/config"
 	"nightporter/fsm"
 )
 
@@ -49,7 +50,11 @@ func (b *backend) Status(context.Context) (api.Status, error) {
 	if v.State.Cluster.ID == "" { // nothing of this is decided yet
 		s.Failover, s.Quorum.Needed = s.FailoverFile, 0
 	}
-	s.Problems = b.problems(v, s, unfit(b.deps.Kernel, lan, lanErr, v.State.Services))
+	why := ""
+	if b.cfg.Role != config.Witness {
+		why = unfit(b.deps.Kernel, lan, lanErr, v.State.Services)
+	}
+	s.Problems = b.problems(v, s, why)
 	return s, nil
 }
 
@@ -61,7 +66,7 @@ func (b *backend) nodes(v cluster.View) []api.NodeStatus {
 		n := v.State.Nodes[name]
 		s := api.NodeStatus{
 			Name: name, Alive: v.Present[name].Alive, Power: string(n.Power), PowerReason: string(n.PowerReason),
-			Since: n.PowerSince, Policy: string(n.Policy), Voter: slices.Contains(voters, name), Leader: name == leader,
+			Since: n.PowerSince, Policy: string(n.Policy), Role: string(n.Role), Voter: slices.Contains(voters, name), Leader: name == leader,
 			WakeFitness: wakeFitness(v.State, n),
 			Wakes:       wakeTimes(v.State.WakeTimes[name], b.cfg.WakeTimeout), Maintenance: n.Maintenance, Fit: v.CannotHold(name) == "", Addr: n.Addr, Version: n.Version, Wake: []api.MAC{},
 		}
@@ -194,6 +199,7 @@ func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string 
 	out = say(out, b.waking.economy.problems(time.Duration(v.Now))...)
 	out = say(out, b.checkups.problems()...)
 	out = say(out, b.idler.problems()...)
+	out = say(out, b.alarm.problems()...)
 	out = say(out, not...)
 	for _, sv := range s.Services {
 		out = say(out, b.serviceProblems(v, sv)...)
@@ -222,7 +228,10 @@ func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string 
 	}
 	out = say(out, b.differences(v, s)...)
 	if len(s.Quorum.Voters) == 1 && len(s.Nodes) > 1 {
-		out = say(out, "there is only one voter ("+s.Quorum.Voters[0]+"): nothing takes over by itself if it crashes; a third host, however small, makes that automatic")
+		out = say(out, "there is only one voter ("+s.Quorum.Voters[0]+"): nothing takes over by itself if it crashes; a third host, however small (role: witness), makes that automatic")
+	}
+	if len(s.Quorum.Voters) == 2 {
+		out = say(out, "there are two voters ("+strings.Join(s.Quorum.Voters, " and ")+") while the vote moves: until that is over, the death of either stops the services")
 	}
 	return out
 }
@@ -260,8 +269,10 @@ func (b *backend) serviceProblems(v cluster.View, sv api.ServiceStatus) (out []s
 		}
 	}
 	for _, t := range sv.Targets {
-		if _, known := v.State.Nodes[t]; !known {
+		if n, known := v.State.Nodes[t]; !known {
 			out = say(out, "service "+sv.Name+" names the target "+t+", which is no member of this cluster")
+		} else if n.Role == fsm.Witness {
+			out = say(out, "service "+sv.Name+" names the target "+t+", which is a witness and holds no service")
 		}
 	}
 	return out

@@ -54,7 +54,7 @@ func System(cfg *config.Config, version string, waits func() (end func()), log *
 	host.Waits = waits
 	deps := Deps{
 		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Reach: systemReach{}, Uses: systemUses, Net: systemNet{},
-		Power: systemPower{cfg: cfg, suspender: wake.Suspender{Command: cfg.SuspendCommand}},
+		Power: systemPower{cfg: cfg, suspender: wake.Suspender{Command: cfg.SuspendCommand}, rtc: &wake.RTC{Root: wake.RTCs}},
 		Disk:  disk, Former: former, Checks: systemChecks{dir: cfg.ChecksDir},
 		Listen: func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error) {
 			l, err := wake.Listen(link, g, on)
@@ -133,6 +133,7 @@ func (k systemKernel) Adopt(l identity.Heirloom) (Hold, error) {
 type systemPower struct {
 	cfg       *config.Config
 	suspender wake.Suspender
+	rtc       *wake.RTC
 }
 
 // Arm makes sure that a magic packet will wake this host.
@@ -170,6 +171,17 @@ func (p systemPower) WakeFacts() (WakeFacts, error) {
 }
 
 func (p systemPower) Suspend(ctx context.Context) error { return p.suspender.Suspend(ctx) }
+
+// SetAlarm sets the alarm of the real-time clock.
+func (p systemPower) SetAlarm(in time.Duration) error {
+	if in == 0 {
+		return p.rtc.Clear()
+	}
+	return p.rtc.Set(in)
+}
+
+// AlarmTrouble looks for the clock.
+func (p systemPower) AlarmTrouble() string { return p.rtc.Trouble() }
 
 // Resumes reads the kernel's own count.
 func (p systemPower) Resumes() (uint64, bool) { return wake.Resumes() }

@@ -35,6 +35,7 @@ type ticks struct {
 	disk     func() string
 	machine  *fsm.Machine
 	oneMAC   atomic.Bool // the LAN interface carries services in mode address only: which ones there are is looked at with each tick
+	witness  bool        // this host is one
 }
 
 func (k *ticks) run(ctx context.Context) {
@@ -88,7 +89,10 @@ func (k *ticks) returned(away wake.Absence, gap time.Duration) {
 func (k *ticks) fitness() {
 	lan, err := k.kernel.LAN()
 	k.oneMAC.Store(lan.OneMAC != "")
-	why := unfit(k.kernel, lan, err, k.machine.View().State.Services)
+	why := ""
+	if !k.witness { // which is to hold nothing
+		why = unfit(k.kernel, lan, err, k.machine.View().State.Services)
+	}
 	if why == "" {
 		why = k.disk()
 	}

@@ -49,6 +49,8 @@ type waking struct {
 	gaveUp  map[string]string // by node: the sentence for status, until it is back
 	entries chan fsm.Command  // for the log, in order; the packets never wait for it
 
+	looking func() bool // this host was woken by its alarm, and looks whether it is needed before it calls anybody
+
 	lost map[string]uint64 // of the mutant LostWake
 
 	former []wake.Wake // campaigns of a former life of this process
@@ -59,6 +61,7 @@ func newWaking(timeout time.Duration) *waking {
 	return &waking{
 		board: wake.NewBoard(timeout, 0), bell: newBell(), opens: &opens{}, timeout: timeout, failing: make(map[[2]string]seenFailing), watches: make(map[string]*stopwatch),
 		gaveUp: make(map[string]string), nudged: make(map[string]lease.Boot), entries: make(chan fsm.Command, 64), hooks: make(chan wake.Action, 64), hooked: make(map[string]hookRun),
+		looking: func() bool { return false },
 	}
 }
 
@@ -388,7 +391,7 @@ func (w *waking) quorum(since lease.Boot) lease.Boot {
 	if mutant.On(mutant.NoQuorumWake) { // breaks I4 and I7
 		return 0
 	}
-	if v.State.Cluster.ID == "" || (w.raft.Leader() != "" && !starved) {
+	if v.State.Cluster.ID == "" || (w.raft.Leader() != "" && !starved) || w.looking() {
 		return 0
 	}
 	if since == 0 {

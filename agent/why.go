@@ -150,6 +150,8 @@ var causes = map[fsm.Reason]string{
 	fsm.NodeReturned:   "it came back from a crash or a sleep",
 	fsm.NodeFailed:     "it fell silent without a word",
 	fsm.NodeLeft:       "it left the cluster",
+	fsm.WokeAlarm:      "its own clock woke it to look after the others, and nobody led, or nobody held what it runs (look_after)",
+	fsm.WokeOnTime:     "its own clock woke it at a time of its configuration (wake_at)",
 	fsm.WokeUnasked:    "it woke up without having been called: by its power button, its clock, or somebody else's magic packet",
 	fsm.SuspendFailed:  "it was to sleep, and its suspend command failed; its log says more",
 	fsm.SuspendTimeout: "it was to sleep, and its services were not handed over in time",

@@ -107,8 +107,9 @@ type NodeStatus struct {
 	Alive       bool           `json:"alive"` // as gossip has it
 	Power       string         `json:"power"` // awake, suspending, asleep, waking, off
 	PowerReason string         `json:"power_reason"`
-	Since       time.Time      `json:"since"`  // of the power state
-	Policy      string         `json:"policy"` // always-on, sleeps
+	Since       time.Time      `json:"since"`          // of the power state
+	Policy      string         `json:"policy"`         // always-on, sleeps
+	Role        string         `json:"role,omitempty"` // witness: it votes, and never holds a service
 	Voter       bool           `json:"voter"`
 	Leader      bool           `json:"leader"`
 	Maintenance bool           `json:"maintenance"`

@@ -21,6 +21,7 @@ type Meta struct {
 	Raft        netip.AddrPort // where Raft and peers reach it
 	Wake        []fsm.MAC      // where magic packets go
 	Policy      fsm.Policy
+	Role        fsm.Role
 	Power       fsm.Power // its own word
 	Sleeps      uint64    // the sleep that Power belongs to
 	Incarnation uint64    // of the daemon
@@ -49,6 +50,7 @@ type wireMeta struct {
 	Raft        string   `json:"r,omitempty"`
 	Wake        [][]byte `json:"w,omitempty"`
 	Policy      string   `json:"o,omitempty"`
+	Role        string   `json:"l,omitempty"`
 	Power       string   `json:"s,omitempty"`
 	Sleeps      uint64   `json:"z,omitempty"`
 	Incarnation uint64   `json:"i,omitempty"`
@@ -63,7 +65,7 @@ var errMeta = errors.New("not a node's description")
 func (m Meta) Encode() ([]byte, error) {
 	w := wireMeta{
 		Name: m.Name, Protocol: m.Protocol, Version: m.Version, Policy: string(m.Policy), Power: string(m.Power),
-		Sleeps: m.Sleeps, Incarnation: m.Incarnation, Promised: m.Promised, Unfit: m.Unfit, Format: m.Format,
+		Sleeps: m.Sleeps, Incarnation: m.Incarnation, Promised: m.Promised, Unfit: m.Unfit, Format: m.Format, Role: string(m.Role),
 	}
 	if len(w.Unfit) > unfitMax {
 		w.Unfit = w.Unfit[:unfitMax]
@@ -111,7 +113,7 @@ func DecodeMeta(b []byte) (Meta, error) {
 	m := Meta{
 		Cluster: hex.EncodeToString(w.Cluster), Name: w.Name, Protocol: w.Protocol, Version: w.Version,
 		Pin: hex.EncodeToString(w.Pin), Digest: hex.EncodeToString(w.Digest), Policy: fsm.Policy(w.Policy),
-		Power: fsm.Power(w.Power), Sleeps: w.Sleeps, Incarnation: w.Incarnation, Promised: w.Promised, Unfit: w.Unfit, Format: w.Format,
+		Power: fsm.Power(w.Power), Sleeps: w.Sleeps, Incarnation: w.Incarnation, Promised: w.Promised, Unfit: w.Unfit, Format: w.Format, Role: fsm.Role(w.Role),
 	}
 	if w.Raft != "" {
 		a, err := netip.ParseAddrPort(w.Raft)

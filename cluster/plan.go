@@ -88,7 +88,7 @@ func (v View) lost(sv fsm.Service, own fsm.Ownership) fsm.Reason {
 		return fsm.OwnerLeft
 	case n.Power == fsm.Suspending:
 		return fsm.OwnerSleeps
-	case n.Maintenance:
+	case n.Maintenance, n.Role == fsm.Witness: // it has become one
 		return fsm.OwnerDrained
 	case n.Power == fsm.Asleep || n.Power == fsm.Waking:
 		return fsm.OwnerAsleep

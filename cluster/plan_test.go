@@ -61,6 +61,8 @@ func (w world) view() View {
 			n.PowerSince = wall
 		case "sleeper":
 			n.Policy = fsm.Sleeps
+		case "witness":
+			n.Role = fsm.Witness
 		}
 		v.State.Nodes[name], v.Present[name] = n, p
 	}
@@ -127,6 +129,9 @@ func TestPlan(t *testing.T) {
 		{"about to suspend", world{nodes: "a:awake b:suspending", targets: []string{"b"}, owner: "b", epoch: 3}, "a", fsm.OwnerSleeps},
 		{"about to suspend, no front", world{nodes: "a:asleep b:suspending", targets: []string{"b"}, owner: "b", epoch: 3}, "", ""},
 		{"asleep with it", world{nodes: "a:awake b:asleep", targets: []string{"b"}, owner: "b", epoch: 3}, "a", fsm.OwnerAsleep},
+		{"a witness is no front", world{nodes: "a:awake!witness b:awake c:asleep", targets: []string{"c"}, leader: "b"}, "b", fsm.FirstOwner},
+		{"nor a target", world{nodes: "a:awake!witness b:awake", targets: []string{"a"}}, "b", fsm.FirstOwner},
+		{"it has become one", world{nodes: "a:awake!witness b:awake", targets: []string{"b"}, owner: "a", epoch: 3}, "b", fsm.OwnerDrained},
 		{"unfit owner", world{nodes: "a:awake b:awake!unfit", targets: []string{"b"}, owner: "b", epoch: 3}, "a", fsm.OwnerUnfit},
 		{"owner in maintenance", world{nodes: "a:awake b:awake!maint", targets: []string{"b"}, owner: "b", epoch: 3}, "a", fsm.OwnerDrained},
 		{"owner forgotten", world{nodes: "a:awake", targets: []string{"b"}, owner: "b", epoch: 3}, "a", fsm.OwnerLeft},

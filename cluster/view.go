@@ -52,6 +52,8 @@ func (v View) CannotHold(name string) string {
 	switch {
 	case !known:
 		return name + " is no member of this cluster"
+	case n.Role == fsm.Witness:
+		return name + " is a witness: it votes, and holds no service"
 	case n.Power != fsm.Awake:
 		return name + " is " + string(n.Power)
 	case n.Maintenance:

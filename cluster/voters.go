@@ -15,25 +15,19 @@ import (
 // MaxVoters bounds the voters: more of them cost time for each commit and survive nothing that matters at home.
 const MaxVoters = 5
 
-// WantedVoters is the set of voters that a cluster of these nodes should have: odd, at most MaxVoters, always-on hosts
+// WantedVoters is the set of voters that a cluster in this state should have: odd, at most MaxVoters, witnesses and always-on hosts
 // first, present voters before others of the same kind (a change costs a wait, so none is made for its own sake). With
-// three always-on hosts or more, no sleeper votes. It is a pure function of the records and of today's voters.
-func WantedVoters(nodes map[string]fsm.Node, voters []string) []string {
-	names := slices.Collect(maps.Keys(nodes))
-	rank := func(name string) int {
-		n := nodes[name]
-		r := 0
-		if n.Policy != fsm.AlwaysOn {
-			r++
-		}
-		if n.Power == fsm.Off || n.Maintenance {
-			r += 2
-		}
-		return r
+// three of these or more, no sleeper votes. Two hosts have one vote between them, which follows the services (singleVoter). It is a pure
+// function of the records, of who owns what, and of today's voters.
+func WantedVoters(state *fsm.State, voters []string) []string {
+	nodes := state.Nodes
+	if len(nodes) == 2 {
+		return []string{singleVoter(state, voters)}
 	}
+	names := slices.Collect(maps.Keys(nodes))
 	slices.SortFunc(names, func(a, b string) int {
 		return cmp.Or(
-			cmp.Compare(rank(a), rank(b)),
+			cmp.Compare(voteRank(nodes[a]), voteRank(nodes[b])),
 			cmp.Compare(notIn(voters, a), notIn(voters, b)),
 			cmp.Compare(a, b),
 		)
@@ -41,7 +35,7 @@ func WantedVoters(nodes map[string]fsm.Node, voters []string) []string {
 	size := min(len(names), MaxVoters)
 	steady := 0
 	for _, n := range names {
-		if rank(n) == 0 {
+		if voteRank(nodes[n]) <= rankSteady {
 			steady++
 		}
 	}
@@ -57,6 +51,28 @@ func WantedVoters(nodes map[string]fsm.Node, voters []string) []string {
 	wanted := names[:size]
 	slices.Sort(wanted)
 	return wanted
+}
+
+// The order in which nodes are given votes. Those up to rankSteady are there all the time.
+const (
+	rankWitness = iota
+	rankSteady
+	rankSleeper
+	rankGone // added for nodes that are off, or in maintenance
+)
+
+func voteRank(n fsm.Node) int {
+	r := rankSleeper
+	switch {
+	case n.Role == fsm.Witness:
+		r = rankWitness
+	case n.Policy == fsm.AlwaysOn:
+		r = rankSteady
+	}
+	if n.Power == fsm.Off || n.Maintenance {
+		r += rankGone
+	}
+	return r
 }
 
 func notIn(set []string, name string) int {
@@ -98,9 +114,9 @@ const (
 // NextStep gives the one change that brings the configuration nearer to what the records want, or false. One server
 // changes at a time, and never so that the voters that are awake and in touch are fewer than a majority of the new
 // voters (an uncommitted change blocks every renewal). answers says which nodes would vote now.
-func NextStep(nodes map[string]fsm.Node, servers []raft.Server, answers map[string]bool) (Step, bool) {
-	voters := Voters(servers)
-	wanted := WantedVoters(nodes, voters)
+func NextStep(state *fsm.State, servers []raft.Server, answers map[string]bool) (Step, bool) {
+	nodes, voters := state.Nodes, Voters(servers)
+	wanted := WantedVoters(state, voters)
 	var steps []Step
 	for _, s := range servers {
 		if _, known := nodes[string(s.ID)]; !known {
@@ -135,11 +151,11 @@ func NextStep(nodes map[string]fsm.Node, servers []raft.Server, answers map[stri
 // taken as it is. The entry of such a step counts in a configuration without the leader. If the leader loses the lead before
 // anybody else has that entry, it may not stand for election any more (hashicorp/raft: a non-voter does not), and denies its
 // vote, which the former configuration may need, to everybody whose log lacks the entry: then nobody is ever elected.
-func (s Step) LeadFirst(self string, nodes map[string]fsm.Node, voters []string, answers map[string]bool) (string, bool) {
+func (s Step) LeadFirst(self string, state *fsm.State, voters []string, answers map[string]bool) (string, bool) {
 	if s.Node != self || (s.Verb != RemoveServer && s.Verb != DemoteVoter) || !slices.Contains(voters, self) {
 		return "", false
 	}
-	wanted := WantedVoters(nodes, voters)
+	wanted := WantedVoters(state, voters)
 	best := ""
 	for _, name := range voters {
 		if name != self && answers[name] && (best == "" || notIn(wanted, name) < notIn(wanted, best)) {
@@ -178,10 +194,37 @@ func (s Step) safe(voters []string, answers map[string]bool) bool {
 	return len(after) > 0 && n >= len(after)/2+1
 }
 
-// MayRest says whether a node may suspend without taking the awake voters below a majority of the voters (I8), and
-// whether somebody else can hold each of its services. The error is the sentence for the operator.
+// MayRest says whether a node may begin to suspend: without taking the awake voters below a majority of the voters (I8), and with
+// somebody else to hold each of its services. Where it has the single vote of two hosts, the other one must be able to take that: it
+// moves before the suspend (MaySuspend). The error is the sentence for the operator.
 func MayRest(v View, servers []raft.Server, node string) error {
-	voters := Voters(servers)
+	if voters := Voters(servers); len(voters) == 1 && voters[0] == node {
+		if err := v.mayPassVote(node); err != nil {
+			return err
+		}
+	} else if err := v.votesWithout(voters, node); err != nil {
+		return err
+	}
+	load := v.load()
+	for _, name := range slices.Sorted(maps.Keys(v.State.Services)) {
+		if v.State.Ownerships[name].Owner == node && v.candidate(v.State.Services[name], node, load) == "" {
+			return fmt.Errorf("no other awake host could hold service %s while %s sleeps", name, node)
+		}
+	}
+	return nil
+}
+
+// MaySuspend says whether a node that has handed everything over may suspend now: the voters that stay awake are a majority of the
+// voters as they are (I8).
+func MaySuspend(v View, servers []raft.Server, node string) error {
+	return v.votesWithout(Voters(servers), node)
+}
+
+// votesWithout says whether the awake voters are a majority without a node.
+func (v View) votesWithout(voters []string, node string) error {
+	if !slices.Contains(voters, node) {
+		return nil
+	}
 	need := len(voters)/2 + 1
 	var awake []string
 	for _, name := range voters {
@@ -189,17 +232,8 @@ func MayRest(v View, servers []raft.Server, node string) error {
 			awake = append(awake, name)
 		}
 	}
-	if slices.Contains(voters, node) && len(awake) < need {
-		if len(voters) == 1 {
-			return fmt.Errorf("%s is the only voter of this cluster, so nothing could be decided, and no wake be recorded, while it sleeps; a third host, or an always-on one that votes in its place, allows it to sleep", node)
-		}
+	if len(awake) < need {
 		return fmt.Errorf("the voters that stay awake (%s) would be fewer than the %d that a majority of %d needs", orNone(awake), need, len(voters))
-	}
-	load := v.load()
-	for _, name := range slices.Sorted(maps.Keys(v.State.Services)) {
-		if v.State.Ownerships[name].Owner == node && v.candidate(v.State.Services[name], node, load) == "" {
-			return fmt.Errorf("no other awake host could hold service %s while %s sleeps", name, node)
-		}
 	}
 	return nil
 }
@@ -216,7 +250,7 @@ func MayLeave(v View, servers []raft.Server, node string) error {
 		answers[name] = name != node && v.answers(name)
 	}
 	if len(voters) == 1 {
-		return fmt.Errorf("%s is the only voter: if it leaves, the cluster ends; stop its agent instead, or let another host join and become a voter first", node)
+		return fmt.Errorf("%s is the only voter: if it leaves, the cluster ends; stop its agent instead, or let another host vote first (of two hosts the one votes that holds the services: `nightporter move`; a third one makes it three)", node)
 	}
 	if !(Step{RemoveServer, node}).safe(voters, answers) {
 		return fmt.Errorf("the other voters that are awake and in touch are no majority of what would be left")

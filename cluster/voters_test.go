@@ -22,6 +22,8 @@ func nodeSet(s string) map[string]fsm.Node {
 			n.Policy = fsm.Sleeps
 		case "off":
 			n.Power = fsm.Off
+		case "w":
+			n.Role = fsm.Witness
 		}
 		out[name] = n
 	}
@@ -56,10 +58,15 @@ func TestWantedVoters(t *testing.T) {
 		{"a b:off c d", "a b c", "a c d"},
 		{"a b:off c", "a b c", "a b c"},
 		{"a b:s c:s d:s", "", "a b c"},
+		{"a b:s w:w", "", "a b w"},
+		{"a b:s c:s w:w", "", "a b w"},
+		{"b:s c:s d:s w:w", "c d", "c d w"},
+		{"a b c d e f w:w", "a b c d e", "a b c d w"},
+		{"a b c:s w:w", "", "a b w"},
 	}
 	for _, tt := range tests {
 		want := strings.Fields(strings.ReplaceAll(tt.want, ":s", ""))
-		if got := WantedVoters(nodeSet(tt.nodes), strings.Fields(tt.voters)); !slices.Equal(got, want) {
+		if got := WantedVoters(&fsm.State{Nodes: nodeSet(tt.nodes)}, strings.Fields(tt.voters)); !slices.Equal(got, want) {
 			t.Errorf("WantedVoters(%q, voters %q) = %v, want %v", tt.nodes, tt.voters, got, want)
 		}
 	}
@@ -86,7 +93,7 @@ func TestNextStep(t *testing.T) {
 				answers[a] = true
 			}
 			got := ""
-			if s, ok := NextStep(nodeSet(tt.nodes), serverSet(tt.servers), answers); ok {
+			if s, ok := NextStep(&fsm.State{Nodes: nodeSet(tt.nodes)}, serverSet(tt.servers), answers); ok {
 				got = string(s.Verb) + " " + s.Node
 			}
 			if got != tt.want {
@@ -118,10 +125,11 @@ func TestStepsReachTheWantedSet(t *testing.T) {
 		if voters == 0 {
 			servers[0].Suffrage = raft.Voter
 		}
+		state := &fsm.State{Nodes: nodes}
 		for range 20 {
-			step, ok := NextStep(nodes, servers, answers)
+			step, ok := NextStep(state, servers, answers)
 			if !ok {
-				if got, want := Voters(servers), WantedVoters(nodes, Voters(servers)); !slices.Equal(got, want) {
+				if got, want := Voters(servers), WantedVoters(state, Voters(servers)); !slices.Equal(got, want) {
 					t.Fatalf("stopped at %v, wanted %v", got, want)
 				}
 				return
@@ -155,8 +163,7 @@ func TestNoLeaderTakesItsOwnVote(t *testing.T) {
 			for _, n := range strings.Fields(tt.answers) {
 				answers[n] = true
 			}
-			nodes := world{nodes: tt.nodes}.view().State.Nodes
-			to, first := tt.step.LeadFirst("a", nodes, Voters(serverSet(tt.servers)), answers)
+			to, first := tt.step.LeadFirst("a", world{nodes: tt.nodes}.view().State, Voters(serverSet(tt.servers)), answers)
 			if to != tt.to || first != tt.first {
 				t.Errorf("got %q, %v, want %q, %v", to, first, tt.to, tt.first)
 			}
@@ -180,7 +187,12 @@ func TestMayRest(t *testing.T) {
 		{"a non-voter may", "a:awake b:awake c:awake d:awake!sleeper", "a b c d?", "d", ""},
 		{"a voter of three may while the others are awake", "a:awake b:awake c:awake", "a b c", "c", ""},
 		{"not a second one", "a:awake b:asleep c:awake", "a b c", "c", "fewer than the 2"},
-		{"not the only voter", "a:awake b:awake", "a b?", "a", "only voter"},
+		{"the single voter of two, while the other could take its vote", "a:awake b:awake", "a b?", "a", ""},
+		{"not while the other is away", "a:awake b:awake!dead", "a b?", "a", "is not awake and in touch: wake or start it first"},
+		{"not while the other sleeps", "a:awake b:asleep", "a b?", "a", "only voter"},
+		{"not the only voter of three", "a:awake b:awake c:awake", "a b? c?", "a", "another host that votes beside it"},
+		{"a witness votes in its place", "a:awake b:awake c:awake!witness", "a b c", "b", ""},
+		{"and holds nothing", "a:awake!dead b:awake c:awake!witness d:awake!dead", "a? b? c d?", "b", "no other awake host"},
 		{"not when nobody else could hold its service", "a:awake!maint b:awake", "a b?", "b", "no other awake host"},
 	}
 	for _, tt := range tests {

@@ -47,6 +47,15 @@ const (
 	Sleeps   Power = "sleeps"
 )
 
+// Role says what a host is in the cluster for.
+type Role string
+
+// The roles. A witness votes, so that two other hosts have a majority when one of them dies, and never holds a service.
+const (
+	Member  Role = "member"
+	Witness Role = "witness"
+)
+
 // WoL says how far the host's network card is trusted to wake it.
 type WoL string
 
@@ -104,6 +113,7 @@ type Config struct {
 	BootstrapExpect int           // hosts that must meet before a new cluster is founded: entries of nodes, else 1
 	Join            []string      // host:port; from the file, else the addresses of the other entries of nodes
 
+	Role           Role
 	Power          Power
 	SuspendCommand []string
 	SuspendTimeout time.Duration    // the hand-over before a suspend may take this long
@@ -112,6 +122,7 @@ type Config struct {
 	Idle           time.Duration    // a host with power sleeps goes to sleep by itself when nobody needed it for so long; 0 = it does not
 	StayAwake      StayAwake        // what counts as need
 	Watts          map[string]Watts // by host: what the file tells of it; nil = of none
+	LookAfter      time.Duration    // a sleeping host wakes by its own clock after so long, to look whether somebody holds its services; 0 = it does not
 	WoL            WoL
 	WoLPassword    []byte             // SecureOn, 6 bytes; nil = none. It goes over the wire in clear text
 	Canary         Canary             // who has the host show that it can be woken

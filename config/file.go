@@ -36,6 +36,8 @@ type host struct {
 	idle           value[time.Duration]
 	stayAwake      value[StayAwake]
 	watts          value[Watts]
+	role           value[Role]
+	lookAfter      value[time.Duration]
 }
 
 // node is one entry of nodes.
@@ -81,6 +83,8 @@ func (r *reader) hostFields(h *host) fields {
 		"run_dir":         func(_ place, n ast.Node) { h.runDir = r.path(n) },
 		"checks_dir":      func(_ place, n ast.Node) { h.checksDir = r.path(n) },
 		"idle":            func(_ place, n ast.Node) { h.idle = r.idle(n) },
+		"role":            func(_ place, n ast.Node) { h.role = oneOf(r, n, Member, Witness) },
+		"look_after":      func(_ place, n ast.Node) { h.lookAfter = r.lookAfter(n) },
 		"stay_awake":      func(_ place, n ast.Node) { h.stayAwake = r.stayAwake(n) },
 		"watts":           func(_ place, n ast.Node) { h.watts = r.watts(n) },
 		"wake": func(_ place, n ast.Node) {
@@ -160,6 +164,7 @@ func (r *reader) judgeFile(f file) {
 	if f.bootstrapExpect.set && len(f.nodes) > 0 && f.bootstrapExpect.v > len(f.nodes) {
 		r.problem(f.bootstrapExpect.at, "bootstrap_expect waits for %d hosts, but nodes has only %d; lower it or add the others", f.bootstrapExpect.v, len(f.nodes))
 	}
+	r.judgeRoles(f)
 	addrs, macs := map[netip.Addr]place{}, map[string]place{}
 	for _, n := range f.nodes {
 		if n.address.set {

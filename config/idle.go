@@ -72,6 +72,20 @@ func (r *reader) idle(n ast.Node) value[time.Duration] {
 	return r.duration(n, idleMin, idleMax)
 }
 
+// Range of the time after which a sleeping host looks after the others. Clocks of many PCs cannot be set further ahead than a day.
+const (
+	DefaultLookAfter           = 6 * time.Hour
+	lookAfterMin, lookAfterMax = time.Second, 24 * time.Hour
+)
+
+// lookAfter reads a time, or off.
+func (r *reader) lookAfter(n ast.Node) value[time.Duration] {
+	if word := scalar(r.plain(n)); word == "off" || word == "0" || word == "0s" {
+		return value[time.Duration]{0, placeOf(n), true}
+	}
+	return r.duration(n, lookAfterMin, lookAfterMax)
+}
+
 // scalar is the text of a single value, "" for anything else.
 func scalar(n ast.Node) string {
 	switch n.(type) {

@@ -34,7 +34,9 @@ func (r *reader) judgeHost(f file, own host, c *Config, m *Machine) {
 	} else if !slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Addr() == c.Address }) {
 		r.problem(first(own.address, f.address).at, "%s is not an address of %s, which has %s; correct it, or leave it out to take the first IPv4 address", c.Address, where, joined(list))
 	}
-	r.judgeAddresses(f.services, list, where)
+	if c.Role != Witness { // which carries none of them
+		r.judgeAddresses(f.services, list, where)
+	}
 }
 
 // lasting leaves out what a service in mode address may be leaving on the interface right now: addresses without a network, where

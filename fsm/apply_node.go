@@ -18,6 +18,9 @@ func putNode(s *State, c PutNode) (*State, Result) {
 	case n.Policy != AlwaysOn && n.Policy != Sleeps:
 		return refuse(s, Invalid, "node %s: power policy %q must be %s or %s", n.Name, n.Policy, AlwaysOn, Sleeps)
 	}
+	if why := roleProblem(n); why != "" {
+		return refuse(s, Invalid, "node %s: %s", n.Name, why)
+	}
 	for _, m := range n.Wake {
 		if why := macProblem(m); why != "" {
 			return refuse(s, Invalid, "node %s: wake address %s %s", n.Name, m, why)

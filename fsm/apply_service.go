@@ -17,6 +17,9 @@ func putService(s *State, c PutService) (*State, Result) {
 	if other, what := clash(s, sv); other != "" {
 		return refuse(s, AddressInUse, "service %s: %s already belongs to service %s", sv.Name, what, other)
 	}
+	if w := witnessTarget(s, sv); w != "" {
+		return refuse(s, Invalid, "service %s: its target %s is a witness, which holds no service: name another host", sv.Name, w)
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.Nodes)) {
 		if what := collides(sv, s.Nodes[name]); what != "" {
 			return refuse(s, AddressInUse, "service %s: %s is the node %s's own; a service needs one that no host has", sv.Name, what, name)

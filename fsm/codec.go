@@ -19,7 +19,7 @@ import (
 // DESIGN.md has the rule by which it evolves.
 //
 // Format 2 is that of what version 0.1 cannot carry out: definitions of services that say more than it knows (a mode, checks, a
-// unit, a hold of a port, rules for its wakes), and what is measured, judged and set of wakes. Everything else is still written as format 1, byte for byte.
+// unit, a hold of a port, rules for its wakes), witnesses, and what is measured, judged and set of wakes. Everything else is still written as format 1, byte for byte.
 const (
 	entryMagic     = "NP"
 	entryVersion   = 1
@@ -39,6 +39,10 @@ func FormatOf(c Command) uint8 {
 		return formatOfServices(slices.Values([]Service{c.Service}))
 	case MeasureWake, NoteWake, JudgeWake, SetInrush, ReportFitness, BeginCanary, EndCanary, JudgeFitness:
 		return 2
+	case PutNode:
+		if c.Node.Role != Member {
+			return 2
+		}
 	}
 	return entryVersion
 }
@@ -64,7 +68,7 @@ func readable(k Kind, format byte) bool {
 	case KindMeasureWake, KindNoteWake, KindJudgeWake, KindSetInrush, KindReportFitness, KindBeginCanary, KindEndCanary, KindJudgeFitness:
 		return format == 2
 	}
-	return format == entryVersion || format == 2 && (k == KindFound || k == KindPutService)
+	return format == entryVersion || format == 2 && (k == KindFound || k == KindPutService || k == KindPutNode)
 }
 
 // MaxCommand is the largest encoded command in bytes. Encode refuses a larger one; Decode does not, since what is

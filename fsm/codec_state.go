@@ -10,7 +10,7 @@ import (
 	"slices"
 )
 
-// A state is "NPS", a version byte and JSON. The version is 1, or 2 where a service has checks or a unit, wakes were measured, or nodes
+// A state is "NPS", a version byte and JSON. The version is 1, or 2 where a service has checks or a unit, wakes were measured, there is a witness, or nodes
 // have said whether they can be woken. A snapshot, as Raft keeps it, is "NPX", a version byte, the index of the
 // last entry in it (8 bytes, big endian) and a state.
 const (
@@ -40,6 +40,11 @@ func EncodeState(s *State) ([]byte, error) {
 func stateFormat(s *State) uint8 {
 	if len(s.WakeTimes) > 0 || len(s.Fitness) > 0 || s.Inrush != 0 || slices.ContainsFunc(s.Wakes, func(w Wake) bool { return w.Phases != Phases{} || w.Note != "" }) {
 		return 2
+	}
+	for _, n := range s.Nodes {
+		if n.Role != Member {
+			return 2
+		}
 	}
 	return formatOfServices(maps.Values(s.Services))
 }

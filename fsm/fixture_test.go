@@ -74,7 +74,14 @@ func v2Log() []fixture {
 		{"23-set-power", SetPower{Node: "d", From: Awake, To: Off, Reason: NodeFailed, At: at(12), By: "a"}},
 		{"24-set-power", SetPower{Node: "d", From: Off, To: Asleep, Reason: HandedOver, At: at(14), By: "a"}},
 		{"25-set-power", SetPower{Node: "d", From: Asleep, To: Awake, Reason: WokeUnasked, At: at(17), By: "d"}},
+		{"30-put-node-witness", PutNode{Node: testWitness("w"), At: at(10)}},
 	}
+}
+
+func testWitness(name string) Node {
+	n := testNode(name, AlwaysOn)
+	n.Format, n.Role = 2, Witness
+	return n
 }
 
 // checkedService has a check of every kind.

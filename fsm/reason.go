@@ -42,4 +42,6 @@ const (
 	WokeUp         Reason = "woke-up"         // result of a wake: the node is back
 	GaveUp         Reason = "gave-up"         // result of a wake: no answer within the time
 	WokeUnasked    Reason = "woke-unasked"    // back without a wake of ours
+	WokeAlarm      Reason = "woke-alarm"      // its own clock woke it to look after the others, and it may be needed
+	WokeOnTime     Reason = "woke-on-time"    // its own clock woke it at a time of its configuration
 )

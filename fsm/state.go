@@ -169,6 +169,15 @@ const (
 	Sleeps   Policy = "sleeps"
 )
 
+// Role says what a node is in the cluster for.
+type Role string
+
+// The two roles. Format 1 has no word for it.
+const (
+	Member  Role = ""        // votes and holds
+	Witness Role = "witness" // votes, and never holds an identity
+)
+
 // Node is a member's record. Key, the digest of its TLS public key, is pinned when it joins: a peer that shows
 // another one is refused until the record is forgotten.
 type Node struct {
@@ -190,6 +199,7 @@ type Node struct {
 	// Format is the newest format of entries that the node reads, 0 = the first. Apply does not look at it: it keeps a leader from
 	// proposing what a member would have to halt at.
 	Format uint8 `json:"format,omitempty"`
+	Role   Role  `json:"role,omitempty"` // since format 2
 }
 
 // Wake is one recorded wake campaign.

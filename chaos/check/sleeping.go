@@ -91,6 +91,9 @@ func quorumWake(h *history.History, d *docket) {
 		// The leader's silence is noticed after up to twice the failover and a heartbeat's pause; then as long again without a leader, with a
 		// look every second before and after it; and the first packet.
 		by := p.At.Add(5*h.Setup.Failover + 2*time.Second + h.Setup.Extra)
+		if slices.ContainsFunc(h.Setup.Hosts, func(x history.Host) bool { return x.Alarm > 0 }) {
+			by = by.Add(4*h.Setup.Failover + h.Setup.Resume + time.Second) // who was woken by its alarm looks first whether anybody leads
+		}
 		voters := lastingVoters(h, p.At, by)
 		var awake, asleep []string
 		for _, v := range voters {

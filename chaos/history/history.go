@@ -119,6 +119,8 @@ func (s Setup) Service(name string) (Service, bool) {
 type Host struct {
 	Name    string `json:"name"`
 	Sleeper bool   `json:"sleeper"`
+	// Alarm is how long after it fell asleep its own clock wakes it to look after the others; 0 = it does not.
+	Alarm time.Duration `json:"alarm,omitempty"`
 }
 
 // Service is one identity. A run does not give one name to two identities.

@@ -31,6 +31,11 @@ func configText(o Options) string {
 	fmt.Fprintf(&b, "# Written by `nightporter lab up`.\n")
 	fmt.Fprintf(&b, "cluster: lab\nsecret_file: %s\ninterface: %s\n", quote(o.Dir, secretName), hostIface)
 	fmt.Fprintf(&b, "failover: %s\nlog_level: %s\nwol: assumed # the card is a stand-in\n", o.Failover, o.LogLevel)
+	if o.LookAfter > 0 {
+		fmt.Fprintf(&b, "look_after: %s\n", o.LookAfter)
+	} else {
+		b.WriteString("look_after: off\n")
+	}
 	if !slices.ContainsFunc(o.Lines, func(l string) bool { return strings.HasPrefix(l, "canary:") }) {
 		fmt.Fprintf(&b, "canary: off\n")
 	}
@@ -51,6 +56,9 @@ func configText(o Options) string {
 	for k := 1; k <= o.Hosts; k++ {
 		p := hostPlug(k)
 		fmt.Fprintf(&b, "  %s:\n    address: %s\n    power: %s\n    data_dir: %s\n", p.name, p.addr, o.policy(k), quote(o.Dir, "hosts", p.name, "data"))
+		if slices.Contains(o.Witnesses, k) {
+			b.WriteString("    role: witness\n")
+		}
 		fmt.Fprintf(&b, "    checks_dir: %s\n", quote(o.Dir, "hosts", p.name, ChecksDir))
 		fmt.Fprintf(&b, "    suspend_command: [%s, lab, suspend-self, --dir, %s, --host, %s]\n", quote(o.Dir, "bin", "nightporter"), quote(o.Dir), p.name)
 	}

@@ -37,6 +37,7 @@ type node struct {
 	agent   *process
 	server  *process
 	resume  *time.Timer
+	alarm   *time.Timer // of the host's clock; nil unless asleep with an alarm set
 	sleeps  int
 	wokenBy string
 	card    Card          // lasts over kills and starts
@@ -92,6 +93,8 @@ func (n *node) run(ctx context.Context) error {
 			f()
 		case by := <-n.woken:
 			n.magic(by)
+		case <-n.ring():
+			n.magic("the alarm of its clock")
 		case <-turn:
 			n.turn()
 		case <-resume:
@@ -217,6 +220,7 @@ func (n *node) disarm() {
 	}
 	n.nic.close()
 	n.nic = nil
+	n.disarmClock()
 	if n.resume != nil {
 		n.resume.Stop()
 		n.resume = nil
@@ -249,7 +253,7 @@ func (n *node) freeze() error {
 	n.asleepAt = monotonic()
 	n.sleeps++
 	n.set(PowerAsleep)
-	return nil
+	return n.arm()
 }
 
 // magic begins to resume.
@@ -257,6 +261,7 @@ func (n *node) magic(by string) {
 	if n.power != PowerAsleep {
 		return
 	}
+	n.disarmClock()
 	n.wokenBy = by
 	n.resume = time.NewTimer(n.bench.options.ResumeTime)
 	n.set(PowerResuming)

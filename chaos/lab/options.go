@@ -55,8 +55,12 @@ type Options struct {
 
 	Hosts   int // 1 to 32; 0 = 4; called h1, h2, ...
 	Clients int // 1 to 8; 0 = 1; called c1, c2, ...
-	// Sleepers are the hosts that may suspend (`power: sleeps`), by number from 1. nil: the last host.
+	// Sleepers are the hosts that may suspend (`power: sleeps`), by number from 1. nil: the last host that is no witness.
 	Sleepers []int
+	// Witnesses are hosts that vote and hold nothing (`role: witness`), by number from 1; none of them may be a sleeper.
+	Witnesses []int
+	// LookAfter, in whole seconds, is the time after which a sleeper's alarm wakes it to look after the others (`look_after`); 0 = off.
+	LookAfter time.Duration
 	// Idle lets the sleepers go to sleep by themselves, 0 = they do not; StayAwake are the lines below stay_awake in the configuration. The
 	// load of a host is that of the machine, so it counts only if a line says so.
 	Idle      time.Duration
@@ -101,12 +105,22 @@ func (o Options) Check() error {
 		return fmt.Errorf("failover %s is out of range; choose from %s to %s", o.Failover, config.FailoverMin, config.FailoverMax)
 	case o.Idle != 0 && o.Idle < time.Second:
 		return fmt.Errorf("hosts cannot go to sleep after %s of idleness; choose a time from 1s on, or 0 for not by themselves", o.Idle)
+	case o.LookAfter != 0 && o.LookAfter < time.Second:
+		return fmt.Errorf("an alarm cannot be set to %s; choose a time from 1s on, or 0 for none", o.LookAfter)
 	case o.ResumeTime < 0:
 		return fmt.Errorf("a host cannot resume in %s; choose a time from 0 on", o.ResumeTime)
 	case !slices.Contains([]string{"", SwitchBridge, SwitchUser}, o.Switch):
 		return fmt.Errorf("the lab has no switch %q; write bridge or user", o.Switch)
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, o.LogLevel):
 		return fmt.Errorf("the log level is %q; write debug, info, warn or error", o.LogLevel)
+	}
+	for _, k := range o.Witnesses {
+		switch {
+		case k < 1 || k > o.Hosts:
+			return fmt.Errorf("host %d is to be a witness, but the lab has the hosts 1 to %d", k, o.Hosts)
+		case slices.Contains(o.Sleepers, k):
+			return fmt.Errorf("host %d is to sleep and to be a witness, which is always on; choose one of the two", k)
+		}
 	}
 	for i, k := range o.Sleepers {
 		if k < 1 || k > o.Hosts {
@@ -140,7 +154,11 @@ func (o Options) withDefaults() (Options, error) {
 		return o, err
 	}
 	if o.Sleepers == nil {
-		o.Sleepers = []int{o.Hosts}
+		last := o.Hosts
+		for last > 1 && slices.Contains(o.Witnesses, last) {
+			last--
+		}
+		o.Sleepers = []int{last}
 	}
 	if o.Services == nil {
 		o.Services = []config.Service{o.web()}

@@ -23,8 +23,10 @@ func (n *node) layPage() error {
 		if err = os.MkdirAll(filepath.Dir(labpage.Path), 0o755); err != nil {
 			return fmt.Errorf("make the lab page's directory: %w", err)
 		}
-		n.page, err = labpage.Create(labpage.Path, n.space.net)
-		return err
+		if n.page, err = labpage.Create(labpage.Path, n.space.net); err != nil {
+			return err
+		}
+		return layRTC()
 	})
 	if err != nil {
 		return err

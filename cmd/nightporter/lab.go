@@ -107,6 +107,8 @@ func labUpCommand(dir *string) *cobra.Command {
 	f.IntVar(&o.Clients, "clients", 1, "how many clients (1 to 8)")
 	f.IntSliceVar(&sleepers, "target", nil, "numbers of the hosts that run the service and may sleep (default the last)")
 	f.DurationVar(&o.Idle, "idle", 0, "the targets go to sleep by themselves when nobody has used them for so long; 0 = they do not")
+	f.IntSliceVar(&o.Witnesses, "witness", nil, "numbers of the hosts that vote and never hold a service")
+	f.DurationVar(&o.LookAfter, "look-after", 0, "after so long (whole seconds) a sleeping host's alarm has it look after the others; 0 = it has none")
 	f.DurationVar(&o.Failover, "failover", time.Second, "the cluster's failover setting")
 	f.DurationVar(&o.ResumeTime, "resume-time", time.Second, "what a sleeping host needs from the magic packet until it runs again")
 	f.StringVar(&o.LogLevel, "log-level", "info", "of the agents: debug, info, warn, error")

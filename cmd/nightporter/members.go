@@ -49,6 +49,9 @@ func part(n api.NodeStatus) string {
 	if n.Leader {
 		parts[0] = "leader"
 	}
+	if n.Role != "" {
+		parts = append(parts, n.Role)
+	}
 	if n.Maintenance {
 		parts = append(parts, "maintenance")
 	}

@@ -52,7 +52,7 @@ func drawWhy(p *page, w api.Why) {
 		p.line("it sleeps at %s UTC if nobody comes", moment(w.SleepsAt))
 	}
 	if !w.WakesAt.IsZero() {
-		p.line("it is to be awake at %s UTC (wake_at; this is not carried out yet: something else must wake it)", moment(w.WakesAt))
+		p.line("it is to be awake at %s UTC (wake_at; if it sleeps then, its own clock wakes it)", moment(w.WakesAt))
 	}
 	for _, n := range w.Notes {
 		p.line("note: %s", n)

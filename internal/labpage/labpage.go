@@ -20,6 +20,9 @@ const (
 	Env = "NIGHTPORTER_LAB_PAGE"
 	// Path is where the page is in a lab host, whose /run is its own.
 	Path = "/run/nightporter-lab/page"
+	// RTCs is what a lab host has in the place of /sys/class/rtc: a clock whose alarm the lab carries out while the host sleeps. The machine's
+	// own must not be touched, and could not wake one of its hosts.
+	RTCs = "/run/nightporter-lab/rtc"
 
 	size  = 4096
 	magic = "nightporter lab 1\n"

@@ -45,6 +45,7 @@ type machine struct {
 	life    *life
 	locked  *life
 	lives   int
+	alarm   time.Time     // when the clock that runs through a sleep ends it; zero = it does not
 	resumes uint64        // suspends that it came back from, in all boots
 	wakeup  chan string   // magic packets and the power button, while asleep
 	rest    time.Duration // pause before a daemon that ended is started again

@@ -25,6 +25,8 @@ type Plan struct {
 type PlanHost struct {
 	Name    string        `json:"name"`
 	Sleeper bool          `json:"sleeper"`
+	Witness bool          `json:"witness,omitempty"`
+	Alarm   time.Duration `json:"alarm,omitempty"` // its look_after; 0 = off
 	Rate    float64       `json:"rate"` // of its clocks
 	Wall    time.Duration `json:"wall"` // what its wall clock is wrong by
 }
@@ -115,8 +117,15 @@ func NewPlan(seed uint64) Plan {
 	if seed%4 == 0 { // some promises are only made while nothing is wrong
 		p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return !slices.Contains(harmless, s.Verb) })
 	}
-	if seed%8 == 2 {
-		p.drawNight(rand.New(rand.NewPCG(seed, 0x6e69676874)))
+	switch few := rand.New(rand.NewPCG(seed, 0x6e69676874)); {
+	case seed%16 == 10:
+		p.drawLastNet(few)
+	case seed%8 == 2:
+		p.drawNight(few)
+	case seed%16 == 6:
+		p.drawDuo(few)
+	case seed%16 == 14:
+		p.drawWitness(few)
 	}
 	return p
 }

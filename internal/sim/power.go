@@ -85,18 +85,44 @@ func (m *machine) sleep() <-chan struct{} {
 	m.plug()
 	m.wakeup = make(chan string, 1)
 	up := make(chan struct{})
-	called := m.wakeup
+	called, alarm := m.wakeup, m.rings()
 	m.w.running.Go(func() {
 		defer close(up)
-		m.slumber(called)
+		m.slumber(called, alarm)
 	})
 	return up
 }
 
-// slumber lasts until a magic packet or the power button.
-func (m *machine) slumber(called <-chan string) {
+// SetAlarm implements agent.Power.
+func (p lifePower) SetAlarm(in time.Duration) error {
+	return p.life.syscall(func() error {
+		m := p.life.machine
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.alarm = time.Time{}
+		if in > 0 {
+			m.alarm = time.Now().Add(in.Round(time.Second)) // it counts whole seconds, and true ones
+		}
+		return nil
+	})
+}
+
+// AlarmTrouble implements agent.Power.
+func (p lifePower) AlarmTrouble() string { return "" }
+
+// rings gives a channel that gets a value when the alarm goes off; nil: none is set. The caller holds mu.
+func (m *machine) rings() <-chan time.Time {
+	if !m.alarm.After(time.Now()) {
+		return nil // one that is over does not go off
+	}
+	return time.After(time.Until(m.alarm))
+}
+
+// slumber lasts until a magic packet, the power button or the alarm.
+func (m *machine) slumber(called <-chan string, alarm <-chan time.Time) {
 	select {
 	case <-called:
+	case <-alarm:
 	case <-m.w.ending:
 	}
 	m.mu.Lock()

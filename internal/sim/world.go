@@ -90,7 +90,7 @@ func (p Plan) file(secret string) string {
 		if h.Sleeper {
 			power = config.Sleeps
 		}
-		fmt.Fprintf(&b, "  %s: {address: %s, power: %s, suspend_command: [suspend]}\n", h.Name, hostAddr(i), power)
+		fmt.Fprintf(&b, "  %s: {address: %s, power: %s, suspend_command: [suspend]%s}\n", h.Name, hostAddr(i), power, h.more())
 	}
 	b.WriteString("services:\n")
 	for _, s := range p.Services {
@@ -99,6 +99,18 @@ func (p Plan) file(secret string) string {
 		}
 	}
 	return b.String()
+}
+
+// more is what the file says of a host where it is not as the others are.
+func (h PlanHost) more() string {
+	text := ", look_after: off"
+	if h.Alarm > 0 {
+		text = ", look_after: " + h.Alarm.String()
+	}
+	if h.Witness {
+		text += ", role: witness"
+	}
+	return text
 }
 
 // servicePort is what every service guards.
@@ -112,7 +124,7 @@ func (p Plan) setup() history.Setup {
 	s := history.Setup{Failover: p.LongestFailover(), Initial: p.Failover, Resume: resumeMost + linkMost, Rouse: rouseMost, Settle: p.Settle()}
 	s.Detect = checkFall*(checkEvery+checkTime) + time.Second
 	for _, h := range p.Hosts {
-		s.Hosts = append(s.Hosts, history.Host{Name: h.Name, Sleeper: h.Sleeper})
+		s.Hosts = append(s.Hosts, history.Host{Name: h.Name, Sleeper: h.Sleeper, Alarm: h.Alarm})
 	}
 	for i := range p.Clients {
 		s.Clients = append(s.Clients, fmt.Sprintf("client%d", i+1))

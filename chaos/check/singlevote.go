@@ -1,0 +1,87 @@
+package check
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"nightporter/chaos/history"
+)
+
+// singleVote looks at clusters of two hosts: at the end the one votes that holds most of the services; and where the other one died while that was so, and
+// nothing else was wrong, clients noticed nothing.
+func singleVote(h *history.History, d *docket) {
+	if len(h.Setup.Hosts) != 2 {
+		return
+	}
+	voteAtTheEnd(h, d)
+	for _, f := range h.Faults {
+		if f.Kind != history.PowerOff && f.Kind != history.Kill || f.To.IsZero() {
+			continue
+		}
+		other := h.Setup.Hosts[0].Name
+		if other == f.Host {
+			other = h.Setup.Hosts[1].Name
+		}
+		from, to := f.From.Add(-quiet), f.To
+		if !slices.Equal(lastingVoters(h, from, to), []string{other}) || !hostUp(h, other, from, to) || !lonely(h, f, from, to) {
+			continue
+		}
+		for _, sv := range h.Setup.Services {
+			if !ownedThrough(h, sv.Name, other, from, to) {
+				continue
+			}
+			d.judged++
+			for _, r := range h.Requests {
+				if r.Service == sv.Name && r.Began.After(f.From) && r.Ended.Before(to) && !r.OK() {
+					d.find("%s: %s holds it and has the only vote, %s died at %s, and %s got no answer from %s to %s: %s",
+						sv.Name, other, f.Host, at(f.From), r.Client, at(r.Began), at(r.Ended), r.Err)
+				}
+			}
+		}
+	}
+}
+
+func voteAtTheEnd(h *history.History, d *docket) {
+	last := history.Sample{}
+	for _, s := range h.Samples {
+		if len(s.Voters) > 0 && s.At.After(last.At) {
+			last = s
+		}
+	}
+	if h.Calm.IsZero() || len(h.Ends) == 0 || h.Ended.Before(h.Calm.Add(h.Setup.Settle)) {
+		return // converges says so
+	}
+	load := map[string]int{}
+	for _, owner := range h.Ends[0].Owners {
+		load[owner]++
+	}
+	most := slices.MaxFunc(h.Setup.Hosts, func(a, b history.Host) int { return cmp.Compare(load[a.Name], load[b.Name]) }).Name
+	d.judged++
+	if len(last.Voters) != 1 || load[last.Voters[0]] < load[most] {
+		d.find("at the end the voters are %v, and %s holds %d of the services", last.Voters, most, load[most])
+	}
+}
+
+// lonely says whether nothing but one fault was done to the cluster in a time.
+func lonely(h *history.History, f history.Fault, from, to time.Time) bool {
+	return !slices.ContainsFunc(h.Disturbed(from, to), func(o history.Fault) bool { return o.Host != f.Host || !o.From.Equal(f.From) }) &&
+		!slices.ContainsFunc(h.Commands, func(c history.Command) bool {
+			return c.Began.Before(to) && (c.Ended.IsZero() || c.Ended.Add(quiet).After(from))
+		})
+}
+
+// ownedThrough says whether a service belonged to a host all through a time.
+func ownedThrough(h *history.History, service, host string, from, to time.Time) bool {
+	owner := ""
+	for _, r := range h.Of(service) {
+		switch {
+		case r.At.IsZero():
+		case !r.At.After(from):
+			owner = r.To
+		case r.At.Before(to):
+			return false
+		}
+	}
+	return owner == host
+}
