@@ -134,12 +134,15 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	}
 	a.meta = newMetaKeeper(deps.Log)
 	a.touch = &touch{self: cfg.Node, gossip: a.gossip, machine: a.machine, disk: deps.Disk, seeds: cfg.Join, log: deps.Log, bell: newBell()}
+	a.delay = &inhibitor{self: cfg.Node, logind: deps.Logind, log: deps.Log, bell: newBell()}
 	a.sleeper = &sleeper{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, tenants: a.tenants,
 		scene: a.scene, opens: a.post.opens, power: deps.Power, meta: a.meta, rejoin: a.touch.bell.ring,
 		leaving: a.departure.begun.Load, units: a.checkups.quiet,
 		timeout: cfg.SuspendTimeout, log: deps.Log, bell: newBell(),
+		delay: a.delay,
 	}
+	a.delay.press, a.delay.ease, a.delay.late = a.sleeper.press, a.sleeper.ease, a.sleeper.late
 	a.idler = &idler{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, scene: a.scene, leader: a.raft.Leader, proposer: a.proposer, senses: deps.Senses,
 		rules: idleRules(cfg), every: lookEvery(cfg.Idle), wakeAt: wakeMoments(cfg), leaving: a.departure.begun.Load, waking: w.own, log: deps.Log, bell: newBell(),

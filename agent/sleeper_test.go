@@ -80,12 +80,25 @@ type stage struct {
 	hang     func(context.Context) error // runs instead of a suspend
 	resumed  atomic.Uint64               // the kernel's count
 
-	facts     atomic.Pointer[WakeFacts] // nil: its cards are armed, and it has no traits
-	countless bool                      // it keeps none
-	leaves    bool
+	unable         error
+	arms, restored int
+	facts          atomic.Pointer[WakeFacts] // nil: its cards are armed, and it has no traits
+	countless      bool                      // it keeps none
+	leaves         bool
 }
 
-func (s *stage) Arm() error { return nil }
+func (s *stage) Able(context.Context) error { return s.unable }
+
+func (s *stage) Arm() error {
+	s.arms++
+	return nil
+}
+
+func (s *stage) Restore() error {
+	s.restored++
+	return nil
+}
+
 func (s *stage) Suspend(ctx context.Context) error {
 	s.suspends++
 	if s.hang != nil {

@@ -87,6 +87,7 @@ func (r *reader) ownEntry(f file, name string) host {
 // settings fills in the defaults. What stands under nodes goes before the top level.
 func settings(f file, own host, name string) *Config {
 	runDir := first(own.runDir, f.runDir).or(DefaultRunDir)
+	kind, command := suspendOf(f, own)
 	c := &Config{
 		Cluster:         f.cluster.v,
 		Node:            name,
@@ -102,7 +103,8 @@ func settings(f file, own host, name string) *Config {
 		Failover:        f.failover.or(DefaultFailover),
 		BootstrapExpect: f.bootstrapExpect.or(max(1, len(f.nodes))),
 		Power:           first(own.power, f.power).or(AlwaysOn),
-		SuspendCommand:  first(own.suspendCommand, f.suspendCommand).or([]string{"systemctl", "suspend"}),
+		Suspend:         kind,
+		SuspendCommand:  command,
 		SuspendTimeout:  f.suspendTimeout.or(DefaultSuspendTimeout),
 		WakeTimeout:     f.wakeTimeout.or(DefaultWakeTimeout),
 		WakeHook:        f.wakeHook.v,

@@ -43,3 +43,6 @@ const (
 	GaveUp         Reason = "gave-up"         // result of a wake: no answer within the time
 	WokeUnasked    Reason = "woke-unasked"    // back without a wake of ours
 )
+
+// SuspendedByOthers is the reason of a suspend that was not this program's: a lid was closed, somebody ran `systemctl suspend`, a desktop was idle.
+const SuspendedByOthers Reason = "suspended-by-others"
