@@ -23,6 +23,9 @@ import (
 // logind runs a real one (internal/nstest).
 func logind(t testing.TB) *Logind { return newMachine(t).Logind }
 
+// delayMax is short: one test waits for it.
+const delayMax = 3 * time.Second
+
 // machine is where that logind runs.
 type machine struct {
 	*Logind
@@ -34,7 +37,7 @@ func newMachine(t testing.TB) *machine {
 	t.Helper()
 	dir := t.TempDir()
 	slept := filepath.Join(dir, "slept")
-	real := nstest.Logind{Dir: dir, Sleep: "/bin/sh -c 'echo slept >>" + slept + "'"}
+	real := nstest.Logind{Dir: dir, DelayMax: delayMax, Sleep: "/bin/sh -c 'echo slept >>" + slept + "'"}
 	argv, err := real.Write()
 	must(t, err)
 	var said bytes.Buffer

@@ -13,12 +13,15 @@ import (
 	"nightporter/internal/nstest"
 )
 
+// lidDelay is far above what a hand-over takes, on a busy machine too: these tests are about the order.
+const lidDelay = 40 * time.Second
+
 // startSuspendable runs a real logind and a real systemd in a host, on a bus where its agent looks for one. What systemd does for a suspend
-// there is what a lab has for it: all processes of the host are frozen, logind and systemd among them.
-func (w *world) startSuspendable(host string) {
+// there is what a lab has for it: all processes of the host are frozen, logind and systemd among them. restart starts logind anew.
+func (w *world) startSuspendable(host string) (restart func()) {
 	w.Helper()
 	argv, err := nstest.Logind{
-		Dir: w.TempDir(), Bus: "/run/dbus/system_bus_socket", Own: true,
+		Dir: w.TempDir(), Bus: "/run/dbus/system_bus_socket", Own: true, DelayMax: lidDelay,
 		Sleep: strings.Join([]string{filepath.Join(w.lab.Dir(), "bin", "nightporter"), "lab", "suspend-self", "--dir", w.lab.Dir(), "--host", host}, " "),
 	}.Write()
 	w.must(err)
@@ -38,12 +41,40 @@ func (w *world) startSuspendable(host string) {
 		<-ended
 		kill()
 	})
+	w.awaitLock(host)
+	return func() {
+		w.Helper()
+		before := w.logindOf(host)
+		_, err := end.WriteString("again\n")
+		w.must(err)
+		w.await("logind is another one", func() string {
+			if now := w.logindOf(host); now == "" || now == before {
+				return now
+			}
+			return ""
+		})
+		w.awaitLock(host)
+	}
+}
+
+// logindOf is the process that is logind in a host, "" = none.
+func (w *world) logindOf(host string) string {
+	out, err := w.lab.Host(host).Output(w.limit(), "busctl", "call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", "GetConnectionUnixProcessID", "s", "org.freedesktop.login1")
+	if err != nil {
+		return ""
+	}
+	return out
+}
+
+// awaitLock waits until the agent of a host delays what its logind does.
+func (w *world) awaitLock(host string) {
+	w.Helper()
 	w.await("the agent of "+host+" holds the lock of its logind", func() string {
 		out, err := w.lab.Host(host).Output(w.limit(), "systemd-inhibit", "--list")
-		if err != nil || !strings.Contains(out, "nightporter") {
+		if err != nil || strings.Count(out, "\nnightporter ") != 1 { // one line
 			return fmt.Sprint(out, err)
 		}
-		if st, err := w.ask(host); err != nil || st.Sleep.Delay != "held" || st.Sleep.DelayMax.String() != fmt.Sprintf("%ds", nstest.DelayMax) {
+		if st, err := w.ask(host); err != nil || st.Sleep.Delay != "held" || time.Duration(st.Sleep.DelayMax) != lidDelay {
 			return fmt.Sprintf("%+v, %v", st.Sleep, err)
 		}
 		return ""
@@ -63,7 +94,8 @@ func TestASuspendByOthersWaitsForTheHandOver(t *testing.T) {
 	w := build(t, lab.Options{Hosts: 4})
 	w.settled(nil, 3)
 	w.awaitServing("h4")
-	w.startSuspendable("h4")
+	restart := w.startSuspendable("h4")
+	restart()
 	for range 2 { // again after the resume
 		began := time.Now()
 		w.suspendByOthers("h4")
@@ -75,12 +107,7 @@ func TestASuspendByOthersWaitsForTheHandOver(t *testing.T) {
 		}
 		w.connect("c1", "h4")
 		w.awaitServing("h4")
-		w.await("h4 holds the lock again", func() string {
-			if st, err := w.ask("h4"); err != nil || st.Sleep.Delay != "held" {
-				return fmt.Sprintf("%+v, %v", st.Sleep, err)
-			}
-			return ""
-		})
+		w.awaitLock("h4")
 	}
 
 	// Its own sleep waits for nothing.

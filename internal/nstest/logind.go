@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Logind is a real systemd-logind on a bus of its own, the real dbus-daemon, with a real systemd (a user's manager, since another one may be
@@ -16,15 +17,14 @@ type Logind struct {
 	Bus   string // where the bus listens; "" = in Dir
 	Sleep string // the command, one word or several; no shell reads it
 	Own   bool   // /run is the namespace's own already, and is left as it is
+	// DelayMax is for how long this logind lets a suspend wait (InhibitDelayMaxSec).
+	DelayMax time.Duration
 }
 
 // Address is that of the bus.
 func (l Logind) Address() string { return "unix:path=" + l.bus() }
 
 func (l Logind) bus() string { return cmp.Or(l.Bus, filepath.Join(l.Dir, "run", "bus")) }
-
-// DelayMax is this logind's InhibitDelayMaxSec, in seconds.
-const DelayMax = 3
 
 // Write lays out what it needs and gives the program that runs it, until the end of its standard input; a line there starts logind anew.
 func (l Logind) Write() (argv []string, err error) {
@@ -59,17 +59,17 @@ func (l Logind) Write() (argv []string, err error) {
 		own = "yes"
 	}
 	return []string{
-		"env", "OWN=" + own, "BUS=" + l.bus(), "XDG_RUNTIME_DIR=" + filepath.Join(l.Dir, "run"), "XDG_CONFIG_HOME=" + filepath.Join(l.Dir, "conf"),
+		"env", "OWN=" + own, "DELAY=" + l.DelayMax.String(), "BUS=" + l.bus(), "XDG_RUNTIME_DIR=" + filepath.Join(l.Dir, "run"), "XDG_CONFIG_HOME=" + filepath.Join(l.Dir, "conf"),
 		"HOME=" + l.Dir, "DBUS_SESSION_BUS_ADDRESS=" + l.Address(), "bash", filepath.Join(l.Dir, "run.sh"),
 	}, nil
 }
 
-var logindScript = fmt.Sprintf(`set -e
+const logindScript = `set -e
 mount --make-rprivate /
 [ -n "$OWN" ] || mount -t tmpfs tmpfs /run
 [ -e /sys/fs/cgroup/cgroup.procs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir -p $(dirname $BUS) /run/systemd/system /run/systemd/seats /run/systemd/users /run/systemd/sessions /run/systemd/inhibit /run/systemd/logind.conf.d
-printf '[Login]\nInhibitDelayMaxSec=%ds\n' >/run/systemd/logind.conf.d/test.conf
+printf '[Login]\nInhibitDelayMaxSec=%s\n' $DELAY >/run/systemd/logind.conf.d/test.conf
 mount --bind $HOME/state /sys/power/state
 /usr/lib/systemd/systemd --user --log-target=console &
 manager=$!
@@ -84,4 +84,4 @@ kill -TERM $logind
 wait $logind || true
 kill -TERM $manager 2>/dev/null || true # it ends what it runs and takes the groups of the sessions away
 for i in $(seq 100); do kill -0 $manager 2>/dev/null || break; sleep 0.05; done
-`, DelayMax)
+`
