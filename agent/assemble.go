@@ -152,13 +152,16 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		a.alarm.after, a.alarm.moments = cfg.LookAfter, wakeMoments(cfg)
 	}
 	w.looking = a.alarm.looking.Load
+	a.delay = &inhibitor{self: cfg.Node, logind: deps.Logind, log: deps.Log, bell: newBell()}
 	a.sleeper = &sleeper{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, tenants: a.tenants,
 		scene: a.scene, opens: a.post.opens, power: deps.Power, meta: a.meta, rejoin: a.touch.bell.ring,
 		leaving: a.departure.begun.Load, units: a.checkups.quiet, alarm: a.alarm,
 		timeout: cfg.SuspendTimeout, log: deps.Log, bell: newBell(),
+		delay: a.delay,
 	}
 	a.alarm.noticed = a.sleeper.away.Load
+	a.delay.press, a.delay.ease, a.delay.late = a.sleeper.press, a.sleeper.ease, a.sleeper.late
 	a.idler = &idler{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, scene: a.scene, leader: a.raft.Leader, proposer: a.proposer, senses: deps.Senses,
 		rules: idleRules(cfg), every: lookEvery(cfg.Idle), wakeAt: wakeMoments(cfg), leaving: a.departure.begun.Load, waking: w.own, log: deps.Log, bell: newBell(),

@@ -73,6 +73,8 @@ type parts struct {
 	leader   *leader
 	founding *founding
 	sleeper  *sleeper
+	delay    *inhibitor
+	ability  ability
 	idler    *idler
 	unasked  *unasked
 	alarm    *alarm
@@ -125,6 +127,7 @@ func (a *parts) live(ctx context.Context) error {
 	defer cancel()
 	g.Go(func() error { a.leader.run(loops); return nil })
 	g.Go(func() error { a.sleeper.run(loops); return nil })
+	g.Go(func() error { a.delay.run(loops); return nil })
 	idling, rest := context.WithCancel(loops) // who stops does not go to sleep meanwhile
 	defer context.AfterFunc(ctx, rest)()
 	defer rest()

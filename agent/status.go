@@ -25,7 +25,7 @@ func (b *backend) Members(context.Context) ([]api.NodeStatus, error) {
 }
 
 // Status tells all that this agent knows, what is wrong first.
-func (b *backend) Status(context.Context) (api.Status, error) {
+func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	v := b.scene.view()
 	servers := b.machine.View().Servers
 	s := api.Status{
@@ -50,6 +50,7 @@ func (b *backend) Status(context.Context) (api.Status, error) {
 	if v.State.Cluster.ID == "" { // nothing of this is decided yet
 		s.Failover, s.Quorum.Needed = s.FailoverFile, 0
 	}
+	s.Sleep = b.hostSleep(ctx)
 	why := ""
 	if b.cfg.Role != config.Witness {
 		why = unfit(b.deps.Kernel, lan, lanErr, v.State.Services)
@@ -201,6 +202,7 @@ func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string 
 	out = say(out, b.idler.problems()...)
 	out = say(out, b.alarm.problems()...)
 	out = say(out, not...)
+	out = say(out, b.sleepProblems(s.Sleep, v.Timing)...)
 	for _, sv := range s.Services {
 		out = say(out, b.serviceProblems(v, sv)...)
 	}

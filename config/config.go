@@ -56,6 +56,29 @@ const (
 	Witness Role = "witness"
 )
 
+// Suspend says how a host sleeps.
+type Suspend string
+
+// The kinds of sleep. S2idle and Deep are a suspend for which the kernel is told which one it is to choose; the last three write the
+// memory to the disk, and are systemd's.
+const (
+	SuspendOwn           Suspend = "" // by a command of the host's own, suspend_command
+	SuspendDefault       Suspend = "suspend"
+	SuspendS2idle        Suspend = "s2idle"
+	SuspendDeep          Suspend = "deep"
+	SuspendHibernate     Suspend = "hibernate"
+	SuspendHybrid        Suspend = "hybrid-sleep"
+	SuspendThenHibernate Suspend = "suspend-then-hibernate"
+)
+
+// command is what carries it out.
+func (s Suspend) command() []string {
+	if s == SuspendS2idle || s == SuspendDeep {
+		s = SuspendDefault
+	}
+	return []string{"systemctl", string(s)}
+}
+
 // WoL says how far the host's network card is trusted to wake it.
 type WoL string
 
@@ -115,7 +138,8 @@ type Config struct {
 
 	Role           Role
 	Power          Power
-	SuspendCommand []string
+	Suspend        Suspend          // how it sleeps; SuspendOwn when the file has a suspend_command
+	SuspendCommand []string         // what carries that out
 	SuspendTimeout time.Duration    // the hand-over before a suspend may take this long
 	WakeTimeout    time.Duration    // a wake that has not succeeded by then has failed
 	WakeHook       string           // an executable in ChecksDir that is run when a host does not wake; "" = none

@@ -83,7 +83,7 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 		DataDir: "/var/lib/nightporter", RunDir: "/run/np/a", Socket: "/run/np/a/nightporter.sock", SocketGroup: "adm",
 		Failover: 300 * time.Millisecond, BootstrapExpect: 2,
 		Join:  []string{"192.0.2.9:17373", "[2001:db8::9]:1", "beacon:17373", "beacon:99", "192.0.2.9:5"},
-		Power: AlwaysOn, SuspendCommand: []string{"systemctl", "suspend"},
+		Power: AlwaysOn, Suspend: SuspendDefault, SuspendCommand: []string{"systemctl", "suspend"},
 		SuspendTimeout: 30 * time.Second, StayAwake: DefaultStayAwake(), LookAfter: DefaultLookAfter, Role: Member, WakeTimeout: 90 * time.Second, WakeHook: "plug-on",
 		WoL: WoLAuto, Canary: CanaryAuto, ChecksDir: "/etc/nightporter/checks.d", Fence: FenceAuto, OnConflict: ConflictStop, LogLevel: "info",
 		Nodes: []string{"alpha", "bravo"}, Watts: map[string]Watts{"bravo": {Awake: 60.5, Asleep: 2}},

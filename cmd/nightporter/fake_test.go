@@ -36,6 +36,7 @@ func (f *fakeAgent) Status(ctx context.Context) (api.Status, error) {
 		Quorum:   api.Quorum{Voters: names, Awake: names[:2], Needed: 2, Have: true},
 		Failover: api.Duration(300 * time.Millisecond), FailoverFile: api.Duration(time.Second),
 		LAN:      api.LAN{Interface: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}},
+		Sleep:    api.HostSleep{How: "suspend", Delay: "held", DelayMax: api.Duration(5 * time.Second)},
 		Problems: []string{"delta's wake address is not known"}, Nodes: nodes,
 	}
 	for _, v := range f.services {
