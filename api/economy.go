@@ -37,7 +37,7 @@ type Ignored struct {
 	Source  string    `json:"source"` // an address, an IPv6 network of 64 bits, or "" = of those that had no line of their own
 	Port    string    `json:"port"`   // of the newest: "tcp/8080"
 	Why     string    `json:"why"`    // denied, over-budget, over-budget-all
-	Count   uint64    `json:"count"`  // packets: a client that tries once sends several
+	Count   uint64    `json:"count"`  // packets: a client that tries once sends several; those of one flow that come at once count as one
 	First   time.Time `json:"first"`
 	Last    time.Time `json:"last"`
 	By      string    `json:"by"` // the host that counted

@@ -88,8 +88,8 @@ func TestTheWakeEconomy(t *testing.T) {
 	_, sv := w.awaitHolder(web, "holding")
 	syn := func(x *layers.TCP) { x.SYN = true }
 	before := time.Now()
-	for range 3 {
-		w.raw(w.lab.Host(denied), sv.Service).tcp(lab.ServerPort, syn)
+	for i := range layers.TCPPort(3) { // of one flow, those that come while the first is being heard count as one
+		w.raw(w.lab.Host(denied), sv.Service).tcp(lab.ServerPort, func(x *layers.TCP) { x.SYN, x.SrcPort = true, 41000+i })
 	}
 	w.ignored(denied, "denied", 3)
 	if n := w.wire.magicBetween(before, time.Now()); n != 0 || w.power()["h4"].Power != lab.PowerAsleep {
