@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"nightporter/internal/nstest"
 )
 
 // manager runs a real systemd as a user's manager, with units of its own, and gives its private socket. It runs without the one that
@@ -33,7 +35,10 @@ func manager(t *testing.T, units map[string]string) Systemd {
 	c := exec.Command("sh", "-c", "mount --make-rprivate / && mount -t tmpfs tmpfs /run && mkdir /run/systemd /run/systemd/system && exec /usr/lib/systemd/systemd --user --log-target=console")
 	c.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+run, "XDG_CONFIG_HOME="+filepath.Join(dir, "conf"), "HOME="+dir)
 	c.Stdout, c.Stderr = &said, &said
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	c.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
+		UseCgroupFD: true, CgroupFD: int(nstest.Group(t).Fd()),
+	}
 	if err := c.Start(); err != nil {
 		t.Fatalf("systemd, which this test needs, cannot be started: %v", err)
 	}

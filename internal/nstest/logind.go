@@ -68,12 +68,16 @@ const logindScript = `set -e
 mount --make-rprivate /
 [ -n "$OWN" ] || mount -t tmpfs tmpfs /run
 [ -e /sys/fs/cgroup/cgroup.procs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
+# A manager that ends removes all empty control groups beneath its own: it gets one of its own, or others would miss theirs.
+above=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)
+group=$(mktemp -d $above/nightporter-test-XXXXXX)
+echo $$ >$group/cgroup.procs
 mkdir -p $(dirname $BUS) /run/systemd/system /run/systemd/seats /run/systemd/users /run/systemd/sessions /run/systemd/inhibit /run/systemd/logind.conf.d
 printf '[Login]\nInhibitDelayMaxSec=%s\n' $DELAY >/run/systemd/logind.conf.d/test.conf
 mount --bind $HOME/state /sys/power/state
 /usr/lib/systemd/systemd --user --log-target=console &
 manager=$!
-trap 'kill -KILL $manager $logind $bus 2>/dev/null; wait' EXIT
+trap 'kill -KILL $manager $logind $bus 2>/dev/null; wait; echo $$ >$above/cgroup.procs; find $group -depth -type d -exec rmdir {} + 2>/dev/null' EXIT
 until busctl --address=unix:path=$BUS list 2>&1 | grep -q org.freedesktop.systemd1; do kill -0 $manager; sleep 0.05; done
 bus=$(cat $HOME/bus.pid)
 start() { DBUS_SYSTEM_BUS_ADDRESS=unix:path=$BUS /lib/systemd/systemd-logind & logind=$!; }
