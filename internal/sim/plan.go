@@ -27,8 +27,8 @@ type PlanHost struct {
 	Sleeper bool          `json:"sleeper"`
 	Witness bool          `json:"witness,omitempty"`
 	Alarm   time.Duration `json:"alarm,omitempty"` // its look_after; 0 = off
-	Rate    float64       `json:"rate"` // of its clocks
-	Wall    time.Duration `json:"wall"` // what its wall clock is wrong by
+	Rate    float64       `json:"rate"`            // of its clocks
+	Wall    time.Duration `json:"wall"`            // what its wall clock is wrong by
 }
 
 // PlanService is one service.
