@@ -148,7 +148,7 @@ func (b *backend) Delete(ctx context.Context, service string) error {
 
 func sameService(a, b fsm.Service) bool {
 	return sameIdentity(a, b) && slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Targets, b.Targets) && a.Hold == b.Hold && a.Replay == b.Replay &&
-		slices.Equal(a.Checks, b.Checks) && a.Unit == b.Unit
+		slices.Equal(a.Checks, b.Checks) && a.Unit == b.Unit && a.Wake.Same(b.Wake)
 }
 
 // fromAPI reads a definition; without a MAC it gets the one that is derived from the names.
@@ -159,7 +159,7 @@ func (b *backend) fromAPI(s api.Service) fsm.Service {
 	for _, p := range s.Ports {
 		sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number, Hold: fsm.Hold(s.Holds[p.String()])})
 	}
-	sv.Unit = fsm.Unit{Name: s.Unit, Manage: s.Manage}
+	sv.Unit, sv.Wake = fsm.Unit{Name: s.Unit, Manage: s.Manage}, wakeFromAPI(s.Wake)
 	for _, c := range s.Checks {
 		sv.Checks = append(sv.Checks, fsm.Check{
 			Kind: fsm.CheckKind(c.Kind), Port: c.Port, Path: c.Path, Host: c.Host, StatusMin: c.StatusMin, StatusMax: c.StatusMax,
@@ -234,7 +234,7 @@ func toAPI(s fsm.Service) api.Service {
 			out.Holds[port.String()] = string(p.Hold)
 		}
 	}
-	out.Unit, out.Manage, out.Checks = s.Unit.Name, s.Unit.Manage, []api.Check{}
+	out.Unit, out.Manage, out.Checks, out.Wake = s.Unit.Name, s.Unit.Manage, []api.Check{}, wakeToAPI(s.Wake)
 	for _, c := range s.Checks {
 		out.Checks = append(out.Checks, api.Check{
 			Kind: string(c.Kind), Port: c.Port, Path: c.Path, Host: c.Host, StatusMin: c.StatusMin, StatusMax: c.StatusMax, Name: c.Name,

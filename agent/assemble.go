@@ -129,6 +129,16 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	w.self, w.clock, w.machine, w.scene, w.raft, w.proposer = cfg.Node, deps.Clock, a.machine, a.scene, a.raft, a.proposer
 	w.out, w.tenants, w.caller, w.log, w.opens = a.post, a.tenants, deps.Caller, deps.Log, a.post.opens
 	w.hook = deps.Hook
+	w.economy.log, w.economy.lan = deps.Log, func() []netip.Prefix {
+		lan, err := deps.Kernel.LAN()
+		if err != nil {
+			return nil // it has none now
+		}
+		return lan.Prefixes
+	}
+	a.verdicts = &verdicts{
+		self: cfg.Node, clock: deps.Clock, machine: a.machine, watch: a.machine.Watch, shown: a.tenants.shown, open: deps.Uses, record: w.record, log: deps.Log,
+	}
 	if f := deps.Former; f != nil {
 		w.former, w.since = f.Wakes, f.Index
 	}
@@ -142,13 +152,16 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		a.alarm.after, a.alarm.moments = cfg.LookAfter, wakeMoments(cfg)
 	}
 	w.looking = a.alarm.looking.Load
+	a.delay = &inhibitor{self: cfg.Node, logind: deps.Logind, log: deps.Log, bell: newBell()}
 	a.sleeper = &sleeper{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, tenants: a.tenants,
 		scene: a.scene, opens: a.post.opens, power: deps.Power, meta: a.meta, rejoin: a.touch.bell.ring,
 		leaving: a.departure.begun.Load, units: a.checkups.quiet, alarm: a.alarm,
 		timeout: cfg.SuspendTimeout, log: deps.Log, bell: newBell(),
+		delay: a.delay,
 	}
 	a.alarm.noticed = a.sleeper.away.Load
+	a.delay.press, a.delay.ease, a.delay.late = a.sleeper.press, a.sleeper.ease, a.sleeper.late
 	a.idler = &idler{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, scene: a.scene, leader: a.raft.Leader, proposer: a.proposer, senses: deps.Senses,
 		rules: idleRules(cfg), every: lookEvery(cfg.Idle), wakeAt: wakeMoments(cfg), leaving: a.departure.begun.Load, waking: w.own, log: deps.Log, bell: newBell(),
@@ -254,7 +267,7 @@ func services(cfg *config.Config) []fsm.Service {
 		for _, p := range s.Ports {
 			sv.Ports = append(sv.Ports, fsm.Port{Protocol: fsm.Protocol(p.Protocol), Number: p.Number, Hold: fsm.Hold(s.Holds[p.String()])})
 		}
-		sv.Unit = fsm.Unit(s.Unit)
+		sv.Unit, sv.Wake = fsm.Unit(s.Unit), usualBudgets(fsm.WakeRules(s.Wake))
 		for _, c := range s.Checks {
 			sv.Checks = append(sv.Checks, fsm.Check{
 				Kind: fsm.CheckKind(c.Kind), Port: c.Port, Path: c.Path, Host: c.Host, StatusMin: c.StatusMin, StatusMax: c.StatusMax,

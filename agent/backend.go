@@ -57,10 +57,7 @@ func (b *backend) History(_ context.Context, service string) (api.History, error
 		if w.Service != service && (w.Service != "" || !slices.Contains(state.Services[service].Targets, w.Node)) {
 			continue
 		}
-		h.Wakes = append(h.Wakes, api.WakeRecord{
-			ID: w.ID, Node: w.Node, Cause: string(w.Cause), Client: w.Client, Port: w.Port, By: w.By,
-			Started: w.Started, Ended: w.Ended, Result: string(w.Result), Phases: phaseTimes(w.Phases), Note: w.Note,
-		})
+		h.Wakes = append(h.Wakes, wakeRecord(w))
 	}
 	return h, nil
 }
@@ -112,8 +109,13 @@ func (b *backend) openHere(service string, epoch uint64) bool {
 	return s.Opened && s.Epoch >= epoch
 }
 
-// Set changes the cluster-wide timing.
+// Set changes a setting of the cluster.
 func (b *backend) Set(ctx context.Context, s api.Settings) error {
+	if s.Inrush != 0 {
+		if err := b.setInrush(ctx, s.Inrush); err != nil || s.Failover == 0 {
+			return err
+		}
+	}
 	const tried = "change failover"
 	d := time.Duration(s.Failover)
 	if d < fsm.FailoverMin || d > fsm.FailoverMax {

@@ -30,7 +30,9 @@ type Deps struct {
 	Listen  func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
 	Front   func(front.Desk) (Front, error) // nil: a world without connections
 	Reach   Reach
-	Senses  Senses // nil: a world in which no host goes to sleep by itself
+	Uses    func() (Uses, error) // nil: a world whose connections nobody can look at
+	Logind  Logind               // nil: a world in which nobody else suspends a host, or not with a word before
+	Senses  Senses               // nil: a world in which no host goes to sleep by itself
 	Net     Net
 	Disk    Disk
 	Former  *Estate // what this process left open before it replaced itself by this program; nil = it did not
@@ -86,8 +88,10 @@ type Hold interface {
 
 // Power suspends this host and reads its wake settings.
 type Power interface {
+	Able(ctx context.Context) error    // says why this host could not sleep as it is to, or that this cannot be found out
 	Arm() error                        // prepares the network card; an error says why the host must not sleep
 	Suspend(ctx context.Context) error // returns after the resume, or with the reason why there was no suspend
+	Restore() error                    // puts back what Suspend has changed, when the host is back or did not sleep
 	Resumes() (n uint64, counted bool) // the suspends that this host has come back from; false: its kernel does not tell
 	WakeAddresses() ([]net.HardwareAddr, error)
 	Sources() map[string]uint64      // the events of its wake-up sources so far; nil: its kernel does not tell

@@ -73,12 +73,15 @@ type parts struct {
 	leader   *leader
 	founding *founding
 	sleeper  *sleeper
+	delay    *inhibitor
+	ability  ability
 	idler    *idler
 	unasked  *unasked
 	alarm    *alarm
 	reporter *reporter
 	canaries *canaries
 	waking   *waking
+	verdicts *verdicts
 	touch    *touch
 	ticks    *ticks
 	unseal   *unseal
@@ -124,6 +127,7 @@ func (a *parts) live(ctx context.Context) error {
 	defer cancel()
 	g.Go(func() error { a.leader.run(loops); return nil })
 	g.Go(func() error { a.sleeper.run(loops); return nil })
+	g.Go(func() error { a.delay.run(loops); return nil })
 	idling, rest := context.WithCancel(loops) // who stops does not go to sleep meanwhile
 	defer context.AfterFunc(ctx, rest)()
 	defer rest()
@@ -133,6 +137,7 @@ func (a *parts) live(ctx context.Context) error {
 	g.Go(func() error { a.waking.run(loops); return nil })
 	g.Go(func() error { a.waking.ledger(loops); return nil })
 	g.Go(func() error { a.unasked.run(loops); return nil })
+	g.Go(func() error { a.verdicts.run(loops); return nil })
 	g.Go(func() error { a.touch.run(loops); return nil })
 	g.Go(func() error { a.ticks.run(loops); return nil })
 	g.Go(func() error { a.unseal.run(loops); return nil })

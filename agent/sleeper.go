@@ -23,6 +23,8 @@ import (
 //	waking      report back: somebody called before the suspend, or after it
 //	off         report back
 //
+// While somebody else suspends this host (byothers.go) the steps are the same, and the command is left out.
+//
 // Every step names the count of the sleep that it belongs to, so none is ever carried out late. No step compares clocks of
 // two hosts. A record that is read while the log is replayed is an old one: what is proposed on it is refused, and nothing is
 // suspended on it, because only the commit of "asleep" by this process leads there.
@@ -43,7 +45,9 @@ type sleeper struct {
 	leaving  func() bool   // this host is on its way out of the cluster: nobody could call it in its sleep
 	timeout  time.Duration // for the hand-over
 	log      *slog.Logger
-	bell     bell // rung after a resume
+	bell     bell       // rung after a resume
+	delay    *inhibitor // has logind wait when others suspend this host; nil = nobody does
+	others   byOthers
 
 	began    lease.Boot // when this process first saw that it is to suspend, for the sleep that is named by beganFor
 	beganFor uint64
@@ -53,8 +57,9 @@ type sleeper struct {
 	running  sync.WaitGroup // the suspend command
 	stopLast func()         // stops it
 	away     atomic.Bool
-	resumes  uint64 // the kernel's count of them when the suspend command was run
-	counted  bool   // it keeps one
+	resumes  uint64       // the kernel's count of them when the suspend command was run
+	counted  bool         // it keeps one
+	took     atomic.Int64 // the longest hand-over of this process, a time.Duration
 	problem  atomic.Pointer[string]
 }
 
@@ -82,11 +87,16 @@ func (s *sleeper) run(ctx context.Context) {
 // step looks at the record once. It returns when to look again by itself.
 func (s *sleeper) step(ctx context.Context) time.Duration {
 	me, known := s.machine.View().State.Nodes[s.self]
+	if _, on := s.pressed(); on {
+		return s.giveWay(ctx, me, known)
+	}
 	if !known || me.Power == fsm.Awake {
 		s.meta.setPower(fsm.Awake, me.Sleeps)
 		return time.Minute
 	}
 	switch {
+	case s.others.missed(me):
+		s.report(ctx, me)
 	case me.Power == fsm.Suspending:
 		s.handOver(ctx, me)
 	case me.Power == fsm.Asleep && s.handed == me.Sleeps && s.slept < me.Sleeps:
@@ -105,6 +115,9 @@ func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 	if s.beganFor != me.Sleeps {
 		s.began, s.beganFor, s.stamp = s.clock.Boot(), me.Sleeps, time.Time{}
 		s.problem.Store(nil) // of an earlier sleep
+		if _, on := s.pressed(); !on && !s.canSleep(ctx, me) {
+			return
+		}
 	}
 	if s.leaving() {
 		s.set(ctx, me, fsm.Awake, fsm.SleepCancelled)
@@ -127,7 +140,21 @@ func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 	}
 	if s.set(ctx, me, fsm.Asleep, me.PowerReason) { // why it sleeps, for those who ask while it does
 		s.handed = me.Sleeps
+		s.took.Store(max(s.took.Load(), int64(s.clock.Boot().Sub(s.began))))
 	}
+}
+
+// canSleep says whether this host could sleep; one that cannot, or cannot tell, hands nothing over, and says why.
+func (s *sleeper) canSleep(ctx context.Context, me fsm.Node) bool {
+	err := s.able(ctx)
+	if err == nil {
+		return true
+	}
+	s.complain("the host stays awake: " + err.Error())
+	if !s.set(ctx, me, fsm.Awake, fsm.SuspendFailed) {
+		s.beganFor = 0 // it is asked again
+	}
+	return false
 }
 
 // confirm finds out what became of a proposal of "asleep" that got no answer. It is proposed again: the answer, a refusal if
@@ -160,16 +187,21 @@ func (s *sleeper) relieved() bool {
 		if s.tenants.reporting(name) {
 			return false
 		}
-		h := v.History[name]
-		if len(h) == 0 || own.Owner == "" {
-			continue
-		}
-		last := h[len(h)-1]
-		if last.From == s.self && s.tenants.shown(name).Released+1 >= last.Epoch && s.opens.at(name) < own.Epoch {
+		if s.awaits(v, name) {
 			return false
 		}
 	}
 	return true
+}
+
+// awaits says whether the heir of a service that this host had is not seen to be open yet.
+func (s *sleeper) awaits(v *fsm.State, service string) bool {
+	own, h := v.Ownerships[service], v.History[service]
+	if len(h) == 0 || own.Owner == "" {
+		return false
+	}
+	last := h[len(h)-1]
+	return last.From == s.self && s.tenants.shown(service).Released+1 >= last.Epoch && s.opens.at(service) < own.Epoch
 }
 
 // yieldLead hands the leadership on: an election is cheaper before the sleep than in it.
@@ -194,6 +226,11 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 		s.set(ctx, me, fsm.Awake, fsm.SleepCancelled)
 		return
 	}
+	if _, on := s.pressed(); on || me.PowerReason == fsm.SuspendedByOthers {
+		s.meta.setPower(fsm.Asleep, me.Sleeps)
+		s.goDown(ctx)
+		return
+	}
 	if err := s.power.Arm(); err != nil {
 		s.complain("the host stays awake: " + err.Error())
 		s.set(ctx, me, fsm.Awake, fsm.SuspendFailed)
@@ -208,11 +245,19 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 	s.log.Info("suspending", "reason", me.PowerReason)
 	s.resumes, s.counted = s.power.Resumes()
 	s.away.Store(false)
+	s.delay.stepAside()
+	defer s.back()
 	switch err := s.command(ctx, me); {
 	case errors.Is(err, errCalled):
 		s.log.Info("called back during the suspend command, which was stopped", "reason", s.record().PowerReason)
-		return
+		if goes, _ := s.delay.suspending(); !goes { // else logind does not need the command any more
+			return
+		}
 	case err != nil:
+		if _, on := s.pressed(); on { // somebody else was faster, which is why
+			s.goDown(ctx)
+			return
+		}
 		s.complain(err.Error())
 		s.set(ctx, me, fsm.Awake, fsm.SuspendFailed)
 		return
@@ -223,6 +268,14 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 	if s.alarm.calm(ctx, me, s.wasAway()) {
 		s.slept = me.Sleeps - 1 // the same sleep goes on
 	}
+}
+
+// back undoes what was done for the sleep alone.
+func (s *sleeper) back() {
+	if err := s.power.Restore(); err != nil {
+		s.log.Warn("a setting that was changed for the sleep stays", "err", err)
+	}
+	s.delay.stepBack()
 }
 
 func (s *sleeper) record() fsm.Node { return s.machine.View().State.Nodes[s.self] }

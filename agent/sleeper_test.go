@@ -84,9 +84,23 @@ type stage struct {
 	countless bool                      // it keeps none
 	alarms    []time.Duration           // as they were set, 0 = taken back
 	leaves    bool
+
+	unable         error
+	arms, restored int
 }
 
-func (s *stage) Arm() error { return nil }
+func (s *stage) Able(context.Context) error { return s.unable }
+
+func (s *stage) Arm() error {
+	s.arms++
+	return nil
+}
+
+func (s *stage) Restore() error {
+	s.restored++
+	return nil
+}
+
 func (s *stage) SetAlarm(in time.Duration) error {
 	s.alarms = append(s.alarms, in)
 	return nil

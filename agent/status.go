@@ -25,14 +25,14 @@ func (b *backend) Members(context.Context) ([]api.NodeStatus, error) {
 }
 
 // Status tells all that this agent knows, what is wrong first.
-func (b *backend) Status(context.Context) (api.Status, error) {
+func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	v := b.scene.view()
 	servers := b.machine.View().Servers
 	s := api.Status{
 		Node: b.cfg.Node, Version: b.deps.Version, Leader: b.raft.Leader(),
 		Cluster:  api.Cluster{ID: v.State.Cluster.ID, Name: b.cfg.Cluster},
 		Failover: api.Duration(v.State.Timing.Failover), FailoverFile: api.Duration(b.cfg.Failover),
-		Services: []api.ServiceStatus{}, Nodes: b.nodes(v),
+		Services: []api.ServiceStatus{}, Nodes: b.nodes(v), Inrush: v.State.InrushLimit(),
 	}
 	voters := cluster.Voters(servers)
 	s.Quorum = api.Quorum{Voters: voters, Needed: len(voters)/2 + 1, Awake: []string{}}
@@ -50,6 +50,7 @@ func (b *backend) Status(context.Context) (api.Status, error) {
 	if v.State.Cluster.ID == "" { // nothing of this is decided yet
 		s.Failover, s.Quorum.Needed = s.FailoverFile, 0
 	}
+	s.Sleep = b.hostSleep(ctx)
 	why := ""
 	if b.cfg.Role != config.Witness {
 		why = unfit(b.deps.Kernel, lan, lanErr, v.State.Services)
@@ -196,10 +197,12 @@ func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string 
 	out = say(out, unfit, b.raft.DiskTrouble())
 	out = say(out, b.tenants.problems()...)
 	out = say(out, b.waking.problems()...)
+	out = say(out, b.waking.economy.problems(time.Duration(v.Now))...)
 	out = say(out, b.checkups.problems()...)
 	out = say(out, b.idler.problems()...)
 	out = say(out, b.alarm.problems()...)
 	out = say(out, not...)
+	out = say(out, b.sleepProblems(s.Sleep, v.Timing)...)
 	for _, sv := range s.Services {
 		out = say(out, b.serviceProblems(v, sv)...)
 	}

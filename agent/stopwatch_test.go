@@ -99,6 +99,7 @@ func newWakingWorld(t *testing.T, sv fsm.Service, most time.Duration) *wakingWor
 
 // look is one turn of the loop.
 func (x *wakingWorld) look() {
+	x.callLine()
 	x.due()
 	x.settle()
 	x.measure()

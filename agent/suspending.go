@@ -92,7 +92,9 @@ func (s *sleeper) awaitAway(me fsm.Node, ended <-chan error) error {
 func (s *sleeper) awaitReturn(ctx context.Context, me fsm.Node) {
 	changed, cancel := s.machine.Watch()
 	defer cancel()
-	limit := time.NewTimer(wakeGrace)
+	_, locks := s.delay.suspending() // other programs' may hold it up as well
+	began, grace := s.clock.Boot(), wakeGrace+locks
+	limit := time.NewTimer(grace)
 	defer limit.Stop()
 	look := time.NewTicker(tickEvery)
 	defer look.Stop()
@@ -109,6 +111,10 @@ func (s *sleeper) awaitReturn(ctx context.Context, me fsm.Node) {
 		case <-s.bell:
 		case <-look.C:
 		case <-limit.C:
+			if goes, _ := s.delay.suspending(); goes && s.clock.Boot().Sub(began) < grace {
+				limit.Reset(tickEvery)
+				continue
+			}
 			if last && called {
 				s.log.Info("called back, and this host did not sleep", "reason", s.record().PowerReason)
 				return

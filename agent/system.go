@@ -53,9 +53,9 @@ func System(cfg *config.Config, version string, waits func() (end func()), log *
 	}
 	host.Waits = waits
 	deps := Deps{
-		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Reach: systemReach{}, Net: systemNet{},
-		Power: systemPower{cfg: cfg, suspender: wake.Suspender{Command: cfg.SuspendCommand}, rtc: &wake.RTC{Root: wake.RTCs}},
-		Disk:  disk, Former: former, Checks: systemChecks{dir: cfg.ChecksDir},
+		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Reach: systemReach{}, Uses: systemUses, Net: systemNet{},
+		Power: systemPower{cfg: cfg, suspender: wake.Suspender{Command: cfg.SuspendCommand}, mem: &wake.MemSleep{}, rtc: &wake.RTC{Root: wake.RTCs}}, Logind: systemLogind{},
+		Disk: disk, Former: former, Checks: systemChecks{dir: cfg.ChecksDir},
 		Listen: func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error) {
 			l, err := wake.Listen(link, g, on)
 			if err != nil {
@@ -134,6 +134,7 @@ type systemPower struct {
 	cfg       *config.Config
 	suspender wake.Suspender
 	rtc       *wake.RTC
+	mem       *wake.MemSleep
 }
 
 // Arm makes sure that a magic packet will wake this host.
@@ -164,13 +165,11 @@ func (p systemPower) WakeFacts() (WakeFacts, error) {
 		facts.Traits = append(facts.Traits, fsm.Trait{Name: fmt.Sprintf("card %d", i+1), Value: c.String()})
 	}
 	facts.Traits = append(facts.Traits, fsm.Trait{Name: "kernel", Value: wake.Kernel()})
-	if mode := wake.SleepMode(); mode != "" {
+	if mode := p.sleepMode(); mode != "" {
 		facts.Traits = append(facts.Traits, fsm.Trait{Name: "sleep mode", Value: mode})
 	}
 	return facts, nil
 }
-
-func (p systemPower) Suspend(ctx context.Context) error { return p.suspender.Suspend(ctx) }
 
 // SetAlarm sets the alarm of the real-time clock.
 func (p systemPower) SetAlarm(in time.Duration) error {

@@ -16,6 +16,7 @@ import (
 	"nightporter/fsm"
 	"nightporter/health"
 	"nightporter/idle"
+	"nightporter/login"
 )
 
 // systemSenses looks at this host: its kernel, its logind, its systemd, its own commands.
@@ -24,7 +25,7 @@ type systemSenses struct {
 	dir     string // of the hooks
 	link    string
 	systemd health.Systemd
-	logind  idle.Logind
+	logind  login.Logind
 	sources []source
 
 	sockets *idle.Sockets // nil: not opened yet
@@ -234,8 +235,12 @@ func ownAddresses(services []Watched) ([]netip.Addr, error) {
 }
 
 func (s *systemSenses) users(ctx context.Context) (out []idle.Reason, note string, err error) {
-	all, err := s.logind.Sessions(ctx)
-	if errors.Is(err, idle.ErrNoLogind) {
+	var all []idle.Login
+	sessions, err := s.logind.Sessions(ctx)
+	for _, one := range sessions {
+		all = append(all, idle.Login(one))
+	}
+	if errors.Is(err, login.ErrNoLogind) {
 		all, err = idle.Logins(idle.Utmp)
 		if s.rules.Users == config.UsersActive {
 			note = "there is no systemd-logind here, which would tell who is active: whoever is logged in counts"
@@ -259,7 +264,7 @@ func (s *systemSenses) present(l idle.Login) bool {
 
 func (s *systemSenses) inhibitors(ctx context.Context) (out []idle.Reason, note string, err error) {
 	all, err := s.logind.Inhibitions(ctx)
-	if errors.Is(err, idle.ErrNoLogind) {
+	if errors.Is(err, login.ErrNoLogind) {
 		return nil, "there is no systemd-logind here: no program can block a sleep", nil
 	}
 	for _, i := range all {

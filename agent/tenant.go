@@ -104,6 +104,7 @@ type tenant struct {
 	nextProbe lease.Boot
 	nextEars  lease.Boot  // after a listener could not be opened
 	faults    int         // checks in a row that failed
+	overslept bool        // this host was away in the middle of a hand-over: it asks for nothing before the log has it awake
 	away      atomic.Bool // this host was suspended or stalled: nothing that was known still counts
 
 	will   chan<- tenure // set: this life of the process ends, and the next one goes on with an open tenure
@@ -411,6 +412,7 @@ func (t *tenant) setWish(w wish) {
 	ports := !slices.Equal(w.Service.Ports, t.wish.Service.Ports)
 	news := w.Own.Epoch != t.wish.Own.Epoch
 	t.wish = w
+	t.overslept = t.overslept && w.Leaving
 	if w.Own.Epoch >= t.call.epoch && !w.Mine {
 		t.call = call{} // somebody else got it
 	}
@@ -448,6 +450,7 @@ func (t *tenant) boast() {
 func (t *tenant) resumed() {
 	t.holder.Abandon()
 	t.opened, t.nextAsk, t.granted = false, 0, 0
+	t.overslept = t.wish.Leaving
 	if t.hold != nil {
 		if err := t.hold.Close(); err != nil {
 			t.log.Error("fence cannot be closed after a resume; the kernel closes it at its deadline", "service", t.service, "err", err)

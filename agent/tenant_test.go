@@ -254,6 +254,39 @@ func TestResume(t *testing.T) {
 	})
 }
 
+// TestResumeInTheMiddleOfAHandOver: a host that was suspended before its hand-over had ended asks for nothing until the log has it awake.
+func TestResumeInTheMiddleOfAHandOver(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.give("a", 1, "")
+		w.pass(300 * time.Millisecond)
+		a := w.hosts["a"].tenant
+		record := func(leaving bool) {
+			wish := a.wish
+			wish.Leaving = leaving
+			a.want.Store(&wish)
+			a.do(func() {})
+			w.pass(time.Second)
+		}
+		record(true)
+		if !w.hosts["a"].kernel.open() {
+			t.Fatal("it does not serve until it is relieved")
+		}
+		w.clock.slept.Add(int64(10 * time.Second))
+		a.away.Store(true)
+		a.do(func() {})
+		for range 50 {
+			w.pass(100 * time.Millisecond)
+			if w.hosts["a"].kernel.open() {
+				t.Fatal("it serves after a sleep in which the log did not have it asleep")
+			}
+		}
+		record(false)
+		if !w.hosts["a"].kernel.open() {
+			t.Error("it does not serve when it is awake in the log")
+		}
+	})
+}
+
 // TestReleaseWaitsForTheFence: a fence that cannot be closed releases nothing before the kernel's own deadline.
 func TestReleaseWaitsForTheFence(t *testing.T) {
 	story(t, func(t *testing.T, w *world) {

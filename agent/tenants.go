@@ -159,6 +159,7 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 	w.Mine = exists && own.Owner == ts.self && !rests
 	w.Stand = w.Serving && exists && sv.Checked() && me.Power == fsm.Awake && !me.Maintenance
 	w.Park = w.Serving && me.Power != fsm.Awake
+	w.Leaving = me.Power == fsm.Suspending
 	if h := v.State.History[name]; len(h) > 0 {
 		w.Prev = h[len(h)-1].From
 	}

@@ -20,6 +20,10 @@ func (t *tenant) ask(now lease.Boot) {
 		t.resumed()
 	}
 	t.countSuspends()
+	if t.overslept {
+		t.nextAsk = now.Add(timing.Renew)
+		return
+	}
 	req, ok := t.holder.Begin(now, t.epoch, t.wish.Quorum, timing.TTL, timing.Margin, t.prior)
 	if !ok {
 		t.nextAsk = now.Add(timing.Renew)
@@ -63,6 +67,7 @@ func (t *tenant) countSuspends() {
 			t.log.Info("this host was on its way into a suspend: the lease is asked for anew", "service", t.service, "epoch", t.epoch)
 		}
 		t.resumed()
+		t.overslept = t.overslept && t.generation != 0 // the first count says nothing of a sleep
 		t.generation = now
 	}
 }

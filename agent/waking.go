@@ -38,12 +38,14 @@ type waking struct {
 	hook    func(ctx context.Context, env []string) error // the last resort; nil: there is none
 	hooks   chan wake.Action                              // that are due
 	hooked  map[string]hookRun                            // by node, until it is back
+	economy economy
 
 	mu      sync.Mutex
 	watches map[string]*stopwatch     // by ID: the wakes of this host that are measured
 	failing map[[2]string]seenFailing // by service and target
 	nudged  map[string]lease.Boot     // by node: when it was called on suspicion
 	board   *wake.Board
+	line    wake.Line
 	gaveUp  map[string]string // by node: the sentence for status, until it is back
 	entries chan fsm.Command  // for the log, in order; the packets never wait for it
 
@@ -67,6 +69,13 @@ func newWaking(timeout time.Duration) *waking {
 // the first magic packet leaves before anything else is done.
 func (w *waking) demand(d wake.Demand) {
 	state := w.machine.View().State
+	now := time.Duration(w.clock.Boot())
+	w.mu.Lock()
+	calling := w.board.CallsFor(d.Service)
+	w.mu.Unlock()
+	if !w.economy.lets(now, w.clock.Wall(), state, d, calling) {
+		return
+	}
 	node, ok := w.target(state, d.Service)
 	if d.Node != "" { // a connection belongs to one target
 		n := state.Nodes[d.Node]
@@ -81,11 +90,15 @@ func (w *waking) demand(d wake.Demand) {
 		}
 		return
 	}
-	_, verdict := w.begin(wake.Wake{
+	want := wake.Wake{
 		ID: newID(), Node: node, Sleeps: state.Nodes[node].Sleeps, Service: d.Service, Cause: string(fsm.Demand),
 		Client: d.Client.String(), Port: portName(d),
-	})
-	if verdict != wake.Started {
+	}
+	got, verdict := w.begin(want)
+	if got.ID == want.ID && verdict != wake.Kept {
+		w.economy.began(now, got, state.Services[d.Service])
+	}
+	if verdict != wake.Started && verdict != wake.Queued {
 		w.nudge(node) // a campaign rests up to five seconds between two calls, and the node may have gone to sleep since the last one
 	}
 }
@@ -136,8 +149,8 @@ func (w *waking) loses(node string) bool {
 // nudgeEvery is the least time between two such calls.
 const nudgeEvery = time.Second
 
-// begin starts or joins a campaign and does at once what is due.
-func (w *waking) begin(want wake.Wake) (wake.Wake, wake.Verdict) {
+// start is begin for whom it is the turn.
+func (w *waking) start(want wake.Wake) (wake.Wake, wake.Verdict) {
 	if mutant.On(mutant.LostWake) && w.loses(want.Node) {
 		return want, wake.Kept
 	}
@@ -211,11 +224,12 @@ func (w *waking) run(ctx context.Context) {
 		case <-opened:
 		case <-timer.C:
 		}
+		w.economy.learn(time.Duration(w.clock.Boot()), w.clock.Wall(), w.machine.View().State)
 		w.goOn()
 		leaderless = w.quorum(leaderless)
 		w.settle()
 		w.measure()
-		timer.Reset(min(w.due(), quorumLook))
+		timer.Reset(min(w.callLine(), w.due(), quorumLook))
 	}
 }
 

@@ -161,6 +161,8 @@ var causes = map[fsm.Reason]string{
 	fsm.Demand:         "a client wants one of its services",
 	fsm.QuorumLost:     "the cluster needs its vote",
 	fsm.WokeUp:         "it was woken",
+
+	fsm.SuspendedByOthers: "it was suspended by others: its lid was closed, somebody ran `systemctl suspend`, or its desktop was idle",
 }
 
 func cause(state *fsm.State, n fsm.Node) string {

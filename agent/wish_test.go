@@ -68,6 +68,10 @@ func fill(v reflect.Value, n int64) {
 			v.Set(reflect.ValueOf(netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})))
 			return
 		}
+		if v.Type() == reflect.TypeFor[netip.Prefix]() {
+			v.Set(reflect.ValueOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}), 32)))
+			return
+		}
 		for i := range v.NumField() {
 			fill(v.Field(i), n)
 		}

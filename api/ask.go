@@ -41,6 +41,18 @@ func (c *Client) Why(ctx context.Context, node string) (out Why, err error) {
 	return out, err
 }
 
+// Wakes implements Backend.
+func (c *Client) Wakes(ctx context.Context, q WakesQuery) (out Wakes, err error) {
+	err = c.ask(ctx, "wakes", "read the ledger of wakes", q, &out)
+	return out, err
+}
+
+// Report implements Backend.
+func (c *Client) Report(ctx context.Context, q ReportQuery) (out Report, err error) {
+	err = c.ask(ctx, "report", "sum up the hours asleep", q, &out)
+	return out, err
+}
+
 // Apply implements Backend.
 func (c *Client) Apply(ctx context.Context, services []Service) (out Applied, err error) {
 	err = c.ask(ctx, "apply", "apply the services", applyBody{services}, &out)

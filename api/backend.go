@@ -12,6 +12,8 @@ type Backend interface {
 	History(ctx context.Context, service string) (History, error)
 	Version(ctx context.Context) (Version, error)
 	Why(ctx context.Context, node string) (Why, error)
+	Wakes(ctx context.Context, q WakesQuery) (Wakes, error)
+	Report(ctx context.Context, q ReportQuery) (Report, error)
 
 	Apply(ctx context.Context, services []Service) (Applied, error)
 	Delete(ctx context.Context, service string) error

@@ -47,6 +47,8 @@ func (s *Server) calls() map[string]call {
 		"version":  handle(func(ctx context.Context, _ none) (Version, error) { return b.Version(ctx) }),
 		"history":  handle(func(ctx context.Context, q nameBody) (History, error) { return b.History(ctx, q.Name) }),
 		"why":      handle(func(ctx context.Context, q nameBody) (Why, error) { return b.Why(ctx, q.Name) }),
+		"wakes":    handle(func(ctx context.Context, q WakesQuery) (Wakes, error) { return b.Wakes(ctx, q) }),
+		"report":   handle(func(ctx context.Context, q ReportQuery) (Report, error) { return b.Report(ctx, q) }),
 		"apply":    handle(func(ctx context.Context, q applyBody) (Applied, error) { return b.Apply(ctx, q.Services) }),
 		"delete":   handle(func(ctx context.Context, q nameBody) (none, error) { return none{}, b.Delete(ctx, q.Name) }),
 		"move":     handle(func(ctx context.Context, q moveBody) (Moved, error) { return b.Move(ctx, q.Service, q.Node) }),

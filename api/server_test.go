@@ -67,6 +67,14 @@ func (b *book) Why(ctx context.Context, n string) (Why, error) {
 	return Why{Node: n, Reasons: []AwakeReason{{Name: "flows"}}}, b.note(ctx, "why", n)
 }
 
+func (b *book) Wakes(ctx context.Context, q WakesQuery) (Wakes, error) {
+	return Wakes{Wakes: []WakeRecord{{ID: "1", Phases: []PhaseTime{{Phase: "called", After: 1}}}}, Refused: []Ignored{{Why: "denied"}}, Waiting: []WakeWaits{}, Notes: []string{}}, b.note(ctx, "wakes", q)
+}
+
+func (b *book) Report(ctx context.Context, q ReportQuery) (Report, error) {
+	return Report{Nodes: []NodeReport{{Node: "delta", Asleep: Duration(time.Hour), Wakes: []WakeCount{}}}, Notes: []string{}}, b.note(ctx, "report", q)
+}
+
 func (b *book) Apply(ctx context.Context, l []Service) (Applied, error) {
 	return Applied{Created: []string{l[0].Name}}, b.note(ctx, "apply", l)
 }
@@ -115,6 +123,7 @@ var web = Service{
 		Interval: Duration(2 * time.Second), Timeout: Duration(500 * time.Millisecond), Rise: 1, Fall: 3,
 	}},
 	Unit: "web.service", Manage: true,
+	Wake: WakeRules{Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Deny: []netip.Prefix{}, Budget: 3, BudgetAll: -1, AsleepAtLeast: Duration(time.Minute)},
 }
 
 // serving starts a server for b at a unix socket and stops it at the end of the test.
@@ -161,6 +170,8 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 	keep(c.History(ctx, "web"))
 	keep(c.Version(ctx))
 	keep(c.Why(ctx, "delta"))
+	keep(c.Wakes(ctx, WakesQuery{Name: "web", Last: 3}))
+	keep(c.Report(ctx, ReportQuery{Since: Duration(time.Hour)}))
 	keep(c.Apply(ctx, []Service{web}))
 	keep(nil, c.Delete(ctx, "web"))
 	keep(c.Move(ctx, "web", "alpha"))
@@ -175,6 +186,8 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 		History{Service: "web"},
 		Version{Version: "v9"},
 		Why{Node: "delta", Reasons: []AwakeReason{{Name: "flows"}}},
+		Wakes{Wakes: []WakeRecord{{ID: "1", Phases: []PhaseTime{{Phase: "called", After: 1}}}}, Refused: []Ignored{{Why: "denied"}}, Waiting: []WakeWaits{}, Notes: []string{}},
+		Report{Nodes: []NodeReport{{Node: "delta", Asleep: Duration(time.Hour), Wakes: []WakeCount{}}}, Notes: []string{}},
 		Applied{Created: []string{"web"}},
 		nil,
 		Moved{Service: "web", To: "alpha", Epoch: 7},
@@ -185,7 +198,11 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 		nil, nil,
 	}
 	wantAsked := []any{
-		"services", "history", "web", "version", "why", "delta", "apply",
+		"services", "history", "web", "version", "why", "delta", "wakes",
+		WakesQuery{Name: "web", Last: 3},
+		"report",
+		ReportQuery{Since: Duration(time.Hour)},
+		"apply",
 		[]Service{web},
 		"delete", "web", "move", "web", "alpha",
 		"set",
@@ -195,7 +212,7 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 		[]string{"192.0.2.1", "b:7373"},
 		"leave", "forget", "echo",
 	}
-	same := cmp.Options{cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()}
+	same := cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()}
 	if diff := cmp.Diff(wantAnswers, got, same); diff != "" {
 		t.Errorf("answers (-want +got):\n%s", diff)
 	}

@@ -15,8 +15,10 @@ type Status struct {
 
 	Failover     Duration `json:"failover_seconds"`      // in force
 	FailoverFile Duration `json:"failover_file_seconds"` // what this host's file says; it counts at bootstrap only
+	Inrush       int      `json:"wake_inrush"`           // hosts that are woken at one time for clients; 0 = any number
 
 	LAN      LAN             `json:"lan"`
+	Sleep    HostSleep       `json:"sleep"`
 	Problems []string        `json:"problems"` // what is wrong, worst first, a sentence each
 	Services []ServiceStatus `json:"services"` // by name
 	Nodes    []NodeStatus    `json:"nodes"`    // by name
@@ -41,6 +43,18 @@ type LAN struct {
 	Interface string         `json:"interface"`
 	Up        bool           `json:"up"`
 	Prefixes  []netip.Prefix `json:"prefixes"` // with the host's own address in it: 192.0.2.11/24
+}
+
+// HostSleep is how the answering host sleeps, and whether it hands over before a suspend that others start.
+type HostSleep struct {
+	How  string `json:"how"`  // suspend, s2idle, deep, hibernate, hybrid-sleep, suspend-then-hibernate, command
+	Able bool   `json:"able"` // it may sleep, and nothing is known that keeps it from that
+	Why  string `json:"why"`  // it cannot, a sentence; "" also for a host that is always on
+	// Delay is the state of the lock that has systemd-logind wait: held, released (on the way into a sleep), none (there is no logind), or
+	// unknown, with DelayWhy.
+	Delay    string   `json:"delay"`
+	DelayWhy string   `json:"delay_why"`
+	DelayMax Duration `json:"delay_max_seconds"` // for which logind waits at most
 }
 
 // ServiceStatus is one service as the answering agent sees it.

@@ -104,6 +104,7 @@ type Service struct {
 	Checks []Check           `json:"checks"` // all must pass for a target to be ready
 	Unit   string            `json:"unit"`   // the systemd unit that runs the service on its targets, "" = none is named
 	Manage bool              `json:"manage"` // the agent starts and stops it
+	Wake   WakeRules         `json:"wake"`   // whose demand wakes its targets
 }
 
 // Check is one question that tells whether a service answers on a target.
@@ -152,6 +153,7 @@ type Joined struct {
 // Settings are the cluster-wide settings of Set. A zero value is left as it is.
 type Settings struct {
 	Failover Duration `json:"failover_seconds,omitempty"`
+	Inrush   int      `json:"wake_inrush,omitempty"` // hosts that are woken at one time for clients; -1 = any number
 }
 
 // Change is one entry of a service's history, oldest first.
@@ -170,6 +172,7 @@ type Change struct {
 type WakeRecord struct {
 	ID      string    `json:"id"`
 	Node    string    `json:"node"`
+	Service string    `json:"service"` // "" = none asked
 	Cause   string    `json:"cause"`
 	Client  string    `json:"client"` // "" unless a client's demand caused it
 	Port    string    `json:"port"`
@@ -177,6 +180,7 @@ type WakeRecord struct {
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended"` // zero = under way
 	Result  string    `json:"result"`
+	Verdict string    `json:"verdict"` // useful, spurious, unknown, failed; "" = not judged yet, or no client's
 	// Phases are those that were measured, in their order; empty until the service is open, or it has failed.
 	Phases []PhaseTime `json:"phases"`
 	Note   string      `json:"note,omitempty"` // what else is known of it

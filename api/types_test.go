@@ -23,6 +23,7 @@ func TestStatusJSONIsStable(t *testing.T) {
 		Quorum:   Quorum{Voters: []string{"alpha", "bravo", "charlie"}, Awake: []string{"alpha", "bravo"}, Needed: 2, Have: true},
 		Failover: Duration(300 * time.Millisecond), FailoverFile: Duration(time.Second),
 		LAN:      LAN{Interface: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}},
+		Sleep:    HostSleep{How: "deep", Able: true, Why: "no", Delay: "held", DelayWhy: "no answer", DelayMax: Duration(5 * time.Second)},
 		Problems: []string{"the clock is wrong"},
 		Services: []ServiceStatus{{
 			Service: web, ModeGives: "its own MAC", Owner: "alpha", OwnerState: "holding", Epoch: 12, Reason: "owner-sleeps", Since: at, By: "bravo", Role: "holding",

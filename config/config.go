@@ -56,6 +56,29 @@ const (
 	Witness Role = "witness"
 )
 
+// Suspend says how a host sleeps.
+type Suspend string
+
+// The kinds of sleep. S2idle and Deep are a suspend for which the kernel is told which one it is to choose; the last three write the
+// memory to the disk, and are systemd's.
+const (
+	SuspendOwn           Suspend = "" // by a command of the host's own, suspend_command
+	SuspendDefault       Suspend = "suspend"
+	SuspendS2idle        Suspend = "s2idle"
+	SuspendDeep          Suspend = "deep"
+	SuspendHibernate     Suspend = "hibernate"
+	SuspendHybrid        Suspend = "hybrid-sleep"
+	SuspendThenHibernate Suspend = "suspend-then-hibernate"
+)
+
+// command is what carries it out.
+func (s Suspend) command() []string {
+	if s == SuspendS2idle || s == SuspendDeep {
+		s = SuspendDefault
+	}
+	return []string{"systemctl", string(s)}
+}
+
 // WoL says how far the host's network card is trusted to wake it.
 type WoL string
 
@@ -115,13 +138,15 @@ type Config struct {
 
 	Role           Role
 	Power          Power
-	SuspendCommand []string
-	SuspendTimeout time.Duration // the hand-over before a suspend may take this long
-	WakeTimeout    time.Duration // a wake that has not succeeded by then has failed
-	WakeHook       string        // an executable in ChecksDir that is run when a host does not wake; "" = none
-	Idle           time.Duration // a host with power sleeps goes to sleep by itself when nobody needed it for so long; 0 = it does not
-	StayAwake      StayAwake     // what counts as need
-	LookAfter      time.Duration // a sleeping host wakes by its own clock after so long, to look whether somebody holds its services; 0 = it does not
+	Suspend        Suspend          // how it sleeps; SuspendOwn when the file has a suspend_command
+	SuspendCommand []string         // what carries that out
+	SuspendTimeout time.Duration    // the hand-over before a suspend may take this long
+	WakeTimeout    time.Duration    // a wake that has not succeeded by then has failed
+	WakeHook       string           // an executable in ChecksDir that is run when a host does not wake; "" = none
+	Idle           time.Duration    // a host with power sleeps goes to sleep by itself when nobody needed it for so long; 0 = it does not
+	StayAwake      StayAwake        // what counts as need
+	Watts          map[string]Watts // by host: what the file tells of it; nil = of none
+	LookAfter      time.Duration    // a sleeping host wakes by its own clock after so long, to look whether somebody holds its services; 0 = it does not
 	WoL            WoL
 	WoLPassword    []byte             // SecureOn, 6 bytes; nil = none. It goes over the wire in clear text
 	Canary         Canary             // who has the host show that it can be woken
@@ -156,6 +181,7 @@ type Service struct {
 	Checks    []Check           // all must pass for a target to be ready
 	Unit      Unit
 	Replay    string // "" = ReplayTCP, ReplayAll, ReplayNone
+	Wake      WakeRules
 }
 
 // Port is one guarded port.

@@ -34,6 +34,9 @@ func FormatServices(list []Service) string {
 			fmt.Fprintf(&b, "    replay: %s\n", s.Replay)
 		}
 		fmt.Fprintf(&b, "    hold: %s\n", s.FormatHold())
+		if w := s.Wake.Format(); w != "" {
+			fmt.Fprintf(&b, "    wake: %s\n", w)
+		}
 		if len(s.Checks) > 0 {
 			b.WriteString("    checks:\n")
 		}

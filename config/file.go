@@ -29,12 +29,14 @@ type host struct {
 	wol            value[WoL]
 	wolPassword    value[string]
 	canary         value[Canary]
+	suspend        value[Suspend]
 	suspendCommand value[[]string]
 	dataDir        value[string]
 	runDir         value[string]
 	checksDir      value[string]
 	idle           value[time.Duration]
 	stayAwake      value[StayAwake]
+	watts          value[Watts]
 	role           value[Role]
 	lookAfter      value[time.Duration]
 }
@@ -71,12 +73,15 @@ type file struct {
 // hostFields reads the keys that stand at the top level and under nodes alike.
 func (r *reader) hostFields(h *host) fields {
 	return fields{
-		"interface":       func(_ place, n ast.Node) { h.iface = r.text(n, "the LAN interface's name") },
-		"address":         func(_ place, n ast.Node) { h.address = r.addr(n, "host") },
-		"power":           func(_ place, n ast.Node) { h.power = oneOf(r, n, AlwaysOn, Sleeps) },
-		"wol":             func(_ place, n ast.Node) { h.wol = oneOf(r, n, WoLAuto, WoLAssumed) },
-		"wol_password":    func(_ place, n ast.Node) { h.wolPassword = r.wolPassword(n) },
-		"canary":          func(_ place, n ast.Node) { h.canary = oneOf(r, n, CanaryAuto, CanaryManual, CanaryOff) },
+		"interface":    func(_ place, n ast.Node) { h.iface = r.text(n, "the LAN interface's name") },
+		"address":      func(_ place, n ast.Node) { h.address = r.addr(n, "host") },
+		"power":        func(_ place, n ast.Node) { h.power = oneOf(r, n, AlwaysOn, Sleeps) },
+		"wol":          func(_ place, n ast.Node) { h.wol = oneOf(r, n, WoLAuto, WoLAssumed) },
+		"wol_password": func(_ place, n ast.Node) { h.wolPassword = r.wolPassword(n) },
+		"canary":       func(_ place, n ast.Node) { h.canary = oneOf(r, n, CanaryAuto, CanaryManual, CanaryOff) },
+		"suspend": func(_ place, n ast.Node) {
+			h.suspend = oneOf(r, n, SuspendDefault, SuspendS2idle, SuspendDeep, SuspendHibernate, SuspendHybrid, SuspendThenHibernate)
+		},
 		"suspend_command": func(_ place, n ast.Node) { h.suspendCommand = r.words(n) },
 		"data_dir":        func(_ place, n ast.Node) { h.dataDir = r.path(n) },
 		"run_dir":         func(_ place, n ast.Node) { h.runDir = r.path(n) },
@@ -85,6 +90,7 @@ func (r *reader) hostFields(h *host) fields {
 		"role":            func(_ place, n ast.Node) { h.role = oneOf(r, n, Member, Witness) },
 		"look_after":      func(_ place, n ast.Node) { h.lookAfter = r.lookAfter(n) },
 		"stay_awake":      func(_ place, n ast.Node) { h.stayAwake = r.stayAwake(n) },
+		"watts":           func(_ place, n ast.Node) { h.watts = r.watts(n) },
 		"wake": func(_ place, n ast.Node) {
 			h.wake.at = placeOf(n)
 			r.list(n, func(e ast.Node) {
@@ -123,6 +129,7 @@ func (r *reader) file(root ast.Node) file {
 	keys["nodes"] = func(at place, n ast.Node) { f.nodesAt, f.nodes = at, r.nodes(n) }
 	keys["services"] = func(_ place, n ast.Node) { f.services = r.services(n) }
 	r.mapping(root, "the file", keys)
+	r.judgeSuspend(f.host)
 	r.judgeFile(f)
 	return f
 }
@@ -133,6 +140,7 @@ func (r *reader) nodes(n ast.Node) []node {
 	r.entries(n, "nodes", func(name string, at place, v ast.Node) {
 		e := node{name: r.called(value[string]{name, at, true}, "node", nodeNameLimit)}
 		r.mapping(v, "node "+name, r.hostFields(&e.host))
+		r.judgeSuspend(e.host)
 		out = append(out, e)
 	})
 	return out

@@ -19,7 +19,9 @@ type Machine struct {
 	HasGroup   func(name string) bool
 	HasCommand func(name string) bool
 	HasFile    func(path string) bool
-	OnDisk     func(dir string) bool // the directory, or where it would be made, is known not to be in memory
+	// Sleeps says, in one sentence, why the machine cannot sleep in a way, or why that is not known; "" = it can. nil: nobody looks.
+	Sleeps func(Suspend) string
+	OnDisk func(dir string) bool // the directory, or where it would be made, is known not to be in memory
 }
 
 // ThisMachine is the host that this program runs on.

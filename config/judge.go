@@ -72,6 +72,9 @@ func (r *reader) judgeSurroundings(f file, own host, c *Config, m *Machine) {
 	}
 	if c.Power == Sleeps && !m.HasCommand(c.SuspendCommand[0]) {
 		at := first(own.suspendCommand, f.suspendCommand).at
+		if c.Suspend != SuspendOwn {
+			at = first(own.suspend, f.suspend).at
+		}
 		if at == (place{}) {
 			at = first(own.power, f.power).at
 		}
@@ -89,6 +92,7 @@ func (r *reader) judgeSurroundings(f file, own host, c *Config, m *Machine) {
 		c.Notes = append(c.Notes, "this host has no executable "+path+", which wake_hook names: a host that does not wake gets no more than magic packets from here")
 	}
 	c.Notes = append(c.Notes, missingBusy(c, m)...)
+	c.Notes = append(c.Notes, sleepNotes(c, m)...)
 	if m.OnDisk(c.RunDir) {
 		c.Notes = append(c.Notes, "run_dir "+c.RunDir+" is not on a tmpfs, so the lease table is written to a disk with each renewal; /run is the usual place")
 	}

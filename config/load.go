@@ -87,6 +87,7 @@ func (r *reader) ownEntry(f file, name string) host {
 // settings fills in the defaults. What stands under nodes goes before the top level.
 func settings(f file, own host, name string) *Config {
 	runDir := first(own.runDir, f.runDir).or(DefaultRunDir)
+	kind, command := suspendOf(f, own)
 	c := &Config{
 		Cluster:         f.cluster.v,
 		Node:            name,
@@ -104,12 +105,14 @@ func settings(f file, own host, name string) *Config {
 		Role:            first(own.role, f.role).or(Member),
 		Power:           first(own.power, f.power).or(AlwaysOn),
 		LookAfter:       first(own.lookAfter, f.lookAfter).or(DefaultLookAfter),
-		SuspendCommand:  first(own.suspendCommand, f.suspendCommand).or([]string{"systemctl", "suspend"}),
+		Suspend:         kind,
+		SuspendCommand:  command,
 		SuspendTimeout:  f.suspendTimeout.or(DefaultSuspendTimeout),
 		WakeTimeout:     f.wakeTimeout.or(DefaultWakeTimeout),
 		WakeHook:        f.wakeHook.v,
 		Idle:            first(own.idle, f.idle).v,
 		StayAwake:       first(own.stayAwake, f.stayAwake).or(DefaultStayAwake()),
+		Watts:           wattsOf(f, name),
 		WoL:             first(own.wol, f.wol).or(WoLAuto),
 		WoLPassword:     password(first(own.wolPassword, f.wolPassword)),
 		Canary:          first(own.canary, f.canary).or(CanaryAuto),

@@ -32,6 +32,7 @@ nodes:
     canary: manual
     wake: ["02:00:00:00:00:12", "02:00:00:00:01:12"]
     suspend_command: [sh, -c, "exit 0"]
+    watts: {awake: 60.5, asleep: 2}
     data_dir: /var/lib/np-b
 services:
   - name: dns
@@ -49,12 +50,12 @@ services:
       - exec: zone.ok
       - exec: there
       - unit: named-chroot.service
-  - {name: web, address: 192.0.2.201, ports: [8080, 22, 443], targets: bravo, hold: {8080: http, 22/tcp: proxy, 443: drop}}
+  - {name: web, address: 192.0.2.201, ports: [8080, 22, 443], targets: bravo, hold: {8080: http, 22/tcp: proxy, 443: drop}, wake: {allow: [192.0.2.0/24, "2001:db8::/32"], deny: 192.0.2.9, budget: off, budget_all: 30, asleep_at_least: 30s}}
 `
 
 func compared(t *testing.T, want, got any) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -82,10 +83,10 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 		DataDir: "/var/lib/nightporter", RunDir: "/run/np/a", Socket: "/run/np/a/nightporter.sock", SocketGroup: "adm",
 		Failover: 300 * time.Millisecond, BootstrapExpect: 2,
 		Join:  []string{"192.0.2.9:17373", "[2001:db8::9]:1", "beacon:17373", "beacon:99", "192.0.2.9:5"},
-		Power: AlwaysOn, SuspendCommand: []string{"systemctl", "suspend"},
+		Power: AlwaysOn, Suspend: SuspendDefault, SuspendCommand: []string{"systemctl", "suspend"},
 		SuspendTimeout: 30 * time.Second, StayAwake: DefaultStayAwake(), LookAfter: DefaultLookAfter, Role: Member, WakeTimeout: 90 * time.Second, WakeHook: "plug-on",
 		WoL: WoLAuto, Canary: CanaryAuto, ChecksDir: "/etc/nightporter/checks.d", Fence: FenceAuto, OnConflict: ConflictStop, LogLevel: "info",
-		Nodes: []string{"alpha", "bravo"},
+		Nodes: []string{"alpha", "bravo"}, Watts: map[string]Watts{"bravo": {Awake: 60.5, Asleep: 2}},
 		Services: []Service{
 			{
 				Name: "dns", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.200"), netip.MustParseAddr("2001:db8::200")},
@@ -104,6 +105,10 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 				Name: "web", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.201")}, Mode: ModeMAC, MAC: DeriveMAC("lab", "web"),
 				Ports: []Port{{"tcp", 8080}, {"tcp", 22}, {"tcp", 443}}, Targets: []string{"bravo"},
 				Hold: "drop", Holds: map[string]string{"8080/tcp": "http", "22/tcp": "proxy"},
+				Wake: WakeRules{
+					Allow: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")}, Deny: []netip.Prefix{netip.MustParsePrefix("192.0.2.9/32")},
+					Budget: NoLimit, BudgetAll: 30, AsleepAtLeast: 30 * time.Second,
+				},
 			},
 		},
 		Notes: []string{

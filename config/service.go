@@ -38,13 +38,14 @@ type service struct {
 	unit      value[string]
 	manage    value[bool]
 	replay    value[string]
+	wake      WakeRules
 }
 
 // plain gives the values alone.
 func (s service) plain() Service {
 	out := Service{
 		Name: s.name.v, Mode: s.mode.or(ModeMAC), MAC: s.mac.v, Hold: s.hold.or(HoldDrop), Checks: s.checks, Unit: Unit{s.unit.v, s.manage.v},
-		Replay: s.replay.v,
+		Replay: s.replay.v, Wake: s.wake,
 	}
 	for _, a := range s.addresses {
 		out.Addresses = append(out.Addresses, a.v)
@@ -141,6 +142,7 @@ func (r *reader) services(n ast.Node) []service {
 			},
 			"manage": func(_ place, n ast.Node) { s.manage = r.yes(n) },
 			"replay": func(_ place, n ast.Node) { s.replay = oneOf(r, n, ReplayTCP, ReplayAll, ReplayNone) },
+			"wake":   func(_ place, n ast.Node) { s.wake = r.wakeRules(n) },
 		})
 		if len(r.problems) == before {
 			r.complete(s)

@@ -67,6 +67,10 @@ func dispatch(s *State, index uint64, c Command) (*State, Result) {
 		return endCanary(s, c)
 	case JudgeFitness:
 		return judgeFitness(s, c)
+	case JudgeWake:
+		return judgeWake(s, c)
+	case SetInrush:
+		return setInrush(s, c)
 	}
 	return refuse(s, Invalid, "a command of type %T cannot be applied: commands are values of the types in command.go", c)
 }

@@ -80,11 +80,14 @@ func setPower(s *State, c SetPower) (*State, Result) {
 	case c.To == Suspending && n.Policy != Sleeps:
 		return refuse(s, NeverSleeps, "node %s is %s: set its power to %q in the configuration if it may sleep", c.Node, n.Policy, Sleeps)
 	}
+	ledger := spend(s, n, c.At)
 	if c.To == Suspending {
 		n.Sleeps++
 	}
 	n.Power, n.PowerReason, n.PowerSince = c.To, c.Reason, c.At
-	return withNode(s, n), Result{}
+	next := withNode(s, n)
+	next.Ledger = ledger
+	return next, Result{}
 }
 
 // beginWake leaves a wake alone whose ID it knows: a proposal of unknown fate is proposed again.
@@ -100,6 +103,7 @@ func beginWake(s *State, c BeginWake) (*State, Result) {
 	}
 	next := *s
 	next.Wakes = appendBounded(s.Wakes, w, WakesLimit)
+	next.Ledger = began(s, w)
 	return &next, Result{}
 }
 
@@ -111,6 +115,10 @@ func endWake(s *State, c EndWake) (*State, Result) {
 	next := *s
 	next.Wakes = slices.Clone(s.Wakes)
 	next.Wakes[i].Ended, next.Wakes[i].Result = c.At, c.Result
+	if c.Result == GaveUp && s.Wakes[i].Verdict == "" && s.Nodes[s.Wakes[i].Node].Format >= 2 {
+		next.Wakes[i].Verdict = Failed
+		next.Ledger = recount(s, s.Wakes[i], Failed)
+	}
 	return &next, Result{}
 }
 

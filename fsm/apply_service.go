@@ -145,7 +145,7 @@ func sameIdentity(a, b Service) bool {
 func sameDefinition(a, b Service) bool {
 	return a.MAC == b.MAC && a.Mode == b.Mode && a.Hold == b.Hold && a.Replay == b.Replay && slices.Equal(a.Addresses, b.Addresses) &&
 		slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Targets, b.Targets) &&
-		slices.Equal(a.Checks, b.Checks) && a.Unit == b.Unit
+		slices.Equal(a.Checks, b.Checks) && a.Unit == b.Unit && a.Wake.equal(b.Wake)
 }
 
 // cloneService cuts the tie to the proposer's slices.
@@ -154,6 +154,7 @@ func cloneService(sv Service) Service {
 	sv.Ports = slices.Clone(sv.Ports)
 	sv.Targets = slices.Clone(sv.Targets)
 	sv.Checks = slices.Clone(sv.Checks)
+	sv.Wake = sv.Wake.clone()
 	return sv
 }
 

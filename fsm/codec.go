@@ -19,7 +19,7 @@ import (
 // DESIGN.md has the rule by which it evolves.
 //
 // Format 2 is that of what version 0.1 cannot carry out: definitions of services that say more than it knows (a mode, checks, a
-// unit, a hold of a port), and witnesses. Everything else is still written as format 1, byte for byte.
+// unit, a hold of a port, rules for its wakes), witnesses, and what is measured, judged and set of wakes. Everything else is still written as format 1, byte for byte.
 const (
 	entryMagic     = "NP"
 	entryVersion   = 1
@@ -37,7 +37,7 @@ func FormatOf(c Command) uint8 {
 		return formatOfServices(slices.Values(c.Services))
 	case PutService:
 		return formatOfServices(slices.Values([]Service{c.Service}))
-	case MeasureWake, NoteWake, ReportFitness, BeginCanary, EndCanary, JudgeFitness:
+	case MeasureWake, NoteWake, JudgeWake, SetInrush, ReportFitness, BeginCanary, EndCanary, JudgeFitness:
 		return 2
 	case PutNode:
 		if c.Node.Role != Member {
@@ -58,14 +58,14 @@ func formatOfServices(list iter.Seq[Service]) uint8 {
 
 // second says whether a definition says what format 1 has no word for.
 func (sv Service) second() bool {
-	return sv.Checked() || sv.Mode != ModeMAC || sv.Replay != ReplayTCP || sv.Hold != HoldDrop ||
+	return sv.Checked() || sv.Mode != ModeMAC || sv.Replay != ReplayTCP || sv.Hold != HoldDrop || !sv.Wake.zero() ||
 		slices.ContainsFunc(sv.Ports, func(p Port) bool { return p.Hold != "" })
 }
 
 // readable says whether a kind exists in a format.
 func readable(k Kind, format byte) bool {
 	switch k {
-	case KindMeasureWake, KindNoteWake, KindReportFitness, KindBeginCanary, KindEndCanary, KindJudgeFitness:
+	case KindMeasureWake, KindNoteWake, KindJudgeWake, KindSetInrush, KindReportFitness, KindBeginCanary, KindEndCanary, KindJudgeFitness:
 		return format == 2
 	}
 	return format == entryVersion || format == 2 && (k == KindFound || k == KindPutService || k == KindPutNode)
@@ -162,6 +162,10 @@ func payloadReader(k Kind) func([]byte) (Command, error) {
 		return readPayload[EndCanary]
 	case KindJudgeFitness:
 		return readPayload[JudgeFitness]
+	case KindJudgeWake:
+		return readPayload[JudgeWake]
+	case KindSetInrush:
+		return readPayload[SetInrush]
 	}
 	return nil
 }

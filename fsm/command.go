@@ -23,6 +23,8 @@ const (
 	KindEndWake       Kind = 10
 	KindMeasureWake   Kind = 11
 	KindNoteWake      Kind = 12
+	KindJudgeWake     Kind = 16
+	KindSetInrush     Kind = 17
 
 	// Whether nodes can be woken (fit.go).
 	KindReportFitness Kind = 20

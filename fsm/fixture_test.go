@@ -50,6 +50,11 @@ func v2Log() []fixture {
 	nas := testService("nas", 202)
 	nas.Mode, nas.MAC, nas.Hold, nas.Replay = ModeAddress, "", HoldReject, ReplayAll
 	nas.Ports = []Port{{Protocol: TCP, Number: 80, Hold: HoldHTTP}, {Protocol: TCP, Number: 22, Hold: HoldProxy}, {Protocol: TCP, Number: 445}}
+	rationed := testService("mail", 203)
+	rationed.Wake = WakeRules{
+		Allow: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/24"), netip.MustParsePrefix("fd77::/64")}, Deny: []netip.Prefix{netip.MustParsePrefix("10.77.0.9/32")},
+		Budget: 2, BudgetAll: NoLimit, AsleepAtLeast: 30 * time.Second,
+	}
 	d := testNode("d", AlwaysOn)
 	d.Format = 2
 	return []fixture{
@@ -63,6 +68,12 @@ func v2Log() []fixture {
 		{"06-measure-wake", MeasureWake{Node: "d", Sample: WakeSample{ID: "w2", At: at(8), Phases: Phases{Called: time.Millisecond}, Failed: true}}},
 		{"07-put-service", PutService{Service: nas, At: at(9), By: "a"}},
 		{"08-note-wake", NoteWake{ID: "w1", Note: "woken by rtc_cmos"}},
+		{"20-put-service", PutService{Service: rationed, At: at(10), By: "a"}},
+		{"21-judge-wake", JudgeWake{ID: "w1", Verdict: Useful, By: "d"}},
+		{"22-set-inrush", SetInrush{Limit: 2, At: at(11), By: "a"}},
+		{"23-set-power", SetPower{Node: "d", From: Awake, To: Off, Reason: NodeFailed, At: at(12), By: "a"}},
+		{"24-set-power", SetPower{Node: "d", From: Off, To: Asleep, Reason: HandedOver, At: at(14), By: "a"}},
+		{"25-set-power", SetPower{Node: "d", From: Asleep, To: Awake, Reason: WokeUnasked, At: at(17), By: "d"}},
 		{"30-put-node-witness", PutNode{Node: testWitness("w"), At: at(10)}},
 	}
 }

@@ -45,3 +45,6 @@ const (
 	WokeAlarm      Reason = "woke-alarm"      // its own clock woke it to look after the others, and it may be needed
 	WokeOnTime     Reason = "woke-on-time"    // its own clock woke it at a time of its configuration
 )
+
+// SuspendedByOthers is the reason of a suspend that was not this program's: a lid was closed, somebody ran `systemctl suspend`, a desktop was idle.
+const SuspendedByOthers Reason = "suspended-by-others"

@@ -18,8 +18,10 @@ type State struct {
 	History    map[string][]Change  `json:"history"`    // by service name, oldest first, at most HistoryLimit each
 	Wakes      []Wake               `json:"wakes"`      // oldest first, at most WakesLimit
 	// Since format 2.
-	WakeTimes map[string]WakeTimes `json:"wake_times,omitempty"` // by Node.Name
-	Fitness   map[string]Fitness   `json:"fitness,omitempty"`    // by Node.Name: whether it can be woken
+	WakeTimes map[string]WakeTimes  `json:"wake_times,omitempty"` // by Node.Name
+	Fitness   map[string]Fitness    `json:"fitness,omitempty"`    // by Node.Name: whether it can be woken
+	Inrush    int                   `json:"inrush,omitempty"`     // hosts that may be woken at one time (SetInrush)
+	Ledger    map[string]NodeLedger `json:"ledger,omitempty"`     // by Node.Name; for people
 }
 
 // Bounds of what the state remembers. Older entries fall off the front.
@@ -63,6 +65,8 @@ type Service struct {
 	// Since format 2 (codec.go). A service without them is ready wherever a target is awake and in touch.
 	Checks []Check `json:"checks,omitempty"` // all must pass for a target to be ready
 	Unit   Unit    `json:"unit,omitzero"`
+	// Wake says whose demand wakes a target.
+	Wake WakeRules `json:"wake,omitzero"`
 }
 
 // Mode says under whose hardware address a service is on the wire.
@@ -210,8 +214,9 @@ type Wake struct {
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended"` // zero = under way
 	Result  Reason    `json:"result"`
-	Phases  Phases    `json:"phases,omitzero"` // since format 2; zero = not measured
-	Note    string    `json:"note,omitempty"`  // since format 2: what else is known of it, for people
+	Phases  Phases    `json:"phases,omitzero"`   // since format 2; zero = not measured
+	Note    string    `json:"note,omitempty"`    // since format 2: what else is known of it, for people
+	Verdict Verdict   `json:"verdict,omitempty"` // since format 2
 }
 
 // MAC is a hardware address that prints as aa:bb:cc:dd:ee:ff in JSON. It is a string of raw bytes so that values

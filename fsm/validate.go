@@ -28,6 +28,7 @@ func Validate(sv Service) []string {
 	validateTargets(sv.Targets, add)
 	validateChecks(sv, add)
 	validateHolds(sv, add)
+	validateWake(sv.Wake, add)
 	if sv.Replay != ReplayTCP && sv.Replay != ReplayAll && sv.Replay != ReplayNone {
 		add("replay %q is unknown: write tcp, all or none", sv.Replay)
 	}

@@ -26,6 +26,16 @@ func TestValidate(t *testing.T) {
 		{"both families", addrs("fd77::200", "10.77.0.200"), ""},
 		{"globally administered MAC", func(sv *Service) { sv.MAC = MAC("\x00\x00\x5e\x00\x01\x01") }, ""},
 		{"longest name", func(sv *Service) { sv.Name = strings.Repeat("a", 32) }, ""},
+		{"rationed", func(sv *Service) {
+			sv.Wake = WakeRules{Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Deny: []netip.Prefix{netip.MustParsePrefix("fd77::1/128")}, Budget: 1, BudgetAll: NoLimit, AsleepAtLeast: time.Hour}
+		}, ""},
+		{"a source within a network", func(sv *Service) { sv.Wake.Deny = []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8")} }, "write 10.0.0.0/8"},
+		{"no source", func(sv *Service) { sv.Wake.Allow = []netip.Prefix{{}} }, "no network"},
+		{"mapped source", func(sv *Service) { sv.Wake.Allow = []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/120")} }, "write it as IPv4"},
+		{"many sources", func(sv *Service) { sv.Wake.Allow = make([]netip.Prefix, MaxSources+1) }, "at most 64"},
+		{"budget", func(sv *Service) { sv.Wake.Budget = BudgetMax + 1 }, "1 to 3600"},
+		{"budget of all", func(sv *Service) { sv.Wake.BudgetAll = -2 }, "budget_all -2"},
+		{"long sleep", func(sv *Service) { sv.Wake.AsleepAtLeast = time.Hour + 1 }, "0s to 1h"},
 		{"no name", func(sv *Service) { sv.Name = "" }, "1 to 32"},
 		{"long name", func(sv *Service) { sv.Name = strings.Repeat("a", 33) }, "1 to 32"},
 		{"capital", func(sv *Service) { sv.Name = "Web" }, `name "Web"`},

@@ -82,10 +82,14 @@ func measureWake(s *State, c MeasureWake) (*State, Result) {
 	return &next, Result{}
 }
 
-// forgetWakes drops the distribution of a node that is forgotten.
+// forgetWakes drops the distribution and the ledger of a node that is forgotten.
 func forgetWakes(s *State, node string) {
 	if _, has := s.WakeTimes[node]; has {
 		s.WakeTimes = maps.Clone(s.WakeTimes)
 		delete(s.WakeTimes, node)
+	}
+	if _, has := s.Ledger[node]; has {
+		s.Ledger = maps.Clone(s.Ledger)
+		delete(s.Ledger, node)
 	}
 }

@@ -40,6 +40,7 @@ const (
 	Started Verdict = iota // a campaign of its own: Next says Call at once
 	Joined                 // belongs to a campaign that runs already
 	Kept                   // begins when the pause after a given-up wake is over
+	Queued                 // has not come to the board: it stands in the line (Line)
 )
 
 // String gives the name for logs.
@@ -51,6 +52,8 @@ func (v Verdict) String() string {
 		return "joined"
 	case Kept:
 		return "kept"
+	case Queued:
+		return "queued"
 	}
 	return "unknown"
 }

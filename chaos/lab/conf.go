@@ -80,6 +80,11 @@ func configText(o Options) string {
 		if sv.Hold != "" || len(sv.Holds) > 0 {
 			fmt.Fprintf(&b, "    hold: %s\n", sv.FormatHold())
 		}
+		if rules := sv.Wake.Format(); rules != "" {
+			fmt.Fprintf(&b, "    wake: %s\n", rules)
+		} else { // who judges a lab wants every attempt to wake
+			fmt.Fprintf(&b, "    wake: {budget: off, budget_all: off}\n")
+		}
 		if len(sv.Checks) > 0 {
 			fmt.Fprintf(&b, "    checks:\n")
 		}

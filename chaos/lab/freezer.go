@@ -114,17 +114,29 @@ func (f *freezer) freezeGroup(all []resident) (bool, error) {
 	return complete && (len(all) == 0 || strings.Contains(string(events), "frozen 1")), nil
 }
 
+// members are the processes of the group and of those that a host's own service manager has made in it, which freeze with it.
 func (f *freezer) members() (map[int]bool, error) {
-	body, err := os.ReadFile(filepath.Join(f.group, "cgroup.procs"))
+	members := map[int]bool{}
+	err := filepath.WalkDir(f.group, func(dir string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			return nil
+		}
+		var body []byte
+		if err == nil {
+			body, err = os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		}
+		if dir != f.group && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV)) {
+			return nil // a group that has just gone
+		}
+		for _, field := range strings.Fields(string(body)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				members[pid] = true
+			}
+		}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("look at a host's control group: %w", err)
-	}
-	members := map[int]bool{}
-	for _, field := range strings.Fields(string(body)) {
-		pid, err := strconv.Atoi(field)
-		if err == nil {
-			members[pid] = true
-		}
 	}
 	return members, nil
 }

@@ -153,17 +153,17 @@ func deserted(group string) bool {
 	return err == nil && strings.Contains(string(events), "populated 0")
 }
 
-// removeCgroup removes a lab's group and the hosts' groups in it.
+// removeCgroup removes a lab's group and the hosts' groups in it, with those that a service manager in a host has left in its host's.
 func removeCgroup(group string) error {
 	if group == "" {
 		return nil
 	}
-	hosts, err := filepath.Glob(filepath.Join(group, "*", "cgroup.freeze"))
+	inner, err := filepath.Glob(filepath.Join(group, "*", "cgroup.freeze"))
 	if err != nil {
 		return fmt.Errorf("remove the lab's control group: %w", err)
 	}
-	for _, h := range hosts {
-		if err := removeGroup(filepath.Dir(h)); err != nil {
+	for _, g := range inner {
+		if err := removeCgroup(filepath.Dir(g)); err != nil {
 			return err
 		}
 	}

@@ -134,6 +134,7 @@ func TestARefusalThatWakes(t *testing.T) {
 	if r.code != 0 || !strings.Contains(r.out, "h4") {
 		t.Errorf("curl that tries again ended with status %d: %s%s", r.code, r.out, r.err)
 	}
+	w.judged("h4", "c1", "useful") // though the connection that woke it was refused
 	w.awaitServing("h4")
 }
 
@@ -147,7 +148,8 @@ func TestConnectionsArePassedOn(t *testing.T) {
 	if r.code != 0 || !strings.Contains(r.out, "h4") {
 		t.Fatalf("curl ended with status %d after %v: %s%s", r.code, r.took, r.out, r.err)
 	}
-	w.awaitServing("h4") // it was one short connection
+	w.judged("h4", "c1", "useful") // it came by way of the front
+	w.awaitServing("h4")           // it was one short connection
 
 	w.sleep("h4")
 	ctx, cancel := context.WithCancel(w.limit())

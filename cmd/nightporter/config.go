@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"nightporter/agent"
 	"nightporter/config"
 )
 
@@ -46,7 +47,7 @@ func configCheckVerb(sh *shell) *cobra.Command {
 		Short: "Test a configuration file and tell everything that is wrong with it",
 		Long: `Test a configuration file as this host (or the one that --node names) sees it. Everything that is
 wrong is told in one go, each with file:line:column and what to write instead. The host's
-interface and secret file are looked at too, unless --offline says that this is another machine.`,
+interface and secret file are looked at too, and whether it can sleep as it is to, unless --offline says that this is another machine.`,
 		Example: `  nightporter config check
   nightporter config check --offline --node delta ./nightporter.yaml`,
 		Args: takes(0, 1, "name one FILE at most"),
@@ -65,6 +66,11 @@ interface and secret file are looked at too, unless --offline says that this is 
 
 // check tests one file and prints what was found; problems are an error as well.
 func (sh *shell) check(path, node string, alone bool) error {
+	if sh.machine != nil && sh.machine.Sleeps == nil { // an agent finds this out as well, and waits for nothing at its start
+		m := *sh.machine
+		m.Sleeps = agent.CannotSleep
+		sh.machine = &m
+	}
 	cfg, err := sh.readConfig(path, node, alone)
 	found, isProblems := errors.AsType[*config.Problems](err)
 	if err != nil && !isProblems {

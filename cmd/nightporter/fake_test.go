@@ -36,6 +36,7 @@ func (f *fakeAgent) Status(ctx context.Context) (api.Status, error) {
 		Quorum:   api.Quorum{Voters: names, Awake: names[:2], Needed: 2, Have: true},
 		Failover: api.Duration(300 * time.Millisecond), FailoverFile: api.Duration(time.Second),
 		LAN:      api.LAN{Interface: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}},
+		Sleep:    api.HostSleep{How: "suspend", Delay: "held", DelayMax: api.Duration(5 * time.Second)},
 		Problems: []string{"delta's wake address is not known"}, Nodes: nodes,
 	}
 	for _, v := range f.services {
@@ -127,6 +128,38 @@ func (f *fakeAgent) Why(_ context.Context, n string) (api.Why, error) {
 		LastUse: api.AwakeReason{Name: "users", Kind: "use", Subject: "jo", Sentence: "jo is logged in on pts/0", Since: since, Until: since.Add(time.Minute)},
 		Notes:   []string{}, WakesAt: since.Add(24 * time.Hour), SleepsAt: since.Add(time.Hour),
 	}, findNode(n)
+}
+
+func (f *fakeAgent) Wakes(_ context.Context, q api.WakesQuery) (api.Wakes, error) {
+	if q.Name == "web" {
+		return api.Wakes{}, nil
+	}
+	h, err := f.History(context.Background(), "web")
+	h.Wakes[0].Service, h.Wakes[0].Verdict = "web", "useful"
+	return api.Wakes{
+		Wakes: h.Wakes[max(0, 2-q.Last)%2:], Waiting: []api.WakeWaits{{Node: "delta", Service: "web", Client: "192.0.2.8:1", By: "alpha"}},
+		Refused: []api.Ignored{
+			{Service: "web", Source: "192.0.2.9", Port: "tcp/8080", Why: "denied", Count: 17, First: since, Last: since.Add(time.Minute), By: "alpha"},
+			{Service: "web", Port: "tcp/8080", Why: "over-budget-all", Count: 2000, First: since, Last: since.Add(time.Hour), By: "bravo"},
+		},
+		Notes: []string{"what charlie refused is not known: no answer"},
+	}, err
+}
+
+func (f *fakeAgent) Report(_ context.Context, q api.ReportQuery) (api.Report, error) {
+	r := api.Report{
+		Until: since, Notes: []string{"what bravo draws is not configured"}, Nodes: []api.NodeReport{
+			{Node: "bravo", Policy: "sleeps", Since: since, Awake: api.Duration(20 * time.Minute), Asleep: api.Duration(90 * time.Minute)},
+			{
+				Node: "delta", Policy: "sleeps", Since: since, Awake: api.Duration(30 * time.Hour), Asleep: api.Duration(100 * time.Hour), Configured: true,
+				WattsAwake: 60, WattsAsleep: 2, SavedWh: 5800, Wakes: []api.WakeCount{{Service: "web", Cause: "demand", Verdict: "useful", Count: 12}, {Cause: "operator-wake", Count: 1}},
+			},
+		},
+	}
+	if q.Since != 0 {
+		r.From = since.Add(-time.Duration(q.Since)).Truncate(24 * time.Hour)
+	}
+	return r, nil
 }
 
 func (f *fakeAgent) Apply(_ context.Context, list []api.Service) (api.Applied, error) {

@@ -62,6 +62,7 @@ func fromAPI(in []api.Service) []config.Service {
 		for _, p := range s.Ports {
 			out[i].Ports = append(out[i].Ports, config.Port(p))
 		}
+		out[i].Wake = config.WakeRules{Allow: s.Wake.Allow, Deny: s.Wake.Deny, Budget: s.Wake.Budget, BudgetAll: s.Wake.BudgetAll, AsleepAtLeast: time.Duration(s.Wake.AsleepAtLeast)}
 		out[i].Unit = config.Unit{Name: s.Unit, Manage: s.Manage}
 		for _, c := range s.Checks {
 			out[i].Checks = append(out[i].Checks, config.Check{
@@ -80,6 +81,7 @@ func toAPI(in []config.Service) []api.Service {
 		for _, p := range s.Ports {
 			out[i].Ports = append(out[i].Ports, api.Port(p))
 		}
+		out[i].Wake = api.WakeRules{Allow: s.Wake.Allow, Deny: s.Wake.Deny, Budget: s.Wake.Budget, BudgetAll: s.Wake.BudgetAll, AsleepAtLeast: api.Duration(s.Wake.AsleepAtLeast)}
 		out[i].Unit, out[i].Manage, out[i].Checks = s.Unit.Name, s.Unit.Manage, []api.Check{}
 		for _, c := range s.Checks {
 			out[i].Checks = append(out[i].Checks, api.Check{

@@ -140,7 +140,7 @@ func (sh *shell) checkFlags() error {
 func verbs(sh *shell) []*cobra.Command {
 	return []*cobra.Command{
 		agentVerb(sh), keygenVerb(sh), configVerb(sh), versionVerb(sh),
-		statusVerb(sh), membersVerb(sh), historyVerb(sh), whyVerb(sh),
+		statusVerb(sh), membersVerb(sh), historyVerb(sh), whyVerb(sh), wakesVerb(sh), reportVerb(sh),
 		getVerb(sh), applyVerb(sh), deleteVerb(sh), moveVerb(sh), setVerb(sh),
 		sleepVerb(sh), wakeVerb(sh), canaryVerb(sh),
 		joinVerb(sh), leaveVerb(sh), forgetVerb(sh), purgeVerb(sh),

@@ -100,3 +100,27 @@ func TestEveryVerbHasHelp(t *testing.T) {
 	}
 	walk(newRoot(&shell{getenv: func(string) string { return "" }}))
 }
+
+// A host that cannot sleep as its file has it is told so before it is ever tried, and the file is fine all the same.
+func TestConfigCheckTellsWhatTheHostCannot(t *testing.T) {
+	dir := t.TempDir()
+	file, secret := filepath.Join(dir, "c.yaml"), filepath.Join(dir, "secret")
+	text := "cluster: home\ninterface: eth0\nsecret_file: " + secret + "\npower: sleeps\nsuspend: deep\n"
+	for path, data := range map[string]string{secret: string(config.NewSecret()), file: text} {
+		if err := os.WriteFile(path, []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	machine := config.ThisMachine()
+	machine.Prefixes = func(string) ([]netip.Prefix, error) {
+		return []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}, nil
+	}
+	machine.HasCommand = func(string) bool { return true }
+	machine.Sleeps = func(s config.Suspend) string { return "it cannot " + string(s) }
+	var out, errs bytes.Buffer
+	sh := &shell{machine: machine, out: &out, err: &errs, in: strings.NewReader(""), getenv: func(string) string { return "" }}
+	code := run(t.Context(), sh, []string{"config", "check", "--node", "a", file})
+	if said := out.String(); code != 0 || !strings.Contains(said, "note: this host is to sleep (power: sleeps) and stays awake: it cannot deep\n") || !strings.Contains(said, "is fine for node a") {
+		t.Errorf("exit code %d: %s%s", code, said, errs.String())
+	}
+}

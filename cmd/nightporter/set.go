@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,6 +51,7 @@ follows from it. Below %s it is for quiet hardware only.`, config.FailoverMin, c
 			})
 		},
 	})
+	cmd.AddCommand(setInrushVerb(sh))
 	return cmd
 }
 
@@ -62,4 +64,46 @@ func failover(s string) (time.Duration, error) {
 		return 0, fmt.Errorf("failover %s is out of range; choose from %s to %s", d, config.FailoverMin, config.FailoverMax)
 	}
 	return d, nil
+}
+
+// inrushDone is the answer of `set wake-inrush`.
+type inrushDone struct {
+	Inrush int `json:"wake_inrush"` // 0 = any number
+}
+
+const inrushMost = 1000
+
+func setInrushVerb(sh *shell) *cobra.Command {
+	return &cobra.Command{
+		Use:   "wake-inrush NUMBER",
+		Short: "Change how many hosts are woken at one time for clients",
+		Long: `Change how many hosts are woken at one time for clients, so that they do not draw their start current together:
+1 to 1000, or 0 for any number; 4 where it was never set. A host counts from its first magic packet until it is
+back, for ten seconds at most. Others wait in the order in which their clients came. A wake by "nightporter wake",
+and one that the quorum needs, never waits.`,
+		Example: `  nightporter set wake-inrush 2`,
+		Args:    takes(1, 1, "name one NUMBER, like 2"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			n, err := strconv.Atoi(args[0])
+			if err != nil || n < 0 || n > inrushMost {
+				return usageError{fmt.Errorf("%q is not a number of hosts; write one from 1 to %d, or 0 for no limit", args[0], inrushMost)}
+			}
+			limit := n
+			if n == 0 {
+				limit = config.NoLimit
+			}
+			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
+				if err := c.Set(ctx, api.Settings{Inrush: limit}); err != nil {
+					return err
+				}
+				return sh.show(inrushDone{n}, func(p *page) {
+					if n == 0 {
+						p.line("any number of hosts may be woken at one time now")
+						return
+					}
+					p.line("at most %s may be woken at one time now", count(n, "host"))
+				})
+			})
+		},
+	}
 }

@@ -49,6 +49,9 @@ func drawStatus(p *page, s api.Status) {
 	if note := config.FailoverNote(time.Duration(s.Failover)); note != "" && s.Failover != 0 {
 		p.line("note: %s", note)
 	}
+	if line := sleepLine(s); line != "" {
+		p.line("%s", line)
+	}
 	for _, problem := range s.Problems {
 		p.line("! %s", problem)
 	}
@@ -62,6 +65,24 @@ func drawStatus(p *page, s api.Status) {
 	drawNodes(p, s.Nodes)
 	drawFitness(p, s.Nodes, s.Problems)
 	drawWakes(p, s.Nodes)
+}
+
+// sleepLine tells how this host sleeps, and what a suspend that others start does. An older agent says nothing of it.
+func sleepLine(s api.Status) string {
+	if s.Sleep.How == "" {
+		return ""
+	}
+	how := s.Node + " never sleeps by itself"
+	if i := slices.IndexFunc(s.Nodes, func(n api.NodeStatus) bool { return n.Name == s.Node }); i >= 0 && s.Nodes[i].Policy == "sleeps" {
+		how = s.Node + " sleeps by " + s.Sleep.How
+	}
+	switch s.Sleep.Delay {
+	case "held", "released":
+		return how + "; a suspend by others (lid, systemctl) waits up to " + s.Sleep.DelayMax.String() + " for the hand-over"
+	case "none":
+		return how + "; there is no systemd-logind: a suspend by others comes without a hand-over"
+	}
+	return how + "; whether a suspend by others waits for the hand-over is not known"
 }
 
 // wakePhases are the columns of how long wakes take.

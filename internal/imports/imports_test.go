@@ -23,7 +23,7 @@ const module = "nightporter/"
 // single packages of a folder. The folder's own packages may always import each other.
 var allowed = map[string][]string{
 	"cmd":       {"agent", "api", "config", "chaos"},
-	"agent":     {"cluster", "lease", "fsm", "identity", "wake", "health", "front", "idle", "api", "config", "internal/labpage", "internal/mutant"},
+	"agent":     {"cluster", "lease", "fsm", "identity", "wake", "health", "front", "idle", "login", "api", "config", "internal/labpage", "internal/mutant"},
 	"cluster":   {"fsm", "lease", "internal/mutant"},
 	"chaos":     {"api", "fsm", "config", "internal/labpage", "internal/markup", "internal/mutant"},
 	"fsm":       {"internal/mutant"},
@@ -33,10 +33,11 @@ var allowed = map[string][]string{
 	"health":    {},
 	"front":     {"internal/markup"},
 	"idle":      {},
+	"login":     {},
 	"config":    {},
 	"api":       {},
 	"packaging": {},
-	"internal":  {"agent", "api", "chaos", "cluster", "config", "fsm", "identity", "lease", "wake"},
+	"internal":  {"agent", "api", "chaos", "cluster", "config", "fsm", "identity", "lease", "login", "wake"},
 }
 
 // testsMayImport is what any package's tests may import besides: the harness for network namespaces.

@@ -31,6 +31,7 @@ type machine struct {
 	clock   *clock
 	kernel  *kernel
 	disease disease
+	logind  logind
 
 	mu      sync.Mutex
 	power   history.PowerState
@@ -159,7 +160,7 @@ const execTime = 30 * time.Millisecond
 func (l *life) deps() agent.Deps {
 	log := slog.New(l.machine.w.rec.handler(l.machine.name))
 	return agent.Deps{
-		Version: "sim", Log: log, Clock: l.clock, Kernel: lifeKernel{l}, Power: lifePower{l}, Caller: lifeCaller{l}, Checks: lifeChecks{l},
+		Version: "sim", Log: log, Clock: l.clock, Kernel: lifeKernel{l}, Power: lifePower{l}, Logind: lifeLogind{l}, Caller: lifeCaller{l}, Checks: lifeChecks{l},
 		Listen: l.listen, Reach: lifeReach{l}, Net: lifeNet{l.proc}, Disk: l.disk, Former: l.former, Ready: func(string) {},
 	}
 }

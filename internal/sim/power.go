@@ -17,6 +17,12 @@ type lifePower struct{ life *life }
 // Arm implements agent.Power.
 func (p lifePower) Arm() error { return p.life.syscall(func() error { return nil }) }
 
+// Able implements agent.Power.
+func (p lifePower) Able(context.Context) error { return p.life.syscall(func() error { return nil }) }
+
+// Restore implements agent.Power: nothing was changed.
+func (p lifePower) Restore() error { return p.life.syscall(func() error { return nil }) }
+
 // WakeAddresses implements agent.Power.
 func (p lifePower) WakeAddresses() ([]net.HardwareAddr, error) {
 	return []net.HardwareAddr{p.life.machine.mac}, nil

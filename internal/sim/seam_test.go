@@ -15,10 +15,10 @@ import (
 
 // What the simulation may name of the agent's package: the function that the command calls, what it replaces, and the types
 // that its replacements give back.
-var seam = []string{"Run", "Deps", "Hold", "Peers", "Wire", "Sight", "Mirror", "Estate", "ErrReplaced", "WakeFacts"}
+var seam = []string{"Run", "Deps", "Hold", "Peers", "Wire", "Sight", "Mirror", "Estate", "ErrReplaced", "WakeFacts", "LogindLink"}
 
 // replaced is all that agent.Deps names, and Version, Log. A new field is a decision to be made here, too.
-var replaced = []string{"Version", "Log", "Clock", "Kernel", "Power", "Caller", "Checks", "Hook", "Listen", "Front", "Reach", "Senses", "Net", "Disk", "Former", "Ready"}
+var replaced = []string{"Version", "Log", "Clock", "Kernel", "Power", "Caller", "Checks", "Hook", "Listen", "Front", "Reach", "Uses", "Logind", "Senses", "Net", "Disk", "Former", "Ready"}
 
 // uses lists what files name of a package, with where.
 func uses(t *testing.T, pattern, pkg string) (names []string, calls, made int) {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -124,6 +126,20 @@ func TestCalm(t *testing.T) {
 		p := NewPlan(seed)
 		p.Steps = nil
 		judged(t, p)
+	}
+}
+
+// TestLids: hosts are suspended by others, through a logind that waits for their agents' locks: those that hold something and those that
+// lead more often than others, hosts that are always on as well, and while operators move things and send hosts to sleep.
+func TestLids(t *testing.T) {
+	for seed := range uint64(3) {
+		p := NewPlan(seed)
+		p.Steps = slices.DeleteFunc(p.Steps, func(s Step) bool { return !slices.Contains(harmless, s.Verb) })
+		r := rand.New(rand.NewPCG(seed, 0x6c6964))
+		for at := 2 * time.Second; at < p.Length-6*time.Second; at += time.Duration(1000+r.IntN(5000)) * time.Millisecond {
+			p.Steps = append(p.Steps, Step{At: at, Verb: "lid", Host: p.anyHost(r), For: time.Duration(300+r.IntN(5000)) * time.Millisecond})
+		}
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { judged(t, p) })
 	}
 }
 

@@ -52,7 +52,14 @@ func (w *world) take(s Step) {
 		defer m.unclaim(s.class())
 	}
 	w.rec.tell("%s %s%s for %s: %s %s", s.Verb, s.Host, s.Service, s.For, s.Arg, s.Others)
-	f := history.Fault{Kind: history.Kind(s.Verb), Service: s.Service, From: time.Now(), Mute: mute, Dark: dark, Detail: strings.Join(s.Others, " ") + s.Arg + s.Service}
+	kind := s.Verb
+	if s.Verb == "lid" {
+		kind = "freeze"
+		if over = m.lid(); over == nil {
+			return // it sleeps anyway
+		}
+	}
+	f := history.Fault{Kind: history.Kind(kind), Service: s.Service, From: time.Now(), Mute: mute, Dark: dark, Detail: strings.Join(s.Others, " ") + s.Arg + s.Service}
 	if m != nil {
 		f.Host = m.name
 	}
@@ -89,7 +96,7 @@ func classes(verb string) []string {
 	switch verb {
 	case "kill", "stop":
 		return []string{"process"}
-	case "power", "freeze":
+	case "power", "freeze", "lid":
 		return []string{"process", "link"}
 	case "isolate", "cable", "flap":
 		return []string{"link"}
@@ -137,7 +144,7 @@ func (w *world) fault(s Step, m *machine) (begin func() func(), mute, dark bool)
 		return m.pause, true, false
 	case "power":
 		return func() func() { m.powerOff(); return m.powerOn }, true, true
-	case "freeze":
+	case "freeze", "lid":
 		return func() func() { return func() { m.call("power button") } }, true, true
 	case "isolate":
 		return func() func() { m.isolate(true); return func() { m.isolate(false) } }, true, true

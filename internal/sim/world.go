@@ -95,7 +95,7 @@ func (p Plan) file(secret string) string {
 	b.WriteString("services:\n")
 	for _, s := range p.Services {
 		if s.Founded {
-			fmt.Fprintf(&b, "  - {name: %s, address: %s, mode: %s, ports: [%d/tcp], targets: [%s]%s}\n", s.Name, s.Addr, cmp.Or(s.Mode, "mac"), servicePort, strings.Join(s.Targets, ", "), s.checks())
+			fmt.Fprintf(&b, "  - {name: %s, address: %s, mode: %s, ports: [%d/tcp], targets: [%s], wake: {budget: off, budget_all: off}%s}\n", s.Name, s.Addr, cmp.Or(s.Mode, "mac"), servicePort, strings.Join(s.Targets, ", "), s.checks())
 		}
 	}
 	return b.String()

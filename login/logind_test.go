@@ -1,4 +1,4 @@
-package idle
+package login
 
 import (
 	"bytes"
@@ -16,50 +16,32 @@ import (
 
 	"github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
+
+	"nightporter/internal/nstest"
 )
 
-// logind runs the real systemd-logind on a bus of its own, the real dbus-daemon, with a real systemd (a user's manager, since another one
-// may be this machine's process 1) to make the scopes of sessions. All of it is in a mount namespace in which /run says that the machine
-// was booted with systemd, which is all that they ask.
-func logind(t testing.TB) *Logind {
+// logind runs a real one (internal/nstest).
+func logind(t testing.TB) *Logind { return newMachine(t).Logind }
+
+// delayMax is short: one test waits for it.
+const delayMax = 3 * time.Second
+
+// machine is where that logind runs.
+type machine struct {
+	*Logind
+	slept   string // a file that systemd writes a line to when it carries out a suspend
+	restart func() // ends logind and starts it anew
+}
+
+func newMachine(t testing.TB) *machine {
 	t.Helper()
 	dir := t.TempDir()
-	if len(dir) > 60 { // the path of a socket has 108 bytes
-		t.Fatalf("the directory for temporary files is too deep: %s", dir)
-	}
-	units := filepath.Join(dir, "conf", "systemd", "user")
-	must(t, os.MkdirAll(units, 0o755))
-	must(t, os.Mkdir(filepath.Join(dir, "run"), 0o700))
-	bus := filepath.Join(dir, "run", "bus")
-	for name, text := range map[string]string{
-		filepath.Join(units, "dbus.socket"):  "[Socket]\nListenStream=" + bus + "\n",
-		filepath.Join(units, "dbus.service"): "[Service]\nExecStart=/bin/sh -c 'echo $$$$ >" + dir + "/bus.pid; exec dbus-daemon --config-file=" + dir + "/bus.conf --address=systemd: --nofork --nopidfile'\n",
-		filepath.Join(units, "basic.target"): "[Unit]\nWants=dbus.service dbus.socket\n",
-		filepath.Join(dir, "bus.conf"): `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><type>session</type><listen>unix:path=` + bus + `</listen><auth>EXTERNAL</auth><policy context="default"><allow own="*"/>
-<allow send_destination="*" eavesdrop="true"/><allow receive_sender="*"/><allow user="*"/></policy></busconfig>`,
-		filepath.Join(dir, "run.sh"): `set -e
-mount --make-rprivate / && mount -t tmpfs tmpfs /run
-mkdir -p /run/systemd/system /run/systemd/seats /run/systemd/users /run/systemd/sessions /run/systemd/inhibit
-/usr/lib/systemd/systemd --user --log-target=console &
-manager=$!
-trap 'kill -KILL $manager $logind $bus; wait' EXIT
-until busctl --address=unix:path=$BUS list 2>&1 | grep -q org.freedesktop.systemd1; do kill -0 $manager; sleep 0.05; done
-bus=$(cat $HOME/bus.pid)
-DBUS_SYSTEM_BUS_ADDRESS=unix:path=$BUS /lib/systemd/systemd-logind &
-logind=$!
-read end || true # which comes with the end of the test, whatever that is
-kill -TERM $logind
-wait $logind || true
-kill -TERM $manager # it ends what it runs and takes the groups of the sessions away
-for i in $(seq 100); do kill -0 $manager 2>&1 || break; sleep 0.05; done >&2
-`,
-	} {
-		must(t, os.WriteFile(name, []byte(text), 0o644))
-	}
+	slept := filepath.Join(dir, "slept")
+	real := nstest.Logind{Dir: dir, DelayMax: delayMax, Sleep: "/bin/sh -c 'echo slept >>" + slept + "'"}
+	argv, err := real.Write()
+	must(t, err)
 	var said bytes.Buffer
-	c := exec.Command("bash", filepath.Join(dir, "run.sh"))
-	c.Env = append(os.Environ(), "BUS="+bus, "XDG_RUNTIME_DIR="+filepath.Join(dir, "run"), "XDG_CONFIG_HOME="+filepath.Join(dir, "conf"), "HOME="+dir, "DBUS_SESSION_BUS_ADDRESS=unix:path="+bus)
+	c := exec.Command(argv[0], argv[1:]...)
 	c.Stdout, c.Stderr = &said, &said
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	in, err := c.StdinPipe()
@@ -75,14 +57,18 @@ for i in $(seq 100); do kill -0 $manager 2>&1 || break; sleep 0.05; done >&2
 		_ = in.Close()
 		<-ended
 	})
-	l := &Logind{Address: "unix:path=" + bus}
+	l := &Logind{Address: real.Address()}
 	t.Cleanup(func() { must(t, l.Close()) })
+	m := &machine{Logind: l, slept: slept, restart: func() {
+		_, err := in.Write([]byte("again\n"))
+		must(t, err)
+	}}
 	limit := time.NewTimer(30 * time.Second)
 	defer limit.Stop()
 	for {
 		_, err := l.Sessions(t.Context())
 		if err == nil {
-			return l
+			return m
 		}
 		select {
 		case err := <-ended:
@@ -121,7 +107,7 @@ func TestInhibitions(t *testing.T) {
 	if b := blocked(); len(b) != 0 {
 		t.Fatalf("at first there are %v", b)
 	}
-	inhibit(t, l, "sleep", "nightporter", "hand-over", "delay")
+	inhibit(t, l, "sleep", "network", "it says goodbye", "delay")
 	inhibit(t, l, "shutdown:handle-lid-switch", "installer", "it writes", "block")
 	idle := inhibit(t, l, "idle", "player", "a film", "block")
 	inhibit(t, l, "sleep:shutdown", "backup", "", "block")
@@ -162,7 +148,7 @@ func TestSessions(t *testing.T) {
 		must(t, err)
 		var out []string
 		for _, s := range all {
-			out = append(out, fmt.Sprintf("%v idle=%v graphical=%v", s, s.Idle, s.Graphical))
+			out = append(out, fmt.Sprintf("%s on %s from %q idle=%v graphical=%v", s.User, s.Where, s.From, s.Idle, s.Graphical))
 		}
 		slices.Sort(out)
 		return out
@@ -173,12 +159,12 @@ func TestSessions(t *testing.T) {
 	ssh, _ := session("user", "tty", "pts/9", "192.0.2.7")
 	session("greeter", "tty", "pts/8", "")
 	session("background", "unspecified", "", "")
-	want := []string{"root is logged in on pts/9 from 192.0.2.7 idle=false graphical=false"}
+	want := []string{"root on pts/9 from \"192.0.2.7\" idle=false graphical=false"}
 	if all := logins(); !slices.Equal(all, want) {
 		t.Errorf("there are %v, want %v", all, want)
 	}
 	desktop, path := session("user", "x11", "", "") // whose desktop says after a while that nobody is there
-	want = []string{want[0], "root is logged in on x11 idle=false graphical=true"}
+	want = []string{want[0], "root on x11 from \"\" idle=false graphical=true"}
 	if all := logins(); !slices.Equal(all, want) {
 		t.Errorf("there are %v, want %v", all, want)
 	}
@@ -186,7 +172,7 @@ func TestSessions(t *testing.T) {
 	err := l.conn.Object(login1, path).Call(login1Session+".SetIdleHint", 0, true).Err
 	l.mu.Unlock()
 	must(t, err)
-	want[1] = "root is logged in on x11 idle=true graphical=true"
+	want[1] = "root on x11 from \"\" idle=true graphical=true"
 	if all := logins(); !slices.Equal(all, want) {
 		t.Errorf("there are %v, want %v", all, want)
 	}

@@ -1,4 +1,8 @@
-package idle
+// Package login is the client of systemd-logind: who is logged in, which programs ask that this host does not sleep, whether it can
+// sleep, and the lock that has logind wait for a moment before it suspends this host on somebody else's behalf.
+//
+// Everything goes over the system's bus (org.freedesktop.login1(5)). A host without logind is no failure: ErrNoLogind.
+package login
 
 import (
 	"cmp"
@@ -75,9 +79,18 @@ func (l *Logind) Inhibitions(ctx context.Context) ([]Inhibition, error) {
 	return out, nil
 }
 
+// Session is somebody who is logged in.
+type Session struct {
+	User  string
+	Where string // a terminal, a seat, or the session's kind; "" = not known
+	From  string // another host; "" = this one
+	// Idle says that nothing was typed or clicked for a while; Graphical, that a desktop is what tells logind so.
+	Idle, Graphical bool
+}
+
 // Sessions lists who is logged in: sessions of people (class user) that have not ended. What logind runs for a user without a login (lingering)
 // is no session.
-func (l *Logind) Sessions(ctx context.Context) ([]Login, error) {
+func (l *Logind) Sessions(ctx context.Context) ([]Session, error) {
 	var all []struct {
 		ID   string
 		User uint32
@@ -88,7 +101,7 @@ func (l *Logind) Sessions(ctx context.Context) ([]Login, error) {
 	if err := l.ask(ctx, login1Path, login1Manager+".ListSessions", nil, &all); err != nil {
 		return nil, fmt.Errorf("asking logind for sessions: %w", err)
 	}
-	var out []Login
+	var out []Session
 	for _, s := range all {
 		var have map[string]dbus.Variant
 		err := l.ask(ctx, s.Path, "org.freedesktop.DBus.Properties.GetAll", []any{login1Session}, &have)
@@ -105,9 +118,18 @@ func (l *Logind) Sessions(ctx context.Context) ([]Login, error) {
 		}
 		word := func(key string) string { v, _ := have[key].Value().(string); return v }
 		idle, _ := have["IdleHint"].Value().(bool)
-		out = append(out, Login{User: s.Name, Where: cmp.Or(word("TTY"), word("Display"), s.Seat, word("Type")), From: word("RemoteHost"), Idle: idle, Graphical: slices.Contains([]string{"x11", "wayland", "mir"}, word("Type"))})
+		out = append(out, Session{User: s.Name, Where: cmp.Or(word("TTY"), word("Display"), s.Seat, word("Type")), From: word("RemoteHost"), Idle: idle, Graphical: slices.Contains([]string{"x11", "wayland", "mir"}, word("Type"))})
 	}
 	return out, nil
+}
+
+// Can asks for one of logind's judgements of this host, by the name of its method: CanSuspend, CanHibernate, CanHybridSleep,
+// CanSuspendThenHibernate. It answers yes, no, challenge (after a password), or na: its kernel or its hardware cannot.
+func (l *Logind) Can(ctx context.Context, method string) (answer string, err error) {
+	if err := l.ask(ctx, login1Path, login1Manager+"."+method, nil, &answer); err != nil {
+		return "", fmt.Errorf("asking logind for %s: %w", method, err)
+	}
+	return answer, nil
 }
 
 // ask calls a method and stores its one answer.
@@ -119,21 +141,23 @@ func (l *Logind) ask(ctx context.Context, path dbus.ObjectPath, method string, a
 	}
 	if l.conn == nil {
 		c, err := l.connect(ctx)
-		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: %w", ErrNoLogind, err)
-		}
 		if err != nil {
-			return fmt.Errorf("the bus cannot be reached: %w", err)
+			return err
 		}
 		l.conn = c
 	}
-	call := l.conn.Object(login1, path).CallWithContext(ctx, method, 0, args...)
-	err := call.Store(out)
-	if e, ok := errors.AsType[dbus.Error](err); ok && (e.Name == "org.freedesktop.DBus.Error.ServiceUnknown" || e.Name == "org.freedesktop.DBus.Error.NameHasNoOwner") {
-		return fmt.Errorf("%w: %w", ErrNoLogind, err)
-	}
+	err := call(ctx, l.conn, path, method, args, out)
 	if err != nil && !isAnswer(err) {
 		l.drop()
+	}
+	return err
+}
+
+// call asks over a connection.
+func call(ctx context.Context, conn *dbus.Conn, path dbus.ObjectPath, method string, args []any, out any) error {
+	err := conn.Object(login1, path).CallWithContext(ctx, method, 0, args...).Store(out)
+	if e, ok := errors.AsType[dbus.Error](err); ok && (e.Name == "org.freedesktop.DBus.Error.ServiceUnknown" || e.Name == "org.freedesktop.DBus.Error.NameHasNoOwner") {
+		return fmt.Errorf("%w: %w", ErrNoLogind, err)
 	}
 	return err
 }
@@ -145,16 +169,19 @@ func isAnswer(err error) bool {
 }
 
 // connect makes a connection within ctx, that outlives it.
-func (l *Logind) connect(ctx context.Context) (*dbus.Conn, error) {
+func (l *Logind) connect(ctx context.Context, more ...dbus.ConnOption) (*dbus.Conn, error) {
 	life, end := context.WithCancel(context.Background())
 	stop := context.AfterFunc(ctx, end)
 	defer stop()
-	c, err := dbus.Connect(cmp.Or(l.Address, os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"), systemBus), dbus.WithContext(life))
-	if err != nil {
-		end()
-		return nil, err
+	c, err := dbus.Connect(cmp.Or(l.Address, os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"), systemBus), append(more, dbus.WithContext(life))...)
+	if err == nil {
+		return c, nil
 	}
-	return c, nil
+	end()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", ErrNoLogind, err)
+	}
+	return nil, fmt.Errorf("the bus cannot be reached: %w", err)
 }
 
 // drop closes the connection. The caller holds mu.

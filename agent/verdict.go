@@ -1,0 +1,105 @@
+package agent
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"nightporter/fsm"
+	"nightporter/idle"
+	"nightporter/lease"
+)
+
+// inquiry finds out, on the host that was woken, what a client's wake was good for. It is pure: what is seen and the time are passed in.
+type inquiry struct {
+	id       string
+	client   netip.Addr
+	port     uint16
+	udp      bool
+	patience time.Duration // how long it has to say something
+	sleeps   uint64        // of this host, when it began
+	awake    lease.Boot    // since when this host is awake; 0 = it is not yet
+	served   lease.Boot    // since when the client could be answered
+	blind    bool          // something may have been missed
+	declared fsm.Verdict
+}
+
+// Times of an inquiry.
+const (
+	// judgeAfter is how long a client has to say something, from when its port is served. A front's replay comes well before.
+	judgeAfter = 10 * time.Second
+	// judgeUnaided is the same where nothing is replayed: a client's pauses between two SYNs double up to 64 s.
+	judgeUnaided = 70 * time.Second
+	// servedBy is how long after the wake the service may take to be open here.
+	servedBy = 5 * time.Minute
+	// saidLeast is how much a client must have said: the end of a connection (FIN) counts as one byte (tcp_info).
+	saidLeast = 2
+)
+
+// glance is what is seen of one wake.
+type glance struct {
+	awake  bool
+	sleeps uint64
+	served bool // the client's port is open here
+	said   bool // its connection completed, and it said something
+	blind  bool // it cannot be seen, or something was missed
+}
+
+// see takes in what is seen now and gives the verdict; "" = none yet.
+func (q *inquiry) see(now lease.Boot, g glance) fsm.Verdict {
+	q.blind = q.blind || g.blind
+	if g.awake && q.awake == 0 {
+		q.awake = now
+	}
+	if g.served && q.served == 0 {
+		q.served = now
+	}
+	switch {
+	case q.declared != "":
+	case g.said:
+		q.declared = fsm.Useful
+	case q.awake != 0 && g.sleeps > q.sleeps: // asleep again, before anything was seen
+		q.declared = fsm.Unknown
+	case q.served != 0 && q.udp: // datagrams leave no trace that the kernel counts by client
+		q.declared = fsm.Unknown
+	case q.served != 0 && now.Sub(q.served) >= q.patience:
+		q.declared = fsm.Spurious
+		if q.blind {
+			q.declared = fsm.Unknown
+		}
+	case q.served == 0 && q.awake != 0 && now.Sub(q.awake) >= servedBy:
+		q.declared = fsm.Unknown
+	}
+	return q.declared
+}
+
+// inquire begins one; false: the record tells of no client.
+func inquire(k fsm.Wake, sv fsm.Service, sleeps uint64) (*inquiry, bool) {
+	client, err := netip.ParseAddrPort(k.Client)
+	protocol, number, _ := strings.Cut(k.Port, "/")
+	port, perr := strconv.ParseUint(number, 10, 16)
+	if err != nil || perr != nil {
+		return nil, false
+	}
+	q := &inquiry{id: k.ID, client: client.Addr(), port: uint16(port), udp: protocol == "udp", sleeps: sleeps, patience: judgeAfter}
+	if sv.Replay == fsm.ReplayNone {
+		q.patience = judgeUnaided
+	}
+	return q, true
+}
+
+// said says whether one of the connections is the client's, to its port at the service, and carried something. One that a front passes on
+// comes from another member to this host's own address.
+func (q *inquiry) said(conns []idle.Conn, addrs []netip.Addr, passed func(netip.Addr) bool) bool {
+	return slices.ContainsFunc(conns, func(c idle.Conn) bool {
+		if c.Local.Port() != q.port || c.Received < saidLeast {
+			return false
+		}
+		if slices.Contains(addrs, c.Local.Addr()) {
+			return c.Remote.Addr() == q.client
+		}
+		return passed(c.Remote.Addr())
+	})
+}
