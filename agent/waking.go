@@ -405,7 +405,11 @@ func (w *waking) quorum(since lease.Boot) lease.Boot {
 			continue // it has left, and is about to lose its vote: there is no address to call, and settle would end the call at once
 		}
 		// Gossip misses a sleeper only after a while; what counts is whether the voter is awake and in touch.
-		if name == w.self || (v.Present[name].Alive && v.State.Nodes[name].Power == fsm.Awake) || w.calling(name) {
+		if name == w.self || w.calling(name) {
+			continue
+		}
+		if v.Present[name].Alive && v.State.Nodes[name].Power == fsm.Awake {
+			w.nudge(name) // somebody may have closed its lid
 			continue
 		}
 		w.begin(wake.Wake{ID: newID(), Node: name, Sleeps: v.State.Nodes[name].Sleeps, Cause: string(fsm.QuorumLost)})
