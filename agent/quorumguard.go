@@ -67,6 +67,7 @@ func (g *quorumGuard) early(c fsm.Command, may func(cluster.View) error) error {
 
 // power gives how a change of power is judged, nil where there is nothing to judge. A wish to sleep is judged as a whole. The suspend itself
 // only by the votes, and only where the node has one: other voters may have died since, and of two hosts the one has to have the vote.
+// One that others began comes anyway: its record may say so, but with two hosts the vote is waited for as long as there is time.
 func (g *quorumGuard) power(c fsm.SetPower) func(cluster.View) error {
 	servers := func() []raft.Server { return g.machine.View().Servers }
 	switch {
@@ -77,6 +78,8 @@ func (g *quorumGuard) power(c fsm.SetPower) func(cluster.View) error {
 			}
 			return cluster.MayRest(v, servers(), c.Node)
 		}
+	case c.Reason == fsm.SuspendedByOthers && len(g.machine.View().State.Nodes) != 2:
+		return nil
 	case c.To == fsm.Asleep && c.From == fsm.Suspending && slices.Contains(cluster.Voters(servers()), c.Node):
 		return func(v cluster.View) error {
 			if n := v.State.Nodes[c.Node]; n.Power != c.From || n.Sleeps != c.Sleeps {
