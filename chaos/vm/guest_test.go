@@ -56,7 +56,7 @@ Address=fd77::13/64
 ExecStart=/usr/local/bin/nightporter lab serve --name ` + self + ` --port 8080
 `,
 	"etc/systemd/system/shell.service": `[Service]
-ExecStart=/bin/bash -c 'stty -echo; echo ` + shellReady + `; exec /bin/bash --noprofile --norc -s'
+ExecStart=/bin/bash -c 'stty -echo; echo ` + shellReady + `; while IFS= read -r line; do eval "$$line"; done'
 StandardInput=tty
 StandardOutput=tty
 StandardError=tty
@@ -66,12 +66,11 @@ Restart=always
 `,
 }
 
-// enabled are the units that the guest starts by itself, and where they are.
+// enabled are the units of these that the guest starts by itself, and where they are.
 var enabled = map[string]string{
-	"nightporter.service":      "/usr/local/lib/systemd/system/nightporter.service",
-	"web.service":              "/etc/systemd/system/web.service",
-	"shell.service":            "/etc/systemd/system/shell.service",
-	"systemd-networkd.service": "/lib/systemd/system/systemd-networkd.service",
+	"nightporter.service": "/usr/local/lib/systemd/system/nightporter.service",
+	"web.service":         "/etc/systemd/system/web.service",
+	"shell.service":       "/etc/systemd/system/shell.service",
 }
 
 // furnish writes the guest's initial RAM disk into the directory of its place: Debian, what `make install` installs, and the configuration.

@@ -20,7 +20,7 @@ type monitor struct {
 	answers chan answer
 	events  func(event)
 
-	mu   sync.Mutex // one command at a time
+	mu sync.Mutex // one command at a time
 }
 
 // event is what QEMU tells by itself, with its time by this host's clock on the wall.
@@ -31,10 +31,10 @@ type event struct {
 
 // answer is one message of QEMU's.
 type answer struct {
-	Event     string                            `json:"event"`
+	Event     string                                `json:"event"`
 	Timestamp struct{ Seconds, Microseconds int64 } `json:"timestamp"`
-	Return    json.RawMessage                   `json:"return"`
-	Error     *struct{ Desc string }            `json:"error"`
+	Return    json.RawMessage                       `json:"return"`
+	Error     *struct{ Desc string }                `json:"error"`
 }
 
 // watchMachine connects to QEMU, which may just be starting. events gets each event, on the monitor's goroutine.

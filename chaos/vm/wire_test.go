@@ -131,4 +131,3 @@ func (t *talk) close() error {
 	}
 	return err
 }
-

@@ -53,7 +53,7 @@ func build(t *testing.T) *world {
 	w := &world{T: t}
 	t.Cleanup(w.end)
 	l, err := lab.Up(w.limit(), lab.Options{
-		Binary: program, Hosts: 3, Clients: 2, Sleepers: []int{3}, Failover: 4 * time.Second,
+		Binary: program, Hosts: 3, Clients: 2, Sleepers: []int{3}, Failover: 6 * time.Second,
 		Agent: []string{"bash", "-c", `[ "$1" = ` + place + ` ] && exec sleep infinity; exec nightporter agent --config "$2" --node "$1"`, "agent", "{node}", "{config}"},
 		Services: []config.Service{{
 			Name: web, Addresses: []netip.Addr{lab.ServiceAddr()}, MAC: mac0, Hold: config.HoldDrop,
@@ -139,7 +139,7 @@ func (w *world) end() {
 func (w *world) showLogs() {
 	for _, name := range []string{"lab.log", "hosts/h1/agent.log", "hosts/h2/agent.log", "hosts/h3/qemu.log", "hosts/h3/console.log"} {
 		body, err := os.ReadFile(filepath.Join(w.lab.Dir(), name))
-		w.Logf("%s (%v):\n%s", name, err, body[max(0, len(body)-20_000):])
+		w.Logf("%s (%v):\n%s", name, err, body[max(0, len(body)-8_000):])
 	}
 }
 
