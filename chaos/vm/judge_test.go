@@ -41,9 +41,12 @@ func (w *world) observed() *history.History {
 }
 
 // claims counts the runs of frames by which the machine used the identity between two moments.
-func (w *world) claims(from, to time.Time) (n int) {
+func (w *world) claims(from, to time.Time) int { return w.uses(place, from, to) }
+
+// uses does so for any host.
+func (w *world) uses(host string, from, to time.Time) (n int) {
 	for _, s := range w.observed().Spans {
-		if s.Host == place && s.Last.After(from) && s.First.Before(to) {
+		if s.Host == host && s.Last.After(from) && s.First.Before(to) {
 			n++
 		}
 	}

@@ -16,12 +16,15 @@ func (w *world) stay() {
 	w.must(err)
 }
 
-// suspendAtOnce is a suspend that nobody announced: logind and the agent hear nothing. The shell answers after the resume.
-func (w *world) suspendAtOnce() (ended chan error) {
-	ended = make(chan error, 1)
+// unannounced is a suspend that nobody hears of before: neither logind nor the agent.
+const unannounced = "echo mem >/sys/power/state"
+
+// tell has the guest's shell suspend the machine. The shell may answer before or after.
+func (w *world) tell(command string) <-chan error {
+	ended := make(chan error, 1)
 	ctx := w.limit()
 	go func() {
-		_, err := w.shell.run(ctx, "echo mem >/sys/power/state")
+		_, err := w.shell.run(ctx, command)
 		ended <- err
 	}()
 	return ended
@@ -34,7 +37,7 @@ func (w *world) missed() {
 	w.awaitOwner("serving", place)
 	asleep, awake := w.count()
 	told := time.Now()
-	ended := w.suspendAtOnce()
+	ended := w.tell(unannounced)
 	at := w.awaitSuspend(asleep + 1)
 	w.seen(at)
 	if w.claims(told.Add(-time.Second), at) == 0 {
@@ -90,14 +93,24 @@ func (w *world) control() {
 	w.Logf("the control, a suspend of %v: %d runs of frames until the first answer, %v after the resume", away, n, round)
 }
 
-// blink suspends the machine without a word and resumes it at once. It counts the runs of frames by which the machine used the identity from the
+// questions are asked while the machine sleeps for a moment, half a second. They wait in its card, and its kernel hears them before any program runs.
+const questions = 100
+
+// blink suspends the machine without a word and resumes it after a moment, long before its lease would end. It counts the runs of frames by which the machine used the identity from the
 // suspend until the first answer to something that a program of it said.
 func (w *world) blink() (claims int, away, round time.Duration) {
 	w.Helper()
 	w.awaitOwner("serving", place)
 	asleep, awake := w.count()
-	ended := w.suspendAtOnce()
+	ended := w.tell(unannounced)
 	at := w.awaitSuspend(asleep + 1)
+	before := w.asker.asked.Load()
+	w.await("the sleeping machine is asked for the address", func() string {
+		if n := w.asker.asked.Load() - before; n < questions {
+			return fmt.Sprintf("%d times", n)
+		}
+		return ""
+	})
 	w.must(w.monitor.command(w.limit(), "system_wakeup"))
 	woken := w.awaitWakeup(awake + 1)
 	w.must(<-ended)

@@ -26,14 +26,14 @@ func TestAHostThatTrulySleeps(t *testing.T) {
 	c := w.session()
 	for n := range stories {
 		if n == 1 {
-			w.story("nobody needs it", func() {}, func() string { return w.goOn(c) })
+			w.story("nobody needs it", func() string { return w.goOn(c) })
 			continue
 		}
-		w.story("nobody needs it", func() {}, w.connects)
+		w.story("nobody needs it", w.connects)
 	}
 	w.say(c, "at last")
-	w.throughSystemd(stories)
 	w.stay()
+	w.throughSystemd(stories)
 	w.missed()
 	w.moment()
 	w.control()
@@ -109,15 +109,18 @@ func (w *world) awaitWakeup(n int) (at time.Time) {
 }
 
 // story is that of the demo: the host hands over and sleeps; a client is left waiting, wakes it and is served.
-func (w *world) story(why string, sleep func(), client func() (what string)) {
+func (w *world) story(why string, client func() (what string)) {
 	w.Helper()
 	asleep, awake := w.count()
-	sleep()
 	at := w.awaitSuspend(asleep + 1)
 	front := w.awaitOwner("holding", "h1", "h2")
 	last := w.lastChange()
 	if last.To != front || !last.At.Before(at) {
 		w.Errorf("the log gave web to %s at %v, and the machine suspended at %v: not before that", last.To, last.At, at)
+	}
+	w.seen(at)
+	if w.uses(front, last.At, at) == 0 {
+		w.Errorf("%s used the identity in no frame between its record at %v and the machine's suspend at %v", front, last.At, at)
 	}
 	came := time.Now()
 	what := client()

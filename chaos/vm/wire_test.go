@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,8 +21,14 @@ import (
 // fence gives itself away within that time, before any program of it runs.
 const askEvery = 5 * time.Millisecond
 
-// ask broadcasts questions for the service's address (ARP) until the returned function is called.
-func ask(ctx context.Context, from *lab.Host) (stop func(), err error) {
+// asker broadcasts questions for the service's address (ARP).
+type asker struct {
+	asked      atomic.Int64
+	end, ended chan struct{}
+}
+
+// ask begins to.
+func ask(ctx context.Context, from *lab.Host) (*asker, error) {
 	sock, err := from.Socket(ctx, unix.AF_PACKET, unix.SOCK_RAW, 0)
 	if err != nil {
 		return nil, fmt.Errorf("ask for the address: %w", err)
@@ -41,9 +48,9 @@ func ask(ctx context.Context, from *lab.Host) (stop func(), err error) {
 	frame = append(frame, from.Addr().AsSlice()...)
 	frame = append(frame, make([]byte, 6)...)
 	frame = append(frame, door.Addr().AsSlice()...)
-	end, ended := make(chan struct{}), make(chan struct{})
+	a := &asker{end: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
-		defer close(ended)
+		defer close(a.ended)
 		defer sock.Close()
 		tick := time.NewTicker(askEvery)
 		defer tick.Stop()
@@ -52,12 +59,18 @@ func ask(ctx context.Context, from *lab.Host) (stop func(), err error) {
 			case <-tick.C:
 				// A full queue loses a question, as a network does.
 				_ = unix.Sendto(fd, frame, unix.MSG_DONTWAIT, &unix.SockaddrLinklayer{Ifindex: int(card.Uint32())})
-			case <-end:
+				a.asked.Add(1)
+			case <-a.end:
 				return
 			}
 		}
 	}()
-	return func() { close(end); <-ended }, nil
+	return a, nil
+}
+
+func (a *asker) close() {
+	close(a.end)
+	<-a.ended
 }
 
 // gossipPort carries the leases.

@@ -44,6 +44,7 @@ type world struct {
 	nic     *nic
 	watch   *observer.Observer
 	talk    *talk
+	asker   *asker
 	stop    []func() // what ends what, in this order
 }
 
@@ -102,9 +103,9 @@ func (w *world) switchOn() {
 	w.shell, err = openShell(w.limit(), filepath.Join(w.place.Dir(), "shell.sock"))
 	w.must(err)
 	w.stop = append(w.stop, w.shell.close)
-	asked, err := ask(ctx, w.lab.Client(2))
+	w.asker, err = ask(ctx, w.lab.Client(2))
 	w.must(err)
-	w.stop = append(w.stop, asked)
+	w.stop = append(w.stop, w.asker.close)
 }
 
 // end takes everything down. The lab's end would end the machine too, however this comes to it.
