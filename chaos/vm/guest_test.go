@@ -52,6 +52,8 @@ Name=eth0
 Address=10.77.0.13/24
 Address=fd77::13/64
 `,
+	// As the agent advises where a failover is as long as here, and a key that suspends.
+	"etc/systemd/logind.conf.d/nightporter.conf": "[Login]\nInhibitDelayMaxSec=30s\nHandlePowerKey=suspend\n",
 	"etc/systemd/system/web.service": `[Service]
 ExecStart=/usr/local/bin/nightporter lab serve --name ` + self + ` --port 8080
 `,

@@ -26,14 +26,16 @@ func TestAHostThatTrulySleeps(t *testing.T) {
 	c := w.session()
 	for n := range stories {
 		if n == 1 {
-			w.story("nobody needs it", func() string { return w.goOn(c) })
+			w.story("nobody needs it", nil, func() string { return w.goOn(c) })
 			continue
 		}
-		w.story("nobody needs it", w.connects)
+		w.story("nobody needs it", nil, w.connects)
 	}
 	w.say(c, "at last")
 	w.stay()
-	w.throughSystemd(stories)
+	w.story("somebody suspends it", w.command, w.connects)
+	w.story("its power key is pressed", w.powerKey, w.connects)
+	w.throughSystemd(stories + 2)
 	w.missed()
 	w.moment()
 	w.control()
@@ -108,10 +110,16 @@ func (w *world) awaitWakeup(n int) (at time.Time) {
 	return at
 }
 
-// story is that of the demo: the host hands over and sleeps; a client is left waiting, wakes it and is served.
-func (w *world) story(why string, client func() (what string)) {
+// story is that of the demo: the host hands over and sleeps; a client is left waiting, wakes it and is served. The host sleeps by itself, or others
+// suspend it: its agent hears of that by its lock of logind.
+func (w *world) story(why string, sleep func() <-chan error, client func() (what string)) {
 	w.Helper()
 	asleep, awake := w.count()
+	if sleep != nil {
+		w.awaitOwner("serving", place)
+		told := sleep()
+		defer func() { w.must(<-told) }()
+	}
 	at := w.awaitSuspend(asleep + 1)
 	front := w.awaitOwner("holding", "h1", "h2")
 	last := w.lastChange()
@@ -136,6 +144,37 @@ func (w *world) story(why string, client func() (what string)) {
 	}
 	w.Logf("%s (%s): the front %s calls after %v; the machine resumes after %v (%s); %s", why, last.Reason, front, w.magicAfter(came).Sub(came).Round(10*time.Microsecond),
 		woken.Sub(came).Round(10*time.Microsecond), w.lastMagic(), what)
+}
+
+// command is `systemctl suspend`, typed in the guest.
+func (w *world) command() <-chan error {
+	w.Helper()
+	w.awaitLock()
+	return w.tell("systemctl suspend")
+}
+
+// powerKey is the machine's own; the guest's logind is configured to suspend then.
+func (w *world) powerKey() <-chan error {
+	w.Helper()
+	w.awaitLock()
+	told := make(chan error, 1)
+	told <- w.monitor.command(w.limit(), "system_powerdown")
+	return told
+}
+
+// awaitLock waits until the agent has its lock of logind, which gives none while it is busy with the end of the last suspend.
+func (w *world) awaitLock() {
+	w.Helper()
+	w.await("the agent has a delay lock", func() string {
+		out, err := w.shell.run(w.limit(), "systemd-inhibit --list --no-legend")
+		w.must(err)
+		for line := range strings.Lines(out) {
+			if strings.Contains(line, "nightporter") && strings.Contains(line, "delay") {
+				return ""
+			}
+		}
+		return out
+	})
 }
 
 // connects is a client that connects once, with whatever its kernel makes of that.
