@@ -15,7 +15,7 @@ help: ## this list
 build: ## the static binary, bin/nightporter
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nightporter ./cmd/nightporter
 test: ## vet, and all tests with -race; lists what could not run
-	go vet ./... && go vet -tags vm ./identity && go run ./internal/testall $(TESTFLAGS)
+	go vet ./... && go vet -tags vm ./identity ./chaos/vm && go run ./internal/testall $(TESTFLAGS)
 sim: ## SEEDS random schedules of the whole cluster in virtual time, from seed SEED on; failures are kept in bin/sim
 	go run ./internal/sim/campaign -seed $(SEED) -seeds $(SEEDS)
 chaos: build ## RUNS chaos runs of DURATION with five hosts, from seed SEED on; their folders are in bin/chaos
@@ -33,9 +33,11 @@ mutants: ## every mistake of internal/mutant must be found by random runs, a qua
 	go run ./internal/mutants -dir bin/mutants
 lint: ## staticcheck and gofumpt
 	go vet ./... && $(TOOL) staticcheck ./... && test -z "$$($(TOOL) gofumpt -l . | tee /dev/stderr)"
-vm-test: ## the exact fence over real suspends, in a QEMU guest; fetches a Debian kernel into bin/vm
+vm-test: build ## real suspends in QEMU: the exact fence, and a whole host with systemd that sleeps and is woken; root, and a Debian host
+	nice -n 15 chaos/vm/build-image bin/vm
 	identity/fetch-kernel bin/vm
-	cd identity && NIGHTPORTER_VM_KERNEL=$(CURDIR)/bin/vm CGO_ENABLED=0 go test -count=1 -tags vm -run TestInAMachine -v .
+	cd identity && NIGHTPORTER_VM_KERNEL=$(CURDIR)/bin/vm CGO_ENABLED=0 nice -n 15 go test -count=1 -tags vm -run TestInAMachine -v .
+	cd chaos/vm && NIGHTPORTER_VM_SYSTEM=$(CURDIR)/bin/vm/system CGO_ENABLED=0 nice -n 15 go test -count=1 -tags vm -timeout 60m -v .
 fuzz: ## every fuzz target for FUZZTIME
 	go run ./internal/fuzzall -fuzztime $(FUZZTIME)
 install: build ## binary, unit, completions and example into $(DESTDIR) and $(PREFIX)
