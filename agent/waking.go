@@ -357,6 +357,8 @@ func (w *waking) settle() {
 		switch {
 		case !known || (n.Power == fsm.Awake && v.Present[n.Name].Alive):
 			w.end(c.Wake.Node, fsm.WokeUp)
+		case !c.Own && n.Sleeps > c.Wake.Sleeps:
+			w.end(c.Wake.Node, fsm.WokeUp) // it was up meanwhile, and sleeps again: nobody asked for that to end
 		case !c.Own:
 		case n.Power == fsm.Suspending:
 			w.record(w.power(n, fsm.Awake, fsm.SleepCancelled))

@@ -145,3 +145,27 @@ func TestCampaignsGoOnInTheNextLife(t *testing.T) {
 		t.Errorf("%+v goes on, with the calls %v", got, calls.calls)
 	}
 }
+
+// TestHelpEndsWithTheSleep: who helps to call a node stops when that has slept again since, even if it never saw it awake.
+func TestHelpEndsWithTheSleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newWakingWorld(t, twoTargets(), time.Minute)
+		x.help(cluster.WakeCall{ID: "theirs", Node: "b", Sleeps: 3, Cause: fsm.Demand})
+		x.look()
+		x.power("b", fsm.Asleep, fsm.Awake) // gossip has not told yet
+		x.power("b", fsm.Awake, fsm.Suspending)
+		x.solo.must(fsm.SetPower{Node: "b", From: fsm.Suspending, To: fsm.Asleep, Sleeps: 4})
+		x.look() // the state changed
+		time.Sleep(wake.HelpAfter)
+		x.look()
+		if n := x.calls.calls[macs["b"]]; n != 0 {
+			t.Errorf("b was called %d times out of its next sleep", n)
+		}
+		x.help(cluster.WakeCall{ID: "another", Node: "b", Sleeps: 4, Cause: fsm.Demand})
+		time.Sleep(wake.HelpAfter)
+		x.look()
+		if n := x.calls.calls[macs["b"]]; n != 1 {
+			t.Errorf("b was called %d times for the next wake, want once", n)
+		}
+	})
+}
