@@ -258,9 +258,6 @@ func (w *waking) goOn() {
 	}
 }
 
-// quorumLook is how often the quorum is looked at when nothing else happens.
-const quorumLook = time.Second
-
 // due does what the board says is due now and returns when to ask again.
 func (w *waking) due() time.Duration {
 	w.mu.Lock()
@@ -383,40 +380,6 @@ func (w *waking) end(node string, result fsm.Reason) {
 	}
 	w.log.Info("awake", "node", node, "reason", a.Wake.Cause, "calls", a.Attempt)
 	w.record(fsm.EndWake{ID: a.Wake.ID, Result: result, At: w.clock.Wall()})
-}
-
-// quorum wakes the sleeping voters when nobody can decide, or when a holder here finds no majority although there is a
-// leader (a change of voters that is stuck). It returns since when there has been trouble; 0 = none.
-func (w *waking) quorum(since lease.Boot) lease.Boot {
-	v := w.scene.view()
-	starved := w.tenants.starved(v.Now, 2*v.Timing.TTL)
-	if mutant.On(mutant.NoQuorumWake) { // breaks I4 and I7
-		return 0
-	}
-	if v.State.Cluster.ID == "" || (w.raft.Leader() != "" && !starved) || w.looking() {
-		return 0
-	}
-	if since == 0 {
-		since = v.Now
-	}
-	if !starved && v.Now.Sub(since) < 2*v.Timing.RaftHeartbeat {
-		return since
-	}
-	for _, name := range cluster.Voters(w.machine.View().Servers) {
-		if _, known := v.State.Nodes[name]; !known {
-			continue // it has left, and is about to lose its vote: there is no address to call, and settle would end the call at once
-		}
-		// Gossip misses a sleeper only after a while; what counts is whether the voter is awake and in touch.
-		if name == w.self || w.calling(name) {
-			continue
-		}
-		if v.Present[name].Alive && v.State.Nodes[name].Power == fsm.Awake {
-			w.nudge(name) // somebody may have closed its lid
-			continue
-		}
-		w.begin(wake.Wake{ID: newID(), Node: name, Sleeps: v.State.Nodes[name].Sleeps, Cause: string(fsm.QuorumLost)})
-	}
-	return since
 }
 
 func (w *waking) calling(node string) bool {
