@@ -164,7 +164,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.delay.press, a.delay.ease, a.delay.late = a.sleeper.press, a.sleeper.ease, a.sleeper.late
 	a.idler = &idler{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, scene: a.scene, leader: a.raft.Leader, proposer: a.proposer, senses: deps.Senses,
-		rules: idleRules(cfg), every: lookEvery(cfg.Idle), wakeAt: wakeMoments(cfg), leaving: a.departure.begun.Load, waking: w.own, log: deps.Log, bell: newBell(),
+		rules: idleRules(cfg), every: lookEvery(cfg.Idle), wakeAt: wakeMoments(cfg), leaving: a.departure.begun.Load, waking: w.wanted, log: deps.Log, bell: newBell(),
 	}
 	a.unasked = &unasked{self: cfg.Node, clock: deps.Clock, machine: a.machine, proposer: a.proposer, power: deps.Power, lastUse: a.idler.lastUse, log: deps.Log}
 	a.reporter = &reporter{

@@ -187,8 +187,6 @@ func (s *sleeper) goDown(ctx context.Context) {
 	if err := s.power.Arm(); err != nil {
 		s.complain("this host was suspended by others and may not wake when it is called: " + err.Error())
 	}
-	me := s.record()
-	s.alarm.set(me.PowerReason)
 	s.resumes, s.counted = s.power.Resumes()
 	s.away.Store(false)
 	s.log.Info("suspended by others: everything that could be is handed over", "node", s.self)
@@ -197,9 +195,6 @@ func (s *sleeper) goDown(ctx context.Context) {
 	s.ease()
 	s.delay.stepBack()
 	s.rejoin()
-	if s.alarm.calm(ctx, me, s.wasAway()) {
-		s.slept, s.again = me.Sleeps-1, me.Sleeps // the same sleep goes on, by this host's own command
-	}
 }
 
 // othersGrace is how long after the lock was given back at the latest the host may still be awake, beside what is left of logind's time for

@@ -68,9 +68,9 @@ func allowance(sv fsm.Service) wake.Allowance {
 // adds to that costs nobody anything.
 func (e *economy) lets(now time.Duration, wall time.Time, state *fsm.State, d wake.Demand, calling bool) bool {
 	sv := state.Services[d.Service]
-	source := wake.Source(d.Client.Addr())
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	source := e.budget.Source(d.Client.Addr())
 	why := ""
 	switch {
 	case !(wake.Admission{Allow: sv.Wake.Allow, Deny: sv.Wake.Deny}).Wakes(d.Client.Addr()):
@@ -115,7 +115,7 @@ func (e *economy) began(now time.Duration, k wake.Wake, sv fsm.Service) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.budget.Charge(now, k.ID, k.Service, wake.Source(client.Addr()), allowance(sv))
+	e.budget.Charge(now, k.ID, k.Service, e.budget.Source(client.Addr()), allowance(sv))
 }
 
 // spared gives back what was booked for a wake that was not necessary.
@@ -147,7 +147,7 @@ func (e *economy) absorb(now time.Duration, wall time.Time, state *fsm.State) {
 		if err != nil {
 			continue
 		}
-		source, a := wake.Source(client.Addr()), allowance(state.Services[k.Service])
+		source, a := e.budget.Source(client.Addr()), allowance(state.Services[k.Service])
 		if k.Verdict == fsm.Useful {
 			good[source] = true
 		}

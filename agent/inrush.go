@@ -50,7 +50,7 @@ func (w *waking) mustWait(now time.Duration, state *fsm.State, want wake.Wake) (
 // clock on the wall: one that is wrong lengthens the wait to that time at most.
 func notBefore(now time.Duration, wall time.Time, sv fsm.Service, n fsm.Node) time.Duration {
 	least := sv.Wake.AsleepAtLeast
-	if least == 0 || n.Power != fsm.Asleep {
+	if least == 0 || n.Power != fsm.Asleep || n.PowerReason == fsm.GaveUp { // a wake that failed is no sleep that began
 		return now
 	}
 	return now + min(max(least-wall.Sub(n.PowerSince), 0), least)
@@ -91,6 +91,9 @@ func (w *waking) nextInLine(state *fsm.State) (k wake.Wake, ok bool, wait time.D
 	}
 	return k, ok, wait
 }
+
+// wanted are the wakes that this host is to see to: those under way, and those in the line.
+func (w *waking) wanted() []wake.Wake { return append(w.own(), w.waitingWakes()...) }
 
 // waitingWakes are those in the line.
 func (w *waking) waitingWakes() []wake.Wake {

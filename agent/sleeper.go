@@ -41,7 +41,6 @@ type sleeper struct {
 	meta     *metaKeeper
 	rejoin   func()
 	alarm    *alarm
-	again    uint64        // the sleep that others began, and this host goes on with after its alarm
 	units    func() bool   // no unit is left running whose identity has gone; nil = there are none
 	leaving  func() bool   // this host is on its way out of the cluster: nobody could call it in its sleep
 	timeout  time.Duration // for the hand-over
@@ -227,7 +226,7 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 		s.set(ctx, me, fsm.Awake, fsm.SleepCancelled)
 		return
 	}
-	if _, on := s.pressed(); on || me.PowerReason == fsm.SuspendedByOthers && s.again != me.Sleeps {
+	if _, on := s.pressed(); on || me.PowerReason == fsm.SuspendedByOthers {
 		s.meta.setPower(fsm.Asleep, me.Sleeps)
 		s.goDown(ctx)
 		return

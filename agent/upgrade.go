@@ -183,7 +183,7 @@ func (a *parts) bequeath(ctx context.Context, stop, evict func(), ended func() e
 	if err := ended(); err != nil && !errors.Is(err, context.Canceled) {
 		a.deps.Log.Warn("a part of this agent ended badly", "err", err)
 	}
-	e := Estate{Index: a.machine.View().Index, Wakes: a.waking.own()}
+	e := Estate{Index: a.machine.View().Index, Wakes: a.waking.wanted()}
 	var err error
 	goes := makesWay(ctx)
 	if goes {

@@ -149,8 +149,22 @@ func (b *Budget) Know(good map[netip.Prefix]bool) { b.good = good }
 // with a magic packet of his own: they have their own budgets alone.
 func (b *Budget) Near(networks []netip.Prefix) { b.near = networks }
 
+// Source is what an address is counted by. In the networks that this host is in, and on the link itself, all of IPv6 shares a /64: there each
+// address counts for itself.
+func (b *Budget) Source(a netip.Addr) netip.Prefix {
+	source := Source(a)
+	if a = a.Unmap().WithZone(""); a.Is6() && b.isNear(a) {
+		source = netip.PrefixFrom(a, 128)
+	}
+	return source
+}
+
+func (b *Budget) isNear(a netip.Addr) bool {
+	return a.IsLinkLocalUnicast() || slices.ContainsFunc(b.near, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
 func (b *Budget) trusts(source netip.Prefix) bool {
-	return b.good[source] || source.Addr().IsLinkLocalUnicast() || slices.ContainsFunc(b.near, func(p netip.Prefix) bool { return p.Contains(source.Addr()) })
+	return b.good[source] || b.isNear(source.Addr())
 }
 
 // sweepEvery is the pause between two looks for accounts that are full again.

@@ -175,3 +175,17 @@ func FuzzBudget(f *testing.F) {
 		}
 	})
 }
+
+// Of a neighbour each address counts for itself, of all others the /64.
+func TestNeighboursHaveAccountsOfTheirOwn(t *testing.T) {
+	var b Budget
+	b.Near([]netip.Prefix{netip.MustParsePrefix("2001:db8:1::/64"), netip.MustParsePrefix("10.77.0.0/24")})
+	for addr, want := range map[string]string{
+		"2001:db8:1::7": "2001:db8:1::7/128", "fe80::7%eth0": "fe80::7/128", "2001:db8:2::7": "2001:db8:2::/64", "10.77.0.7": "10.77.0.7/32",
+		"::ffff:10.77.0.7": "10.77.0.7/32", "192.0.2.7": "192.0.2.7/32",
+	} {
+		if got := b.Source(netip.MustParseAddr(addr)); got.String() != want {
+			t.Errorf("%s counts as %s, want %s", addr, got, want)
+		}
+	}
+}

@@ -27,11 +27,11 @@ func (w *world) startSuspendable(host string) (restart func()) {
 	w.must(err)
 	in, end, err := os.Pipe()
 	w.must(err)
-	defer in.Close()
 	ctx, kill := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
+		defer in.Close()
 		_, _ = w.lab.Host(host).Exec(ctx, lab.Stdio{In: in, Err: os.Stderr}, argv...) // it ends with its input, or is killed
 	}()
 	w.Cleanup(func() {
