@@ -150,14 +150,14 @@ func (s *sleeper) wish(ctx context.Context, me fsm.Node) {
 // sayAsleep gives away what others can take, and has the record say what cannot be refused: that this host sleeps, without the step between
 // that is granted or not. Without the second the leader would give everything back at once to a host that is awake.
 func (s *sleeper) sayAsleep(ctx context.Context, me fsm.Node) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	moves, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	var g errgroup.Group
 	g.SetLimit(64)
 	for _, c := range cluster.Relieve(s.scene.view(), s.self) {
 		g.Go(func() error {
 			c.Reason = fsm.OwnerSleeps
-			if _, err := s.proposer.propose(ctx, c); err != nil {
+			if _, err := s.proposer.propose(moves, c); err != nil {
 				s.log.Debug("not handed over yet", "service", c.Service, "err", err)
 			}
 			return nil

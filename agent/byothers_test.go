@@ -237,7 +237,11 @@ func TestCalledWhileLogindWaits(t *testing.T) {
 				}
 				l.events <- login.Resumed
 				pass(2 * time.Second)
-				if me := s.record(); me.Power != fsm.Awake || me.PowerReason != fsm.WokeUp || s.problem.Load() != nil || l.locks() != 1 {
+				want := fsm.SleepCancelled
+				if sleeps {
+					want = fsm.WokeUp
+				}
+				if me := s.record(); me.Power != fsm.Awake || me.PowerReason != want || s.problem.Load() != nil || l.locks() != 1 {
 					t.Errorf("%+v, %v, %d locks", me, s.problem.Load(), l.locks())
 				}
 			})

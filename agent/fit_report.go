@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -133,7 +135,11 @@ func (r *reporter) current() error {
 	if err != nil {
 		return err
 	}
-	have := r.machine.View().State.Nodes[r.cfg.Node].Wake
+	state := r.machine.View().State
+	if !bytes.Equal(passwordOf(state, r.cfg.Node), r.cfg.WoLPassword) {
+		return errors.New("magic packets for it would not have the SecureOn password of its cards: the log does not have it yet (every member must be of a version that knows it)")
+	}
+	have := state.Nodes[r.cfg.Node].Wake
 	if subset(now, have) {
 		return nil
 	}

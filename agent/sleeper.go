@@ -290,6 +290,9 @@ func (s *sleeper) report(ctx context.Context, me fsm.Node) {
 		}
 	case fsm.Waking:
 		reason = fsm.WokeUp
+		if s.slept == me.Sleeps && !s.wasAway() { // it was called, and had not slept: a canary, for one, has shown nothing
+			reason = fsm.SleepCancelled
+		}
 	}
 	s.meta.setPower(fsm.Awake, me.Sleeps)
 	s.set(ctx, me, fsm.Awake, reason)

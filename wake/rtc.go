@@ -58,6 +58,11 @@ func (c *RTC) Set(in time.Duration) error {
 	if err := mayWake(dir); err != nil {
 		return err
 	}
+	if c.ours { // of a sleep that did not come, or was ended otherwise: else it would be taken for somebody else's
+		if err := c.Clear(); err != nil {
+			return err
+		}
+	}
 	seconds := int64((in + time.Second - 1) / time.Second)
 	if theirs, left := pending(dir); theirs != "" {
 		if left <= seconds {
