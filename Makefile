@@ -1,4 +1,4 @@
-# `make help` lists the targets. Settings: DESTDIR, PREFIX, PURGE=1 (uninstall), FUZZTIME, TESTFLAGS, SEEDS, SEED and DIR (sim), RUNS and DURATION (chaos).
+# `make help` lists the targets. Settings: DESTDIR, PREFIX, PURGE=1 (uninstall), FUZZTIME, TESTFLAGS, SEEDS, SEED and DIR (sim), ARCHES (deb), RUNS and DURATION (chaos).
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PREFIX ?= /usr/local
 FUZZTIME ?= 30s
@@ -6,14 +6,19 @@ SEED ?= 1
 RUNS ?= 20
 DURATION ?= 1m
 SEEDS ?= 1000
+ARCHES ?= amd64 arm64 armhf
 RUN = env DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' PURGE='$(PURGE)' bash
 TOOL = go tool -modfile=tools/go.mod
 
-.PHONY: help build test mutants sim sim-replay chaos chaos-leader demo bench lint fuzz vm-test install uninstall clean
+.PHONY: help build man deb test mutants sim sim-replay chaos chaos-leader demo bench lint fuzz vm-test install uninstall clean
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 build: ## the static binary, bin/nightporter
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/nightporter ./cmd/nightporter
+man: build ## the manual pages, in bin/man
+	rm -rf bin/man && bin/nightporter man bin/man
+deb: build ## packages for Debian and Ubuntu, in bin/deb: amd64, arm64, armhf; needs dpkg-deb
+	VERSION='$(VERSION)' packaging/deb/build bin/deb $(ARCHES)
 test: ## vet, and all tests with -race; lists what could not run
 	go vet ./... && go vet -tags vm ./identity ./chaos/vm && go run ./internal/testall $(TESTFLAGS)
 sim: ## SEEDS random schedules of the whole cluster in virtual time, from seed SEED on; failures are kept in bin/sim
@@ -37,7 +42,7 @@ vm-test: build ## real suspends in QEMU: the exact fence, and a whole host with 
 	nice -n 15 chaos/vm/build-image bin/vm
 	identity/fetch-kernel bin/vm
 	cd identity && NIGHTPORTER_VM_KERNEL=$(CURDIR)/bin/vm CGO_ENABLED=0 nice -n 15 go test -count=1 -tags vm -run TestInAMachine -v .
-	cd chaos/vm && NIGHTPORTER_VM_SYSTEM=$(CURDIR)/bin/vm/system CGO_ENABLED=0 nice -n 15 go test -count=1 -tags vm -timeout 60m -v .
+	cd chaos/vm && NIGHTPORTER_VM_SYSTEM=$(CURDIR)/bin/vm/system CGO_ENABLED=0 nice -n 15 go test -count=1 -tags vm -timeout 120m -v .
 fuzz: ## every fuzz target for FUZZTIME
 	go run ./internal/fuzzall -fuzztime $(FUZZTIME)
 install: build ## binary, unit, completions and example into $(DESTDIR) and $(PREFIX)

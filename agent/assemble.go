@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -24,11 +25,7 @@ func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
 			opened.closeAll()
 		}
 	}()
-	secret, err := config.ReadSecret(cfg.SecretFile)
-	if err != nil {
-		return nil, err
-	}
-	keys, err := cluster.DeriveKeys(secret, cfg.Cluster)
+	keys, err := loadKeys(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +62,13 @@ func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
 	}
 	ballot := newBallot(cfg.Node, deps.Clock, a.machine, node.Journal(), mirror, deps.Log)
 	a.wire(ballot, incarnation)
+	a.figures.raft = node.Figures
+	a.figures.base = node.Figures().Last
+	a.lineage.born = node.Journal().Cluster()
+	if err := a.lineage.load(); err != nil {
+		return nil, err
+	}
+	a.notifier.written = node.Journal().LastIndex
 	if err := a.startGossip(keys, id, incarnation); err != nil {
 		return nil, err
 	}
@@ -119,10 +123,21 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, scene: a.scene, tenants: a.tenants, world: deps.Checks, out: a.post,
 		incarnation: incarnation, log: deps.Log, bell: newBell(), all: make(map[string]*checkup), units: make(map[string]*caretaker),
 	}
-	a.tenants.changed = a.checkups.bell.ring
+	a.hooks = newHooks(cfg.Hooks, deps.Hooks, cfg.SuspendTimeout, deps.Log)
+	a.hooks.self, a.hooks.machine, a.hooks.tenants = cfg.Node, a.machine, a.tenants
+	a.tenants.changed = func() {
+		a.checkups.bell.ring()
+		a.hooks.bell.ring()
+	}
+	a.notifier = &notifier{
+		self: cfg.Node, machine: a.machine, leads: a.raft.IsLeader, wall: deps.Clock.Wall, log: deps.Log,
+		hooks:   hookOutlet(cfg.Hooks, deps.Hooks, cfg.Node, a.raft.IsLeader, deps.Log),
+		webhook: webhookOutlet(cfg.Webhook, deps.Post, cfg.Cluster, cfg.Node, a.raft.IsLeader, deps.Log),
+	}
 	a.tenants.desk = &desk{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, view: a.scene.view, gaveUp: a.waking.problem, open: deps.Front,
-		ring: func(service string) { a.tenants.with(service, func(t *tenant) { t.hurry() }) },
+		ring:   func(service string) { a.tenants.with(service, func(t *tenant) { t.hurry() }) },
+		demand: a.waking.demand,
 	}
 	a.closers = append(a.closers, a.tenants.desk)
 	w := a.waking
@@ -147,16 +162,17 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.alarm = &alarm{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, power: deps.Power,
 		link: func() bool { lan, err := deps.Kernel.LAN(); return err == nil && lan.Up }, peer: a.peer, log: deps.Log,
+		handOver: cfg.SuspendTimeout, falls: cmp.Or(deps.Falls, fallsAsleep),
 	}
 	if cfg.Power == config.Sleeps {
-		a.alarm.after, a.alarm.moments = cfg.LookAfter, wakeMoments(cfg)
+		a.alarm.after, a.alarm.moments, a.alarm.times = cfg.LookAfter, wakeMoments(cfg), deps.WakeTimes
 	}
 	w.looking = a.alarm.looking.Load
 	a.delay = &inhibitor{self: cfg.Node, logind: deps.Logind, log: deps.Log, bell: newBell()}
 	a.sleeper = &sleeper{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, tenants: a.tenants,
 		scene: a.scene, opens: a.post.opens, power: deps.Power, meta: a.meta, rejoin: a.touch.bell.ring,
-		leaving: a.departure.begun.Load, units: a.checkups.quiet, alarm: a.alarm,
+		leaving: a.departure.begun.Load, units: a.quiet, alarm: a.alarm,
 		timeout: cfg.SuspendTimeout, log: deps.Log, bell: newBell(),
 		delay: a.delay,
 	}
@@ -164,14 +180,15 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.delay.press, a.delay.ease, a.delay.late = a.sleeper.press, a.sleeper.ease, a.sleeper.late
 	a.idler = &idler{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, scene: a.scene, leader: a.raft.Leader, proposer: a.proposer, senses: deps.Senses,
-		rules: idleRules(cfg), every: lookEvery(cfg.Idle), wakeAt: wakeMoments(cfg), leaving: a.departure.begun.Load, waking: w.wanted, log: deps.Log, bell: newBell(),
+		rules: idleRules(cfg), every: lookEvery(cfg.Idle), wakeAt: wakeMoments(cfg), leaving: a.departure.begun.Load, waking: w.wanted, failure: a.sleeper.said, mayRest: a.alarm.mayRest, log: deps.Log, bell: newBell(),
 	}
 	a.unasked = &unasked{self: cfg.Node, clock: deps.Clock, machine: a.machine, proposer: a.proposer, power: deps.Power, lastUse: a.idler.lastUse, log: deps.Log}
 	a.reporter = &reporter{
 		cfg: cfg, clock: deps.Clock, machine: a.machine, proposer: a.proposer, power: deps.Power, addresses: a.wakeAddresses, meta: a.meta,
 		log: deps.Log, bell: newBell(),
 	}
-	a.sleeper.power = checkedPower{deps.Power, a.reporter.current}
+	a.sleeper.power = checkedPower{deps.Power, a.reporter.current, a.reporter.barred}
+	a.idler.barred = a.reporter.barred
 	a.canaries = &canaries{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, raft: a.raft, proposer: a.proposer, waking: w, members: members, log: deps.Log,
 		answers: func(ctx context.Context, node string) bool { _, err := a.peer(node).Version(ctx); return err == nil },
@@ -191,7 +208,17 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(), checks: a.checkups, idler: a.idler, reporter: a.reporter,
 		disk: a.raft.DiskTrouble, machine: a.machine, witness: cfg.Role == config.Witness,
 	}
+	a.figures = newFigures(a, b.lastAsked)
+	a.tenants.silences, a.waking.phases = &a.figures.silences, a.figures.woken
+	a.web = &webLoop{cfg: cfg, listen: deps.Web, source: a.figures, log: deps.Log}
+	a.lineage = &lineage{
+		self: cfg.Node, machine: a.machine, members: members, disk: deps.Disk, clock: deps.Clock, tenants: a.tenants, meta: a.meta,
+		ring: a.post.members.ring, log: deps.Log,
+	}
+	a.lineage.hailed.Store(deps.Former != nil)
+	a.touch.hailed, a.leader.lineage, a.post.lineage, w.lineage = a.lineage.hail, a.lineage, a.lineage, a.lineage
 	a.unseal = &unseal{machine: a.machine, raft: a.raft, kernel: deps.Kernel, log: deps.Log}
+	a.watchdog = &watchdog{limit: deps.Watchdog, look: func() { a.scene.view() }, roll: a.callRoll, tell: deps.Ready, log: deps.Log}
 	a.post.jumped = a.ticks.bell
 	a.scene.news = func() {
 		a.leader.bell.ring()
@@ -205,9 +232,10 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 		return err
 	}
 	a.meta.meta = cluster.Meta{
+		Cluster: a.lineage.cluster(a.machine.View().State), Former: former(a.machine.View().State),
 		Name: a.cfg.Cluster, Power: fsm.Awake, Raft: netip.AddrPortFrom(a.cfg.Address, a.cfg.PeerPort), Wake: wakeAt,
 		Version: a.deps.Version, Digest: a.cfg.Digest, Pin: id.Pin(), Protocol: Protocol, Policy: fsm.Policy(a.cfg.Power),
-		Incarnation: incarnation, Format: fsm.Format, Role: roleOf(a.cfg.Role),
+		Incarnation: incarnation, Secrets: keys.IDs(), Format: fsm.Format, Role: roleOf(a.cfg.Role),
 	}
 	at := gossipAddr(a.cfg)
 	ring := func() {
@@ -216,7 +244,7 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 		a.waking.bell.ring()
 	}
 	g, err := a.deps.Net.Gossip(cluster.GossipConfig{
-		Node: a.cfg.Node, Cluster: a.cfg.Cluster, Bind: at, Advertise: at, Key: keys.Gossip,
+		Node: a.cfg.Node, Cluster: a.cfg.Cluster, Bind: at, Advertise: at, Key: keys.Gossip, Also: keys.GossipAlso(),
 		Timing: cluster.Derive(a.cfg.Failover), Meta: a.meta.now(), Log: a.deps.Log,
 		OnChange: ring, OnMessage: a.post.receive, OnConflict: a.post.conflict,
 	})
@@ -224,6 +252,7 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 		return err
 	}
 	a.gossip.set(g)
+	a.figures.score = g.Score
 	a.meta.attach(g)
 	a.closers = append(a.closers, closeFunc(func() error {
 		if a.stays {
@@ -296,12 +325,16 @@ func (d directory) Pin(node string) (string, bool) {
 
 // Stranger refuses the nodes of another cluster: where index and term happen to agree, Raft would put two logs into one.
 func (d directory) Stranger(node string) string {
+	// A host that was left behind is as good as gone: it would bring its old log to one that has just begun anew.
+	if why := d.parts.lineage.sentence(); why != "" {
+		return why
+	}
 	for _, m := range d.members() {
 		if m.Name == node {
-			return otherCluster(d.parts.machine.View().State.Cluster.ID, m)
+			return otherCluster(d.parts.machine.View().State, m)
 		}
 	}
-	return ""
+	return unmet(d.parts.machine.View().State, node)
 }
 
 func (d directory) Addr(node string) (netip.AddrPort, bool) {

@@ -46,19 +46,8 @@ func (b *backend) History(_ context.Context, service string) (api.History, error
 	if _, known := state.Ownerships[service]; !known {
 		return api.History{}, api.UnknownService(service, slices.Sorted(maps.Keys(state.Services)))
 	}
-	h := api.History{Service: service, Changes: []api.Change{}, Wakes: []api.WakeRecord{}}
-	for _, c := range state.History[service] {
-		h.Changes = append(h.Changes, api.Change{
-			Index: c.Index, At: c.At, Epoch: c.Epoch, From: c.From, To: c.To, Reason: string(c.Reason), By: c.By, Detail: c.Detail,
-		})
-	}
-	for _, w := range state.Wakes {
-		// A wake for the quorum or for an operator names no service; it concerns those that run on the node.
-		if w.Service != service && (w.Service != "" || !slices.Contains(state.Services[service].Targets, w.Node)) {
-			continue
-		}
-		h.Wakes = append(h.Wakes, wakeRecord(w))
-	}
+	h := historyOf(state, service, "", 0, b.deps.Clock.Wall())
+	h.Events = []api.Event{} // HistoryOf has them
 	return h, nil
 }
 

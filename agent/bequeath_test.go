@@ -47,10 +47,11 @@ func TestAnEndThatLeavesNothing(t *testing.T) {
 				w.give("a", 1, "")
 				w.pass(5 * time.Second)
 				h, log, note := w.hosts["a"], slog.New(slog.DiscardHandler), &noted{}
+				var told []string
 				a := &parts{
-					checkups: &checkups{},
-					deps:     Deps{Clock: w.clock, Kernel: h.kernel, Log: log, Disk: note, Ready: func(string) {}},
-					machine:  foundedMachine(t, log), raft: follower{}, waking: newWaking(time.Second), tenants: &tenants{all: map[string]*tenant{"web": h.tenant}},
+					checkups: &checkups{}, hooks: &hooks{},
+					deps:    Deps{Clock: w.clock, Kernel: h.kernel, Log: log, Disk: note, Watchdog: time.Second, Ready: func(s string) { told = append(told, s) }},
+					machine: foundedMachine(t, log), raft: follower{}, waking: newWaking(time.Second), tenants: &tenants{all: map[string]*tenant{"web": h.tenant}},
 				}
 				a.tenants.running.Go(func() { <-h.ended })
 				asked, stop := context.WithCancel(context.Background())
@@ -60,6 +61,9 @@ func TestAnEndThatLeavesNothing(t *testing.T) {
 				c.spoil(a, stop)
 				if err := a.bequeath(ctx, func() {}, h.stop, func() error { return nil }); !errors.Is(err, c.err) {
 					t.Errorf("it ended with %v", err)
+				}
+				if len(told) == 0 || told[0] != "WATCHDOG=1" { // a whole silence is ahead
+					t.Errorf("the service manager was told %q", told)
 				}
 				if h.kernel.open() != c.open || (note.left != nil) != c.open {
 					t.Errorf("open: %v, the note: %+v", h.kernel.open(), note.left)

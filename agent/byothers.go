@@ -21,7 +21,8 @@ type byOthers struct {
 	by     lease.Boot    // when the lock is given back at the latest
 	denied bool          // the leader has refused "suspending"
 	over   chan struct{} // closed when it is over
-	undone uint64        // the sleep in which this happened, where the hand-over had not ended
+	undone uint64        // the sleep in which this happened, where that was not over
+	cut    func()        // ends what is being asked before a sleep of the host's own; nil = nothing is
 }
 
 // press is told that somebody else suspends this host, and for how long that waits.
@@ -31,7 +32,11 @@ func (s *sleeper) press(within time.Duration) {
 		s.others.over = make(chan struct{})
 	}
 	s.others.on, s.others.by, s.others.denied = true, s.clock.Boot().Add(within), false
+	if s.others.cut != nil {
+		s.others.cut()
+	}
 	s.others.mu.Unlock()
+	s.problem.Store(nil) // of an earlier sleep
 	s.away.Store(false)
 	s.bell.ring()
 }
@@ -43,7 +48,7 @@ func (s *sleeper) ease() {
 	s.others.on, s.others.denied = false, false
 	if was {
 		close(s.others.over)
-		if me := s.record(); me.Power == fsm.Suspending {
+		if me := s.record(); me.Power == fsm.Suspending || me.Power == fsm.Asleep {
 			s.others.undone = me.Sleeps
 		}
 	}
@@ -58,12 +63,30 @@ func (s *sleeper) pressed() (left time.Duration, on bool) {
 	return s.others.by.Sub(s.clock.Boot()), s.others.on
 }
 
+// unless gives a context that ends when somebody else suspends this host.
+func (o *byOthers) unless(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.cut = cancel; o.on {
+		cancel()
+	}
+	return ctx, func() {
+		o.mu.Lock()
+		o.cut = nil
+		o.mu.Unlock()
+		cancel()
+	}
+}
+
 // pressedRetry is the pause between two looks then: a tenth of what a hand-over takes.
 const pressedRetry = 20 * time.Millisecond
 
 // giveWay is one look while somebody else suspends this host: the same steps as before a sleep of its own, as far as time allows, and at
 // their end the lock is given back instead of a command being run.
 func (s *sleeper) giveWay(ctx context.Context, me fsm.Node, known bool) time.Duration {
+	s.alarm.drop() // of a sleep of its own: it would wake a laptop in its bag
+	s.returns = 0
 	mine := s.beganFor == me.Sleeps && !s.stamp.IsZero() && me.PowerSince.Equal(s.stamp)
 	switch s.others.step(me, known, s.leaving(), mine, s.handed, s.slept) {
 	case wishToSleep:
@@ -184,6 +207,8 @@ func (s *sleeper) asFarAsPossible() bool {
 
 // goDown arms the card, gives the lock back, and waits until the sleep is over.
 func (s *sleeper) goDown(ctx context.Context) {
+	s.alarm.drop()
+	s.half = time.Time{}
 	if err := s.power.Arm(); err != nil {
 		s.complain("this host was suspended by others and may not wake when it is called: " + err.Error())
 	}
@@ -235,11 +260,18 @@ func (s *sleeper) late() {
 }
 
 // missed says whether the sleep that the record is on the way to was carried out by somebody else, or taken back, before the hand-over had
-// ended. This host does not go to sleep by itself after that.
-func (o *byOthers) missed(me fsm.Node) bool {
+// ended, or before this host knew that "asleep" is committed. It does not go to sleep by itself after that. slept is the sleep that it was
+// in last.
+func (o *byOthers) missed(me fsm.Node, slept uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return me.Power == fsm.Suspending && !o.on && (me.PowerReason == fsm.SuspendedByOthers || me.Sleeps == o.undone)
+	switch {
+	case o.on:
+		return false
+	case me.Power == fsm.Suspending:
+		return me.PowerReason == fsm.SuspendedByOthers || me.Sleeps == o.undone
+	}
+	return me.Power == fsm.Asleep && me.Sleeps == o.undone && slept < me.Sleeps
 }
 
 // able asks whether this host could sleep at all; what cannot be found out is a no.

@@ -192,6 +192,76 @@ func TestSuspendedByOthersTooSoon(t *testing.T) {
 	}
 }
 
+// logind waits for longer than a hand-over of this host's own may take: that limit is not the one that counts. A host that said that it stays
+// awake would get everything back, to give it away once more.
+func TestSuspendedByOthersWhoWaitLong(t *testing.T) {
+	withLogind(t, func(t *testing.T, s *stage, l *scriptedLogind) {
+		l.mu.Lock()
+		l.longest = time.Minute
+		l.mu.Unlock()
+		l.events <- login.Changed
+		pass(time.Second)
+		s.holds()
+		l.events <- login.Sleeping
+		pass(delayed(time.Minute) - time.Second)
+		if me := s.record(); me.Power != fsm.Suspending || me.Sleeps != 1 || l.locks() != 1 {
+			t.Errorf("%+v, %d locks", me, l.locks())
+		}
+		pass(2 * time.Second)
+		l.events <- login.Resumed
+		pass(2 * time.Second)
+		if me := s.record(); me.Power != fsm.Awake || me.PowerReason != fsm.NodeReturned {
+			t.Errorf("after the resume: %+v", me)
+		}
+	})
+}
+
+// Others suspend the host in the middle of its own sleep, and it is back before it knows that "asleep" was committed: it does not run its own
+// command after that.
+func TestSuspendedByOthersBeforeItKnows(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		s.order()
+		s.press(time.Second)
+		s.raft.mu.Lock()
+		s.raft.lose = true
+		s.raft.mu.Unlock()
+		s.step(t.Context())
+		if me := s.record(); me.Power != fsm.Asleep || s.handed != 0 {
+			t.Fatalf("%+v, handed over in sleep %d", me, s.handed)
+		}
+		s.resumed.Add(1)
+		s.returned(wake.Slept)
+		s.ease()
+		s.steps(4)
+		if me := s.record(); me.Power != fsm.Awake || s.suspends != 0 {
+			t.Errorf("%d commands, %+v", s.suspends, me)
+		}
+	})
+}
+
+// A complaint is over with the next suspend, also by others, and after a day.
+func TestAComplaintEnds(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		s.late()
+		pass(complaintLasts - time.Second)
+		if s.said() == "" {
+			t.Error("it is forgotten early")
+		}
+		pass(2 * time.Second)
+		if p := s.said(); p != "" {
+			t.Errorf("after a day: %q", p)
+		}
+		s.late()
+		if s.said() == "" {
+			t.Error("the same complaint is not made anew")
+		}
+		s.press(time.Second)
+		if p := s.said(); p != "" {
+			t.Errorf("with the next suspend: %q", p)
+		}
+	})
+}
+
 // The host's own sleep is not delayed by the host itself.
 func TestItsOwnSleepIsNotDelayed(t *testing.T) {
 	withLogind(t, func(t *testing.T, s *stage, l *scriptedLogind) {
@@ -271,6 +341,41 @@ func TestALidClosedDuringTheCommand(t *testing.T) {
 			t.Errorf("%+v", me)
 		}
 	})
+}
+
+// The same before the command was run, when the lock had been given back: no lock, no word to the sleeper. The host does not say that it stays
+// awake before it was away, or logind says that it is over; and it does when its own command has failed for itself.
+func TestALidClosedBeforeTheCommand(t *testing.T) {
+	for name, c := range map[string]struct {
+		lid, sleeps bool
+		want        fsm.Reason
+	}{"and the host sleeps": {true, true, fsm.WokeUnasked}, "and it does not": {true, false, fsm.NodeReturned}, "there was no lid": {false, false, fsm.SuspendFailed}} {
+		t.Run(name, func(t *testing.T) {
+			withLogind(t, func(t *testing.T, s *stage, l *scriptedLogind) {
+				s.hang = func(context.Context) error {
+					if c.lid { // systemctl is told that it is too late before logind's signal is read here
+						go func() { time.Sleep(100 * time.Millisecond); l.events <- login.Sleeping }()
+					}
+					return errors.New("there is already a suspend in progress")
+				}
+				s.order()
+				pass(3 * time.Second)
+				if c.lid {
+					if me := s.record(); me.Power != fsm.Asleep {
+						t.Fatalf("before it was away: %+v", me)
+					}
+					if c.sleeps {
+						s.resumed.Add(1)
+					}
+					l.events <- login.Resumed
+					pass(2 * time.Second)
+				}
+				if me := s.record(); me.Power != fsm.Awake || me.PowerReason != c.want || (s.problem.Load() != nil) == c.lid || l.locks() != 1 {
+					t.Errorf("%+v, %v, %d locks", me, s.said(), l.locks())
+				}
+			})
+		})
+	}
 }
 
 // An agent that starts on a record that says "suspending", for a suspend by others, reports back.

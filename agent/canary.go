@@ -29,6 +29,7 @@ type canaries struct {
 	began  lease.Boot // when this process first saw it
 	silent lease.Boot // since when its node has not answered; 0 = it did, or was not asked
 	awake  lease.Boot // since when it is seen to be back
+	slept  bool       // its record said that it is asleep; a leader that came later has not seen it, and calls off what another would call failed
 	life   uint64     // the incarnation of its agent before the sleep; 0 = it was not seen
 }
 
@@ -71,7 +72,7 @@ func (c *canaries) look(ctx context.Context) time.Duration {
 	}
 	now := c.clock.Boot()
 	if c.id != canary.ID {
-		c.id, c.began, c.silent, c.awake, c.life = canary.ID, now, 0, 0, 0
+		c.id, c.began, c.silent, c.awake, c.slept, c.life = canary.ID, now, 0, 0, false, 0
 	}
 	s := c.sight(state, node, canary, now)
 	act, result, detail := canaryNext(s)
@@ -100,6 +101,8 @@ func (c *canaries) sight(state *fsm.State, node string, canary fsm.Canary, now l
 		c.awake = cmp.Or(c.awake, now)
 		s.awake, s.reborn = now.Sub(c.awake), c.life != 0 && life != c.life
 	}
+	c.slept = c.slept || s.node.Power == fsm.Asleep && s.node.Sleeps == canary.Sleeps+1
+	s.slept = c.slept
 	if c.silent != 0 {
 		s.silent = now.Sub(c.silent)
 	}

@@ -44,6 +44,7 @@ type canaryScene struct {
 	silent time.Duration // since when the node has answered nothing; 0 = it answers, or nobody has asked
 	awake  time.Duration // since when it is seen to be back
 	called bool          // the wake that belongs to it is recorded
+	slept  bool          // the node was seen to be asleep on record
 	reborn bool          // its agent is another process than before the sleep
 	phases fsm.Phases    // of that, once it is measured
 }
@@ -91,7 +92,12 @@ func canaryBack(s canaryScene) (canaryAct, fsm.Reason, string) {
 		return canaryClose, fsm.CanaryFailed, "it woke before it was called: something else wakes it, or it did not really suspend"
 	case fsm.SleepCancelled:
 		return canaryClose, fsm.CanaryCalledOff, "somebody wanted it before it slept"
-	case fsm.SuspendFailed, fsm.SuspendTimeout:
+	case fsm.SuspendTimeout: // which says nothing of how it sleeps or wakes
+		return canaryClose, fsm.CanaryCalledOff, "its services were not handed over in time; its log says more"
+	case fsm.SuspendFailed:
+		if !s.slept { // it could not, or its programs want it awake: nothing was tried
+			return canaryClose, fsm.CanaryCalledOff, "it did not begin to suspend; its log says more"
+		}
 		return canaryClose, fsm.CanaryFailed, fmt.Sprintf("it did not go to sleep (%s); its log says more", s.node.PowerReason)
 	}
 	return canaryClose, fsm.CanaryFailed, fmt.Sprintf("it did not wake from a sleep, but came back in another way (%s)", s.node.PowerReason)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"nightporter/api"
 	"nightporter/cluster"
 	"nightporter/front"
 	"nightporter/identity"
@@ -19,25 +20,34 @@ import (
 
 // Deps is the outside world as an agent sees it: all that a simulation replaces.
 type Deps struct {
-	Version string // of the binary
-	Log     *slog.Logger
-	Clock   Clock
-	Kernel  Kernel
-	Power   Power
-	Caller  Caller
-	Checks  Checks
-	Hook    func(ctx context.Context, env []string) error // wakes a host that magic packets do not wake; nil: nothing does
-	Listen  func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
-	Front   func(front.Desk) (Front, error) // nil: a world without connections
-	Reach   Reach
-	Uses    func() (Uses, error) // nil: a world whose connections nobody can look at
-	Logind  Logind               // nil: a world in which nobody else suspends a host, or not with a word before
-	Senses  Senses               // nil: a world in which no host goes to sleep by itself
-	Net     Net
-	Disk    Disk
-	Former  *Estate // what this process left open before it replaced itself by this program; nil = it did not
+	Version   string // of the binary
+	Log       *slog.Logger
+	Clock     Clock
+	Kernel    Kernel
+	Power     Power
+	Caller    Caller
+	Checks    Checks
+	Hook      func(ctx context.Context, env []string) error                  // wakes a host that magic packets do not wake; nil: nothing does
+	Hooks     HookWorld                                                      // nil: nothing is run when something has happened
+	Post      func(ctx context.Context, body []byte) (again bool, err error) // an event to the webhook; nil: none is posted
+	Listen    func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error)
+	Front     func(front.Desk) (Front, error) // nil: a world without connections
+	Reach     Reach
+	WakeTimes func(ctx context.Context, now time.Time) (wakeTime, error) // when this host's programs want it awake; nil: they say nothing
+	Falls     time.Duration                                              // how long this host may take to fall asleep; 0 = fallsAsleep
+	Uses      func() (Uses, error)                                       // nil: a world whose connections nobody can look at
+	Logind    Logind                                                     // nil: a world in which nobody else suspends a host, or not with a word before
+	Senses    Senses                                                     // nil: a world in which no host goes to sleep by itself
+	Net       Net
+	Web       func(netip.AddrPort) (net.Listener, error) // for the status page; nil: a world without browsers
+	Disk      Disk
+	Former    *Estate // what this process left open before it replaced itself by this program; nil = it did not
+	// Examine looks for what keeps this host from working, given what its agent says; nil: a world in which there is nothing to look at.
+	Examine func(ctx context.Context, status api.Status) api.DoctorNode
 	// Ready tells the service manager how the agent is: "READY=1", "STOPPING=1", "STATUS=...".
 	Ready func(state string)
+	// Watchdog is the silence after which the service manager ends this agent; 0 = nobody does.
+	Watchdog time.Duration
 }
 
 // Clock reads the three clocks that an agent uses. CLOCK_BOOTTIME goes on during a suspend, CLOCK_MONOTONIC does not; Both
@@ -93,6 +103,8 @@ type Power interface {
 	Suspend(ctx context.Context) error // returns after the resume, or with the reason why there was no suspend
 	Restore() error                    // puts back what Suspend has changed, when the host is back or did not sleep
 	Resumes() (n uint64, counted bool) // the suspends that this host has come back from; false: its kernel does not tell
+	Refusals() wake.Refusals           // what its kernel keeps of suspends that it did not carry out
+	Halfway() bool                     // the sleep has a second half to which nobody calls (suspend-then-hibernate)
 	WakeAddresses() ([]net.HardwareAddr, error)
 	Sources() map[string]uint64      // the events of its wake-up sources so far; nil: its kernel does not tell
 	WakeFacts() (WakeFacts, error)   // arms the network card, too
@@ -136,6 +148,8 @@ type Disk interface {
 	SaveApplied(cluster.Mark) error
 	LoadPast() (*cluster.Past, error) // what a log that was put away had acknowledged; nil = there was none
 	SavePast(cluster.Past) error
+	LoadSuperseded() (*Superseded, error) // that this host's cluster goes on without it; nil = it does not
+	SaveSuperseded(Superseded) error
 	Leave(Estate) error // for the next life of this very process; it is read once
 	Forget() error      // puts the Raft state away after this node left
 }

@@ -12,6 +12,7 @@ import (
 	"nightporter/fsm"
 	"nightporter/identity"
 	"nightporter/lease"
+	"nightporter/wake"
 )
 
 // desk knows what the clients of a service that is held here for a sleeping target get: what its ports' holds say. It answers
@@ -24,6 +25,7 @@ type desk struct {
 	gaveUp  func(node string) string          // why a node could not be woken, or ""
 	open    func(d front.Desk) (Front, error) // nil: there is no front in this world
 	ring    func(service string)              // its tenant looks again, and says so at once
+	demand  func(wake.Demand)                 // somebody is to be woken
 
 	mu      sync.Mutex
 	door    Front
@@ -183,6 +185,11 @@ func (d *desk) Route(dest netip.AddrPort) front.Route {
 func (d *desk) Upstream(service string, port uint16) (netip.AddrPort, bool) {
 	addr, up := d.up(service)
 	return netip.AddrPortFrom(addr, port), up
+}
+
+// Knock implements front.Desk. A wake may have been given up since the client's connection was taken, or a pause be under way.
+func (d *desk) Knock(service string, client, dest netip.AddrPort) {
+	d.demand(wake.Demand{Service: service, Protocol: "tcp", Client: client, Dest: dest})
 }
 
 // Engaged implements front.Desk.

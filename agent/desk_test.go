@@ -11,6 +11,7 @@ import (
 	"nightporter/front"
 	"nightporter/fsm"
 	"nightporter/identity"
+	"nightporter/wake"
 )
 
 func tcp(n uint16, hold fsm.Hold) fsm.Port {
@@ -151,5 +152,17 @@ func TestWaitingSaysHowLongItTakes(t *testing.T) {
 	w := d.Waiting("nas")
 	if w.Since != 4*time.Second || w.Usual != 9*time.Second || len(w.Hosts) != 1 || w.Hosts[0] != (front.Host{Name: "t", State: "asleep"}) {
 		t.Errorf("%+v", w)
+	}
+}
+
+// TestAHeldClientIsADemand: as its first packet was.
+func TestAHeldClientIsADemand(t *testing.T) {
+	d, _ := newDesk(nil)
+	var heard []wake.Demand
+	d.demand = func(w wake.Demand) { heard = append(heard, w) }
+	client, dest := netip.MustParseAddrPort("192.0.2.7:4000"), netip.MustParseAddrPort("192.0.2.200:22")
+	d.Knock("nas", client, dest)
+	if len(heard) != 1 || heard[0].Service != "nas" || heard[0].Client != client || heard[0].Dest != dest || portName(heard[0]) != "tcp/22" || heard[0].Node != "" {
+		t.Errorf("heard %+v", heard)
 	}
 }

@@ -29,6 +29,8 @@ import (
 //	                 peers.json      where the others were last reached
 //	                 applied         how far the log is applied
 //	                 past.json       what a log had acknowledged that was put away
+//	                 hooks.json      which hooks were run for what this host holds, since the boot
+//	                 superseded.json a recovery has left this host behind
 //	                 promise         to whom this host promised to found a cluster
 //	run directory    lock            one daemon per host
 //	                 leases          the voter's table
@@ -226,9 +228,34 @@ func (d systemDisk) SavePast(p cluster.Past) error {
 	return d.write("past.json", append(raw, '\n'))
 }
 
+// LoadSuperseded reads it.
+func (d systemDisk) LoadSuperseded() (*Superseded, error) {
+	raw, err := os.ReadFile(d.inData("superseded.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	s := new(Superseded)
+	if err == nil {
+		err = json.Unmarshal(raw, s)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading whether a recovery has left this host behind: %w", err)
+	}
+	return s, nil
+}
+
+// SaveSuperseded writes it.
+func (d systemDisk) SaveSuperseded(s Superseded) error {
+	raw, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return d.write("superseded.json", append(raw, '\n'))
+}
+
 // Forget puts the Raft state of the cluster that this node left out of the way; the next start joins anew.
 func (d systemDisk) Forget() error {
-	for _, name := range []string{"raft", "promise", "peers.json", "applied"} {
+	for _, name := range []string{"raft", "promise", "peers.json", "applied", "superseded.json"} {
 		old := d.inData(name)
 		gone := d.inData("left-" + name)
 		if err := os.RemoveAll(gone); err != nil {

@@ -30,7 +30,11 @@ type economy struct {
 
 	lan    func() []netip.Prefix // the networks that this host is in; nil: it is in none
 	looked time.Duration         // when it was asked last; the waking loop's own
+	forgot time.Duration         // when old lines were forgotten last
 }
+
+// lineLasts is for how long a line is kept after its last attempt: their number is bounded, and the newest have to have room.
+const lineLasts = 24 * time.Hour
 
 // lanEvery is how often this host's networks are looked at.
 const lanEvery = time.Minute
@@ -103,6 +107,10 @@ func (e *economy) learn(now time.Duration, wall time.Time, state *fsm.State) {
 	if look {
 		e.looked = now
 		e.budget.Near(near)
+	}
+	if now-e.forgot >= lanEvery {
+		e.forgot = now
+		maps.DeleteFunc(e.lines, func(_ lineKey, l *line) bool { return now-l.last >= lineLasts })
 	}
 	e.absorb(now, wall, state)
 }

@@ -152,6 +152,23 @@ func TestLinesAreBounded(t *testing.T) {
 	}
 }
 
+// TestLinesAreForgotten: a day after the last attempt, so that there is room for others.
+func TestLinesAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newWakingWorld(t, oneTarget(fsm.WakeRules{Deny: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}), time.Minute)
+		x.demand(knock("web", "192.0.2.7"))
+		time.Sleep(time.Hour)
+		x.demand(knock("web", "192.0.2.8"))
+		learn := func() { x.economy.learn(time.Duration(x.clock.Boot()), x.clock.Wall(), x.solo.machine.View().State) }
+		learn()
+		time.Sleep(lineLasts - time.Hour)
+		learn()
+		if got := x.lines(); got != "192.0.2.8 tcp/8080 denied 1" {
+			t.Errorf("after a day: %s", got)
+		}
+	})
+}
+
 // inrushWorld has a service for each of b and c, and lets one host start at a time.
 func inrushWorld(t *testing.T) *wakingWorld {
 	t.Helper()
@@ -213,6 +230,31 @@ func TestOneStartsAfterTheOther(t *testing.T) {
 		x.demand(knock("web", "192.0.2.7"))
 		x.operator("c", 3)
 		calls(x, 1, 1, "with an operator's wake")
+	})
+	synctest.Test(t, func(t *testing.T) { // nobody waits in the line for a client that has gone; it has paid nothing
+		x := inrushWorld(t)
+		for range 4 {
+			x.operator("b", 3)
+			x.demand(knock("db", "192.0.2.7"))
+			for range 32 { // the client repeats its SYN after half a minute
+				x.look()
+				x.end("b", fsm.WokeUp)
+				x.operator("b", 3)
+				time.Sleep(time.Second)
+			}
+		}
+		if w := x.waitingWakes(); len(w) != 1 {
+			t.Fatalf("%+v wait", w)
+		}
+		for range 131 {
+			x.end("b", fsm.WokeUp)
+			x.operator("b", 3)
+			x.look()
+			time.Sleep(time.Second)
+		}
+		if w := x.waitingWakes(); len(w) != 0 || x.calls.calls[macs["c"]] != 0 {
+			t.Errorf("%+v wait, the calls are %v", w, x.calls.calls)
+		}
 	})
 	synctest.Test(t, func(t *testing.T) { // who woke by itself meanwhile leaves the line
 		x := inrushWorld(t)

@@ -118,7 +118,16 @@ func (r *reporter) look(ctx context.Context) time.Duration {
 // send their magic packets to nobody.
 type checkedPower struct {
 	Power
-	check func() error
+	check  func() error
+	barred func() string
+}
+
+// Able implements Power: what keeps this host awake for longer is said before anything is handed over.
+func (p checkedPower) Able(ctx context.Context) error {
+	if why := p.barred(); why != "" {
+		return errors.New(why)
+	}
+	return p.Power.Able(ctx)
 }
 
 // Arm implements Power.
@@ -127,6 +136,19 @@ func (p checkedPower) Arm() error {
 		return err
 	}
 	return p.check()
+}
+
+// barred says why this host cannot sleep for as long as the cluster is as it is; "" = nothing. Members of version 0.1 would have to stop at a
+// SecureOn password in the log, so nobody knows it, and no magic packet has it.
+func (r *reporter) barred() string {
+	state := r.machine.View().State
+	late := belated(state, fsm.ReportFitness{})
+	if r.cfg.Power != config.Sleeps || len(r.cfg.WoLPassword) == 0 || len(late) == 0 || bytes.Equal(passwordOf(state, r.cfg.Node), r.cfg.WoLPassword) {
+		return ""
+	}
+	slices.Sort(late)
+	return fmt.Sprintf("magic packets for %s need its SecureOn password (wol_password), which the others cannot be told while the version on %s does not know it: upgrade there, or take wol_password out",
+		r.cfg.Node, strings.Join(late, " and "))
 }
 
 // current says whether the log has this host's wake addresses as they are now. If not, the others are told.

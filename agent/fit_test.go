@@ -161,7 +161,9 @@ func TestCanaryNext(t *testing.T) {
 		"has booted":            {canaryScene{node: node(4, fsm.Awake, fsm.WokeUp), called: true, reborn: true}, canaryClose, fsm.CanaryFailed, "came up anew"},
 		"wakes by itself":       {canaryScene{node: node(4, fsm.Awake, fsm.WokeUnasked), silent: time.Second}, canaryClose, fsm.CanaryFailed, "before it was called"},
 		"is wanted":             {canaryScene{node: node(4, fsm.Awake, fsm.SleepCancelled)}, canaryClose, fsm.CanaryCalledOff, "wanted it"},
-		"does not suspend":      {canaryScene{node: node(4, fsm.Awake, fsm.SuspendFailed)}, canaryClose, fsm.CanaryFailed, "suspend-failed"},
+		"cannot begin":          {canaryScene{node: node(4, fsm.Awake, fsm.SuspendFailed)}, canaryClose, fsm.CanaryCalledOff, "did not begin to suspend"},
+		"does not suspend":      {canaryScene{node: node(4, fsm.Awake, fsm.SuspendFailed), slept: true}, canaryClose, fsm.CanaryFailed, "suspend-failed"},
+		"does not hand over":    {canaryScene{node: node(4, fsm.Awake, fsm.SuspendTimeout)}, canaryClose, fsm.CanaryCalledOff, "handed over"},
 		"has crashed":           {canaryScene{node: node(4, fsm.Awake, fsm.NodeReturned), called: true}, canaryClose, fsm.CanaryFailed, "another way"},
 		"sleeps again":          {canaryScene{node: node(5, fsm.Asleep, fsm.NodeIdle), silent: time.Hour}, canaryClose, fsm.CanaryCalledOff, "another time"},
 	} {
@@ -255,7 +257,7 @@ func TestReporter(t *testing.T) {
 // A suspend whose magic packets would go to nobody is none, and the others are told.
 func TestArmLooksAtTheAddresses(t *testing.T) {
 	onReporter(t, func(t *testing.T, s *stage, r *reporter) {
-		s.sleeper.power = checkedPower{s, r.current}
+		s.sleeper.power = checkedPower{s, r.current, r.barred}
 		replaced := fsm.MAC("\x02\x00\x00\x00\x00\x0c")
 		r.addresses = func() ([]fsm.MAC, error) { return []fsm.MAC{replaced}, nil }
 		s.order()
@@ -274,6 +276,34 @@ func TestArmLooksAtTheAddresses(t *testing.T) {
 		s.steps(4)
 		if s.suspends != 1 {
 			t.Errorf("%d suspends, though the log is right", s.suspends)
+		}
+	})
+}
+
+// Beside a member of version 0.1 nobody can be told a SecureOn password: the host that has one stays awake, hands nothing over, and says why.
+func TestAPasswordThatNobodyCanBeTold(t *testing.T) {
+	onReporter(t, func(t *testing.T, s *stage, r *reporter) {
+		s.sleeper.power = checkedPower{s, r.current, r.barred}
+		r.cfg.Power, r.cfg.WoLPassword = config.Sleeps, []byte("123456")
+		s.raft.must(fsm.PutNode{Node: fsm.Node{Name: "old", Key: "k", Policy: fsm.AlwaysOn}})
+		const want = "need its SecureOn password (wol_password), which the others cannot be told while the version on old does not know it"
+		n := newNapper(s)
+		n.idler.barred = r.barred
+		n.looksFor(16 * time.Minute)
+		o, _ := n.idler.outlook()
+		if rs := o.verdict.Reasons; n.state() != idle.Held || len(rs) != 1 || rs[0].Name != idle.Unfit || !strings.Contains(rs[0].Sentence, want) {
+			t.Errorf("it is %s because of %+v", n.state(), rs)
+		}
+		s.holds() // which it keeps: the answer comes before any hand-over
+		s.order()
+		s.steps(2)
+		if me := s.record(); s.suspends+s.arms != 0 || me.Power != fsm.Awake || me.PowerReason != fsm.SuspendFailed || !strings.Contains(s.said(), want) {
+			t.Errorf("%d suspends, %+v, %q", s.suspends, me, s.said())
+		}
+		s.tenants.all = nil
+		s.raft.must(fsm.RemoveNode{Name: "old"})
+		if why := r.barred(); why != "" {
+			t.Errorf("when all know it: %s", why)
 		}
 	})
 }

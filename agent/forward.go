@@ -41,6 +41,9 @@ func forwarded[T any](err error, ask func() (T, error)) (T, error) {
 
 // founded refuses what makes no sense before there is a cluster.
 func (b *backend) founded(state *fsm.State, tried string) error {
+	if why := b.lineage.sentence(); why != "" {
+		return api.Refused("cannot "+tried+": "+why, "")
+	}
 	if state.Cluster.ID != "" {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -32,7 +33,10 @@ type idler struct {
 	every    time.Duration // between two looks
 	wakeAt   []idle.Moment
 	leaving  func() bool
-	waking   func() []wake.Wake // this host's own, that are under way
+	waking   func() []wake.Wake              // this host's own, that are under way
+	barred   func() string                   // why it cannot sleep while the cluster is as it is
+	failure  func() string                   // what is said of its own last sleep; "" = nothing
+	mayRest  func(ctx context.Context) error // says why this host is not to sleep now, as its programs want it
 	log      *slog.Logger
 	bell     bell
 	away     atomic.Bool // the host was away since the last look
@@ -40,6 +44,7 @@ type idler struct {
 	watch   idle.Watch
 	watches bool // watch has begun
 	retry   retrial
+	setback setbacks
 
 	mu    sync.Mutex
 	shown outlook
@@ -85,7 +90,7 @@ func idleRules(cfg *config.Config) idle.Rules {
 		r.Idle = cfg.Idle
 	}
 	longest := senseLimit
-	for _, b := range cfg.StayAwake.Commands {
+	for _, b := range slices.Concat(cfg.StayAwake.Commands, cfg.StayAwake.WakeAsk) {
 		longest = max(longest, b.Timeout)
 	}
 	r.Late = lateAfter*lookEvery(r.Idle) + longest
@@ -136,6 +141,7 @@ func (i *idler) look(ctx context.Context) {
 		return
 	}
 	now := time.Duration(i.clock.Boot())
+	i.setback.see(me, now, i.rules.Idle, i.failure())
 	if i.away.Swap(false) || !i.watches {
 		i.watch, i.watches = idle.Begin(i.rules, now), true
 		i.senses.Forget()
@@ -148,13 +154,35 @@ func (i *idler) look(ctx context.Context) {
 	reasons = append(reasons, i.bonds(v, now)...)
 	verdict := i.watch.Look(idle.Sample{Now: now, Wall: i.clock.Wall().Local(), Reasons: reasons, Maintenance: me.Maintenance})
 	i.tell(outlook{now, verdict, notes})
-	if verdict.State == idle.Sleep {
-		i.ask(ctx, me, now, verdict)
-	} else if canaryDue(verdict, v.State.Fitness[i.self], v.Wall) {
-		i.canary(ctx)
-	} else if verdict.State == idle.Busy {
+	switch {
+	case verdict.State == idle.Sleep:
+		if i.unwanted(ctx) {
+			i.ask(ctx, me, now, verdict)
+		}
+	case canaryDue(verdict, v.State.Fitness[i.self], v.Wall):
+		if _, _, other := canaryRunning(v.State); !other && i.unwanted(ctx) {
+			i.canary(ctx)
+		}
+	case verdict.State == idle.Busy:
 		i.retry = retrial{}
 	}
+}
+
+// unwanted asks the host's programs when they want it awake. That is done before it wishes to sleep: from the wish on its services move.
+func (i *idler) unwanted(ctx context.Context) bool {
+	err := i.mayRest(ctx)
+	if err != nil && ctx.Err() == nil {
+		i.later("it was to sleep, and stays awake", err)
+		i.log.Info("this host was to go to sleep by itself, and does not", "node", i.self, "err", err, "again", i.retry.pause.String())
+	}
+	return err == nil
+}
+
+// later puts the next wish off.
+func (i *idler) later(what string, err error) {
+	i.retry.pause = min(max(2*i.retry.pause, retryFirst), retryMost)
+	i.retry.until = time.Duration(i.clock.Boot()) + i.retry.pause
+	i.retry.why = fmt.Sprintf("%s: %v; it tries again in %s", what, err, i.retry.pause)
 }
 
 // watched are the services with their addresses.
@@ -180,7 +208,7 @@ func (i *idler) bonds(v cluster.View, now time.Duration) (out []idle.Reason) {
 	} else if err := cluster.MayRest(v, i.machine.View().Servers, i.self); err != nil {
 		hold(idle.Quorum, err.Error())
 	}
-	if why := unfitToWake(v.State, i.self); why != "" {
+	if why := cmp.Or(unfitToWake(v.State, i.self), i.barred()); why != "" {
 		hold(idle.Unfit, why)
 	}
 	if i.leaving() {
@@ -191,6 +219,8 @@ func (i *idler) bonds(v cluster.View, now time.Duration) (out []idle.Reason) {
 	}
 	if now < i.retry.until {
 		hold(idle.Retry, i.retry.why)
+	} else if why := i.setback.sentence(now, i.clock.Wall().Local()); why != "" {
+		hold(idle.Retry, why)
 	}
 	return out
 }
@@ -210,9 +240,7 @@ func (i *idler) ask(ctx context.Context, me fsm.Node, now time.Duration, verdict
 		i.retry = retrial{}
 		return
 	}
-	i.retry.pause = min(max(2*i.retry.pause, retryFirst), retryMost)
-	i.retry.until = now + i.retry.pause
-	i.retry.why = fmt.Sprintf("it was to sleep, and that was not granted: %v; it tries again in %s", err, i.retry.pause)
+	i.later("it was to sleep, and that was not granted", err)
 	i.log.Info("the wish to sleep was not granted", "node", i.self, "err", err, "again", i.retry.pause.String())
 }
 

@@ -51,7 +51,7 @@ func newNapper(s *stage) *napper {
 	n.idler = &idler{
 		self: "b", clock: s.sleeper.clock, machine: s.sleeper.machine, scene: s.sleeper.scene, leader: func() string { return n.leader },
 		proposer: s.sleeper.proposer, senses: n.senses, rules: idle.Rules{Idle: 15 * time.Minute, Late: 50 * time.Second},
-		leaving: s.sleeper.leaving, waking: func() []wake.Wake { return n.wakes }, log: slog.New(slog.DiscardHandler), bell: newBell(),
+		leaving: s.sleeper.leaving, waking: func() []wake.Wake { return n.wakes }, barred: func() string { return "" }, failure: s.sleeper.said, mayRest: s.alarm.mayRest, log: slog.New(slog.DiscardHandler), bell: newBell(),
 	}
 	return n
 }

@@ -40,9 +40,10 @@ type inhibitor struct {
 
 	mu    sync.Mutex
 	lock  io.Closer
-	aside bool // it is not wanted: this host is on its way into a sleep
-	due   bool // somebody else suspends this host, and the lock is to be given back in time
-	goes  bool // logind is at it: it has said so, and not that it is over
+	aside bool   // it is not wanted: this host is on its way into a sleep
+	due   bool   // somebody else suspends this host, and the lock is to be given back in time
+	goes  bool   // logind is at it: it has said so, and not that it is over
+	overs uint64 // how often it has said so, and then that it is over
 	seen  watchman
 }
 
@@ -130,6 +131,9 @@ func (i *inhibitor) serve(ctx context.Context) error {
 func (i *inhibitor) hear(e login.Event) (within time.Duration) {
 	i.mu.Lock()
 	held, longest := i.lock != nil, i.seen.Longest
+	if i.goes && e == login.Resumed {
+		i.overs++
+	}
 	i.goes = e == login.Sleeping
 	i.mu.Unlock()
 	switch {
@@ -259,6 +263,16 @@ func (i *inhibitor) suspending() (goes bool, longest time.Duration) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.goes, i.seen.Longest
+}
+
+// ended is how many suspends logind has begun and ended, whatever came of them.
+func (i *inhibitor) ended() uint64 {
+	if i == nil {
+		return 0
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.overs
 }
 
 // delay is what status shows: "held", "released", "none" or "unknown", with how long a suspend can be delayed, and why it is not known.

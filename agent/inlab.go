@@ -19,6 +19,7 @@ func inLab(d Deps, page *labpage.Page) Deps {
 	d.Clock = labClock{d.Clock, page}
 	d.Kernel = labKernel{d.Kernel, page}
 	d.Disk = labDisk{d.Disk, page}
+	d.Falls = time.Second // it is frozen at once
 	d.Power = labPower{d.Power, page, &wake.RTC{Root: labpage.RTCs}}
 	return d
 }
@@ -91,6 +92,9 @@ func (p labPower) SetAlarm(in time.Duration) error {
 func (p labPower) AlarmTrouble() string { return p.rtc.Trouble() }
 
 func (p labPower) Resumes() (n uint64, counted bool) { return p.page.Load().Resumes, true }
+
+// Refusals are none: what the kernel keeps is the machine's.
+func (p labPower) Refusals() wake.Refusals { return wake.Refusals{} }
 
 // Sources are those of the machine that all of them are on.
 func (p labPower) Sources() map[string]uint64 { return nil }

@@ -15,7 +15,7 @@ func (w *waking) begin(want wake.Wake) (wake.Wake, wake.Verdict) {
 	from, wait := w.mustWait(now, state, want)
 	got, fits := want, false
 	if wait {
-		got, fits = w.line.Join(want, from)
+		got, fits = w.line.Join(now, want, from)
 	}
 	w.mu.Unlock()
 	if !wait {
@@ -60,12 +60,13 @@ func notBefore(now time.Duration, wall time.Time, sv fsm.Service, n fsm.Node) ti
 func (w *waking) callLine() time.Duration {
 	state := w.machine.View().State
 	w.mu.Lock()
-	left := w.line.Leave(func(k wake.Wake) bool {
+	left := w.line.Leave(time.Duration(w.clock.Boot()), func(k wake.Wake, silent time.Duration) bool {
 		n, known := state.Nodes[k.Node]
-		return !known || n.Power == fsm.Awake || n.Sleeps > k.Sleeps
+		return !known || n.Power == fsm.Awake || n.Sleeps > k.Sleeps || silent > wake.Patience(w.timeout)
 	})
 	w.mu.Unlock()
 	for _, k := range left {
+		w.log.Info("a wake does not wait for its turn any more: the host is up, or nobody was heard for a while who wants it", "node", k.Node, "service", k.Service, "client", k.Client)
 		w.economy.spared(k, state.Services[k.Service])
 	}
 	for {

@@ -25,6 +25,7 @@ type leader struct {
 	post     *post
 	checks   *voteChecks
 	usher    *usher
+	lineage  *lineage
 	members  func() []cluster.Member
 	founding *founding
 	log      *slog.Logger
@@ -45,6 +46,7 @@ type leader struct {
 	follow   follow                 // since when the single vote of two hosts is to follow the services
 	frozen   frozen                 // services that the plan leaves alone
 	trouble  atomic.Pointer[string] // why a node is not admitted
+	rounds   atomic.Uint64
 }
 
 // offAfter is how long a silent node is only failed, not yet off: a reboot takes about as long.
@@ -70,6 +72,7 @@ const barrierRetry = 100 * time.Millisecond
 // barrier waits until everything that was committed before is applied here; false: this node does not lead any more.
 func (l *leader) barrier(ctx context.Context) bool {
 	for {
+		l.rounds.Add(1)
 		err := l.raft.Barrier(ctx)
 		if err == nil {
 			return true
@@ -115,6 +118,7 @@ func (l *leader) lead(ctx context.Context) bool {
 		case <-l.bell:
 		case <-timer.C:
 		}
+		l.rounds.Add(1)
 		if !l.raft.IsLeader() {
 			continue
 		}
@@ -144,6 +148,9 @@ func (l *leader) noticeStall(ttl time.Duration) {
 
 // turn looks once and does all that is due. It returns how long nothing will be due by itself.
 func (l *leader) turn(ctx context.Context) time.Duration {
+	if l.lineage.isSilent() {
+		return time.Second // whom it leads goes on without it, or is as silent
+	}
 	if l.machine.View().State.Cluster.ID == "" {
 		if c := l.founding.command(); !l.sulks("found") && !l.do(ctx, c) {
 			l.sulk("found")
@@ -262,7 +269,7 @@ func (l *leader) records(v cluster.View) map[string]fsm.Command {
 		if m.Status != cluster.Alive || m.Meta.Unfit == cluster.Stopping || l.left[m.Name] == m.Meta.Incarnation {
 			continue
 		}
-		if otherCluster(v.State.Cluster.ID, m) != "" {
+		if otherCluster(v.State, m) != "" {
 			continue // status says so
 		}
 		rec, known := v.State.Nodes[m.Name]

@@ -92,6 +92,11 @@ func (b *backend) putAway() error {
 // Leave takes this node out of the cluster for good and ends the agent.
 func (b *backend) Leave(ctx context.Context) error {
 	const tried = "leave the cluster"
+	if b.lineage.isSilent() { // nobody is left to be asked: its cluster goes on without it
+		b.departure.begun.Store(true)
+		b.departure.gone.Store(true)
+		return b.gone()
+	}
 	v := b.scene.view()
 	if err := b.founded(v.State, tried); err != nil {
 		return err
@@ -114,6 +119,11 @@ func (b *backend) Leave(ctx context.Context) error {
 		return err
 	}
 	b.departure.gone.Store(true)
+	return b.gone()
+}
+
+// gone puts away what is left of a membership that is over.
+func (b *backend) gone() error {
 	if err := b.putAway(); err != nil {
 		return api.Refused("this node left, but its old state cannot be put away yet: "+err.Error(), "free the disk; the agent tries again until it can, and then ends")
 	}

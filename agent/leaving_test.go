@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"nightporter/cluster"
+	"nightporter/config"
+	"nightporter/fsm"
 )
 
 // stuckDisk lets go of the old state only after a while.
@@ -48,5 +50,32 @@ func TestAFullDiskDoesNotKeepANodeThatLeft(t *testing.T) {
 		}
 		stop()
 		<-done
+	})
+}
+
+// An agent that stops waits for the services that somebody else takes, and not for those that nobody can.
+func TestWhatAStopWaitsFor(t *testing.T) {
+	onHookStage(t, config.Hooks{}, func(s *hookStage) {
+		s.raft.must(fsm.Assign{Service: "web", Owner: "b", Planned: s.machine.View().State.Ownerships["web"].Epoch, Reason: fsm.FirstOwner})
+		own := s.machine.View().State.Ownerships["web"]
+		s.has("web", own.Epoch, true)
+		a := &parts{cfg: &config.Config{Node: "b"}, machine: s.machine, tenants: s.tenants, post: &post{opens: &opens{}}, checkups: &checkups{}}
+		if !a.relieved(nil) {
+			t.Error("it waits for a service that nobody can take")
+		}
+		plan := []fsm.Assign{{Service: "web", Owner: "a", Planned: own.Epoch}}
+		if a.relieved(plan) {
+			t.Error("it does not wait for its heir")
+		}
+		s.raft.must(fsm.PutNode{Node: fsm.Node{Name: "a", Key: "ka", Policy: fsm.AlwaysOn, Format: fsm.Format}})
+		s.raft.must(fsm.Assign{Service: "web", Owner: "a", Planned: own.Epoch, Reason: fsm.OwnerDrained})
+		s.has("web", 0, true)
+		if a.relieved(plan) {
+			t.Error("the heir is not open yet")
+		}
+		a.post.opens.note("web", s.machine.View().State.Ownerships["web"].Epoch)
+		if !a.relieved(plan) {
+			t.Error("everything is done")
+		}
 	})
 }

@@ -53,7 +53,11 @@ func (k *metaKeeper) setPower(p fsm.Power, sleeps uint64) {
 // setWake says where magic packets for this host go.
 func (k *metaKeeper) setWake(macs []fsm.MAC) { k.change(func(m *cluster.Meta) { m.Wake = macs }) }
 
-func (k *metaKeeper) setCluster(id string) { k.change(func(m *cluster.Meta) { m.Cluster = id }) }
+// setCluster says which cluster this host belongs to, and which ones that goes on from.
+func (k *metaKeeper) setCluster(id string, former []string) {
+	k.change(func(m *cluster.Meta) { m.Cluster, m.Former = id, former })
+}
+
 func (k *metaKeeper) setPromise(to string) { k.change(func(m *cluster.Meta) { m.Promised = to }) }
 
 // setUnfit says why this host could not hold an identity. That it stops outweighs everything.

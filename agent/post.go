@@ -39,6 +39,7 @@ type post struct {
 	opens   *opens
 	checks  *voteChecks
 	usher   *usher
+	lineage *lineage
 
 	jumped    bell                     // rung when the clocks changed
 	members   bells                    // rung when gossip's members changed
@@ -108,14 +109,20 @@ func (p *post) conflicting() string {
 func (p *post) engage(list []cluster.Tenure) { p.scene.engage(list) }
 func (p *post) stands(what cluster.Tenure)   { p.usher.stands(p.self, what) }
 
-func (p *post) vote(r lease.Request) (lease.Answer, bool) { return p.ballot.request(r) }
-func (p *post) free(r lease.Release) (lease.Ack, bool)    { return p.ballot.release(r) }
+func (p *post) vote(r lease.Request) (lease.Answer, bool) {
+	if p.lineage.isSilent() {
+		return lease.Answer{}, false
+	}
+	return p.ballot.request(r)
+}
 
-func (p *post) clusterID() string { return p.machine.View().State.Cluster.ID }
+func (p *post) free(r lease.Release) (lease.Ack, bool) { return p.ballot.release(r) }
+
+func (p *post) clusterID() string { return p.lineage.cluster(p.machine.View().State) }
 
 // receive handles one message.
 func (p *post) receive(m cluster.Message) {
-	if p.dropped() {
+	if p.dropped() || p.lineage.isSilent() {
 		return
 	}
 	if id := p.clusterID(); m.Cluster != id && m.Cluster != "" && id != "" {

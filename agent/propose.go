@@ -22,6 +22,7 @@ type raftNode interface {
 	Committed(cluster.Mark)
 	Leader() string
 	IsLeader() bool
+	LastHeard() time.Time
 	Deaf() map[string]bool
 	Met(node string)
 	Leadership() <-chan bool

@@ -14,12 +14,18 @@ import (
 const quorumLook = time.Second
 
 // quorum wakes the sleeping voters when nobody can decide, or when a holder here finds no majority although there is a
-// leader (a change of voters that is stuck). It returns since when there has been trouble; 0 = none.
+// leader (a change of voters that is stuck). The leader also calls the sleeper whose vote the cluster waits for to have three. It returns since when there has been trouble; 0 = none.
 func (w *waking) quorum(since lease.Boot) lease.Boot {
 	v := w.scene.view()
 	starved := w.tenants.starved(v.Now, 2*v.Timing.TTL)
 	if mutant.On(mutant.NoQuorumWake) { // breaks I4 and I7
 		return 0
+	}
+	if w.lineage.isSilent() {
+		return 0
+	}
+	if name := cluster.AwaitedVoter(v, w.machine.View().Servers); name != "" && w.raft.IsLeader() && !w.calling(name) {
+		w.begin(wake.Wake{ID: newID(), Node: name, Sleeps: v.State.Nodes[name].Sleeps, Cause: string(fsm.QuorumLost)})
 	}
 	if v.State.Cluster.ID == "" || (w.raft.Leader() != "" && !starved) || w.looking() {
 		return 0

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,6 +39,7 @@ import (
 // The end is the reverse: hand over while everything still runs, close the fences and release, and only then let
 // gossip and Raft go.
 func Run(ctx context.Context, cfg *config.Config, deps Deps) error {
+	deps.alive()
 	lock, err := deps.Disk.Lock()
 	if err != nil {
 		return err
@@ -83,13 +85,20 @@ type parts struct {
 	waking   *waking
 	verdicts *verdicts
 	touch    *touch
+	lineage  *lineage
 	ticks    *ticks
 	unseal   *unseal
+	watchdog *watchdog
 	meta     *metaKeeper
 	proposer *proposer
 	usher    *usher
 	applied  *applied
+	figures  *figures
+	web      *webLoop
 	checkups *checkups
+	hooks    *hooks
+	notifier *notifier
+	asked    asked
 	stays    bool        // gossip says no goodbye: the next life of this process goes on
 	closers  []io.Closer // in order of opening
 	left     bell        // rung when this node has left
@@ -139,10 +148,15 @@ func (a *parts) live(ctx context.Context) error {
 	g.Go(func() error { a.unasked.run(loops); return nil })
 	g.Go(func() error { a.verdicts.run(loops); return nil })
 	g.Go(func() error { a.touch.run(loops); return nil })
+	g.Go(func() error { a.descend(loops); return nil })
 	g.Go(func() error { a.ticks.run(loops); return nil })
 	g.Go(func() error { a.unseal.run(loops); return nil })
+	g.Go(func() error { a.watchdog.run(loops); return nil })
 	g.Go(func() error { a.applied.run(loops); return nil })
+	g.Go(func() error { a.web.run(loops); return nil })
 	g.Go(func() error { a.checkups.run(loops); return nil })
+	g.Go(func() error { a.hooks.run(loops); return nil })
+	g.Go(func() error { a.notifier.run(loops); return nil })
 	g.Go(func() error { a.reconcile(loops, tenancies, changed); return nil })
 	g.Go(func() error { return a.found(loops) })
 	g.Go(func() error { a.depart(loops); return nil })
@@ -167,8 +181,29 @@ func (a *parts) live(ctx context.Context) error {
 	if werr := g.Wait(); werr != nil && !errors.Is(werr, context.Canceled) {
 		err = werr
 	}
-	a.checkups.finish()
+	a.finish()
 	return err
+}
+
+// quiet says whether a suspend need not wait for programs: units of identities that have gone, and hooks, but for a suspend by others, which
+// leaves no time for these.
+func (a *parts) quiet() bool {
+	if !a.checkups.quiet() {
+		return false
+	}
+	_, pressed := a.sleeper.pressed()
+	return pressed || a.hooks.quiet()
+}
+
+// finish has the programs of this host follow what the end of the agent has closed: its units, and beside them its hooks.
+func (a *parts) finish() {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.hooks.finish()
+	}()
+	a.checkups.finish()
+	<-done
 }
 
 // reconcile tells the tenants what is wanted whenever the committed state, the members or the timing changed.
@@ -182,8 +217,9 @@ func (a *parts) reconcile(ctx, tenancies context.Context, changed <-chan struct{
 		if a.heard(alive) {
 			a.tenants.each(func(t *tenant) { t.announceAgain() })
 		}
+		a.tenants.bar(!a.lineage.mayHold())
 		a.tenants.reconcile(tenancies, a.scene.view(), view)
-		a.meta.setCluster(view.State.Cluster.ID)
+		a.meta.setCluster(a.lineage.cluster(view.State), former(view.State))
 		if f := view.State.Timing.Failover; f != 0 && f != timing {
 			if err := a.raft.Retime(cluster.Derive(f)); err != nil {
 				a.deps.Log.Warn("Raft keeps its former timing until the next restart of this agent", "err", err)
@@ -209,6 +245,13 @@ func (a *parts) heard(alive map[string]bool) bool {
 		alive[m.Name] = is
 	}
 	return news
+}
+
+// descend watches over what a recovery has separated.
+func (a *parts) descend(ctx context.Context) {
+	bell, remove := a.post.members.add()
+	defer remove()
+	a.lineage.run(ctx, bell)
 }
 
 // found makes or joins a cluster.
@@ -274,16 +317,24 @@ func (a *parts) handOver() {
 	}
 }
 
-// relieved says whether every service of a hand-over is open at its heir or given up here.
+// relieved says whether every service of a hand-over is open at its heir or given up here. One that nobody else can take is not waited for: it
+// is closed when the agent ends.
 func (a *parts) relieved(plan []fsm.Assign) bool {
 	state := a.machine.View().State
+	for name := range state.Services {
+		t := a.tenants.shown(name)
+		goes := state.Ownerships[name].Owner != a.cfg.Node || slices.ContainsFunc(plan, func(c fsm.Assign) bool { return c.Service == name })
+		if goes && (t.Opened || t.Epoch != 0) {
+			return false
+		}
+	}
 	for _, c := range plan {
 		own := state.Ownerships[c.Service]
 		if own.Owner == a.cfg.Node || (own.Owner != "" && a.post.opens.at(c.Service) < own.Epoch) {
 			return false
 		}
 	}
-	return a.tenants.quiet() && a.checkups.quiet()
+	return a.checkups.quiet()
 }
 
 // gossipAddr is where this host's gossip is reached.

@@ -134,14 +134,6 @@ func (s *scene) view() cluster.View {
 	return v
 }
 
-// otherCluster is the sentence about a member that belongs to another cluster than the given one, or "".
-func otherCluster(id string, m cluster.Member) string {
-	if id == "" || m.Meta.Cluster == "" || m.Meta.Cluster == id {
-		return ""
-	}
-	return m.Name + " belongs to another cluster that has the same name and secret: put away the data directory of the hosts that are wrong, so that they join again, or give the other cluster a secret of its own"
-}
-
 // isSign says whether a request shows that the owner is on its way to hold, or holds: it asks under the present epoch, or may
 // not have heard of it yet. What the log does not reach will never hear of it, nor of a new set of voters.
 func isSign(a asking, seen tenureSeen, ttl time.Duration, deaf bool) bool {

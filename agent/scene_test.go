@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"nightporter/cluster"
 	"nightporter/lease"
 )
 
@@ -30,16 +29,5 @@ func TestSignsOfLife(t *testing.T) {
 		if got := isSign(tt.a, seen, ttl, tt.deaf); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
-	}
-}
-
-func TestOtherClusters(t *testing.T) {
-	for theirs, refused := range map[string]bool{"": false, "aa": false, "bb": true} {
-		if got := otherCluster("aa", cluster.Member{Name: "h3", Meta: cluster.Meta{Cluster: theirs}}); (got != "") != refused {
-			t.Errorf("a member of %q: %q", theirs, got)
-		}
-	}
-	if got := otherCluster("", cluster.Member{Name: "h3", Meta: cluster.Meta{Cluster: "bb"}}); got != "" {
-		t.Errorf("whoever has no cluster joins any: %q", got)
 	}
 }

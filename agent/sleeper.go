@@ -51,16 +51,25 @@ type sleeper struct {
 
 	began    lease.Boot // when this process first saw that it is to suspend, for the sleep that is named by beganFor
 	beganFor uint64
+	moving   time.Duration  // how much longer that hand-over may take because a vote moves in it; it was given that, and keeps it when the vote is gone
 	stamp    time.Time      // of this process's proposals of "asleep" for that sleep, by which it knows its own; zero = none
 	handed   uint64         // the sleep whose "asleep", with that stamp, it knows to be committed
 	slept    uint64         // the sleep that was carried out, or given up, by this process
 	running  sync.WaitGroup // the suspend command
 	stopLast func()         // stops it
 	away     atomic.Bool
-	resumes  uint64       // the kernel's count of them when the suspend command was run
-	counted  bool         // it keeps one
-	took     atomic.Int64 // the longest hand-over of this process, a time.Duration
+	resumes  uint64        // the kernel's count of them when the suspend command was run
+	counted  bool          // it keeps one
+	refusals wake.Refusals // what it kept then of suspends that failed
+	overs    uint64        // and logind's of suspends that were over
+	took     atomic.Int64  // the longest hand-over of this process, a time.Duration
 	problem  atomic.Pointer[string]
+	saidAt   atomic.Int64 // on CLOCK_BOOTTIME
+	half     time.Time    // since when it waits for the second half of a sleep; zero = it does not
+	returns  uint64       // the sleep of whose return the alarm has not been told yet; 0 = none
+
+	failed    fsm.Reason // why the sleep that is named by failedFor did not come about: the proposal that says so may be lost
+	failedFor uint64
 }
 
 // retrySleep is the pause between two looks while something is under way.
@@ -91,12 +100,13 @@ func (s *sleeper) step(ctx context.Context) time.Duration {
 		return s.giveWay(ctx, me, known)
 	}
 	if !known || me.Power == fsm.Awake {
+		s.half, s.returns = time.Time{}, 0
 		s.meta.setPower(fsm.Awake, me.Sleeps)
 		return time.Minute
 	}
 	switch {
-	case s.others.missed(me):
-		s.report(ctx, me)
+	case s.others.missed(me, s.slept):
+		s.comeBack(ctx, me)
 	case me.Power == fsm.Suspending:
 		s.handOver(ctx, me)
 	case me.Power == fsm.Asleep && s.handed == me.Sleeps && s.slept < me.Sleeps:
@@ -104,16 +114,41 @@ func (s *sleeper) step(ctx context.Context) time.Duration {
 	case me.Power == fsm.Asleep && s.beganFor == me.Sleeps && !s.stamp.IsZero() && me.PowerSince.Equal(s.stamp) && s.handed < me.Sleeps:
 		s.confirm(ctx, me)
 	default:
-		s.report(ctx, me)
+		s.comeBack(ctx, me)
 	}
 	return retrySleep
+}
+
+// comeBack says that this host is back, when the sleep is over as a whole.
+func (s *sleeper) comeBack(ctx context.Context, me fsm.Node) {
+	if s.over(ctx, me) {
+		s.report(ctx, s.record()) // it may have looked for a while
+	}
+}
+
+// over says whether the sleep is over as a whole: it is not between its halves, nor when its alarm has woken the host for nothing. The
+// alarm is taken back only then: it is that of the second half, too.
+func (s *sleeper) over(ctx context.Context, me fsm.Node) bool {
+	if s.between() {
+		return false
+	}
+	if s.returns != me.Sleeps {
+		return true
+	}
+	s.returns = 0
+	if s.alarm.calm(ctx, me, s.wasAway()) {
+		s.slept = me.Sleeps - 1 // the same sleep goes on
+		return false
+	}
+	return true
 }
 
 // handOver waits until the host holds nothing and every heir is seen to be open, and commits "asleep".
 func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 	s.meta.setPower(fsm.Suspending, me.Sleeps)
 	if s.beganFor != me.Sleeps {
-		s.began, s.beganFor, s.stamp = s.clock.Boot(), me.Sleeps, time.Time{}
+		s.began, s.beganFor, s.stamp, s.moving = s.clock.Boot(), me.Sleeps, time.Time{}, 0
+		s.half = time.Time{}
 		s.problem.Store(nil) // of an earlier sleep
 		if _, on := s.pressed(); !on && !s.canSleep(ctx, me) {
 			return
@@ -126,8 +161,9 @@ func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 	if s.raft.IsLeader() {
 		s.yieldLead(ctx)
 	}
-	limit := s.timeout + voteMoves(s.scene.view(), s.machine.View().Servers, s.self)
-	if s.clock.Boot().Sub(s.began) > limit {
+	s.moving = max(s.moving, voteMoves(s.scene.view(), s.machine.View().Servers, s.self))
+	limit := s.timeout + s.moving
+	if _, on := s.pressed(); !on && s.clock.Boot().Sub(s.began) > limit { // else the time is logind's: a host that says that it stays awake gets everything back
 		s.complain("the hand-over before a suspend did not end in " + limit.String() + ": the host stays awake")
 		s.set(ctx, me, fsm.Awake, fsm.SuspendTimeout)
 		return
@@ -144,10 +180,18 @@ func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 	}
 }
 
-// canSleep says whether this host could sleep; one that cannot, or cannot tell, hands nothing over, and says why.
+// canSleep says whether this host could sleep; one that cannot, or cannot tell, says why, and stays awake. Its services are on their way
+// since "suspending" was committed, and come back: for a sleep that the host wished for by itself the idler has asked its programs before. Who
+// suspends this host meanwhile does not wait for them.
 func (s *sleeper) canSleep(ctx context.Context, me fsm.Node) bool {
+	ctx, cancel := s.others.unless(ctx)
+	defer cancel()
 	err := s.able(ctx)
 	if err == nil {
+		err = s.alarm.reckon(ctx)
+	}
+	if _, on := s.pressed(); on || err == nil {
+		s.began = s.clock.Boot() // the answers took their time
 		return true
 	}
 	s.complain("the host stays awake: " + err.Error())
@@ -231,9 +275,14 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 		s.goDown(ctx)
 		return
 	}
+	if s.alarm.soon() { // the hand-over took long, or the clock was set
+		s.complain("the host stays awake: " + s.alarm.first(s.alarm.wanted, s.clock.Wall().Local()).tooSoon().Error())
+		s.fail(ctx, me, fsm.SleepCancelled)
+		return
+	}
 	if err := s.power.Arm(); err != nil {
 		s.complain("the host stays awake: " + err.Error())
-		s.set(ctx, me, fsm.Awake, fsm.SuspendFailed)
+		s.fail(ctx, me, fsm.SuspendFailed)
 		return
 	}
 	s.meta.setPower(fsm.Asleep, me.Sleeps)
@@ -244,6 +293,7 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 	s.alarm.set(me.PowerReason)
 	s.log.Info("suspending", "reason", me.PowerReason)
 	s.resumes, s.counted = s.power.Resumes()
+	s.refusals, s.overs = s.power.Refusals(), s.delay.ended()
 	s.away.Store(false)
 	s.delay.stepAside()
 	defer s.back()
@@ -258,16 +308,34 @@ func (s *sleeper) suspend(ctx context.Context, me fsm.Node) {
 			s.goDown(ctx)
 			return
 		}
-		s.complain(err.Error())
-		s.set(ctx, me, fsm.Awake, fsm.SuspendFailed)
+		if !s.overtaken(ctx) {
+			s.complain(err.Error())
+			s.fail(ctx, me, fsm.SuspendFailed)
+			return
+		}
+		s.log.Info("the suspend command failed, and this host was suspended all the same: somebody else was at it in the same moment", "err", err)
+		s.problem.Store(nil)
+		s.rejoin()
+		s.returns = me.Sleeps
+		s.over(ctx, me)
 		return
 	}
 	s.problem.Store(nil)
-	s.awaitReturn(ctx, me)
-	s.rejoin()
-	if s.alarm.calm(ctx, me, s.wasAway()) {
-		s.slept = me.Sleeps - 1 // the same sleep goes on
+	if s.awaitReturn(ctx, me) {
+		s.fail(ctx, me, fsm.SuspendFailed)
+		return
 	}
+	s.rejoin()
+	s.returns = me.Sleeps
+	s.over(ctx, me)
+}
+
+// fail says that the suspend came to nothing. It is remembered, since a lost proposal would leave a record that says nothing of it, and the
+// pauses after failures would not grow.
+func (s *sleeper) fail(ctx context.Context, me fsm.Node, why fsm.Reason) {
+	s.failed, s.failedFor = why, me.Sleeps
+	s.alarm.drop() // the next to suspend this host may be somebody's lid
+	s.set(ctx, me, fsm.Awake, s.failed)
 }
 
 // back undoes what was done for the sleep alone.
@@ -282,17 +350,16 @@ func (s *sleeper) record() fsm.Node { return s.machine.View().State.Nodes[s.self
 
 // report says that this host is back.
 func (s *sleeper) report(ctx context.Context, me fsm.Node) {
-	reason := fsm.NodeReturned
-	switch me.Power {
-	case fsm.Asleep:
-		if s.slept == me.Sleeps && s.wasAway() { // else it did not sleep, or lost its power in its sleep: nobody woke it
-			reason = s.alarm.reason(fsm.WokeUnasked)
-		}
-	case fsm.Waking:
+	reason, slept := fsm.NodeReturned, s.slept == me.Sleeps && s.wasAway()
+	switch {
+	case me.Power != fsm.Off && s.failedFor == me.Sleeps && !slept: // that could not be said
+		reason = s.failed
+	case me.Power == fsm.Asleep && slept: // else it did not sleep, or lost its power in its sleep: nobody woke it
+		reason = s.alarm.reason(fsm.WokeUnasked)
+	case me.Power == fsm.Waking && s.slept == me.Sleeps && !slept: // it was called, and had not slept: a canary, for one, has shown nothing
+		reason = fsm.SleepCancelled
+	case me.Power == fsm.Waking:
 		reason = fsm.WokeUp
-		if s.slept == me.Sleeps && !s.wasAway() { // it was called, and had not slept: a canary, for one, has shown nothing
-			reason = fsm.SleepCancelled
-		}
 	}
 	s.meta.setPower(fsm.Awake, me.Sleeps)
 	s.set(ctx, me, fsm.Awake, reason)
@@ -336,7 +403,19 @@ func (s *sleeper) returned(how wake.Absence) {
 }
 
 func (s *sleeper) complain(sentence string) {
+	s.saidAt.Store(int64(s.clock.Boot()))
 	if old := s.problem.Swap(&sentence); old == nil || *old != sentence {
 		s.log.Error(sentence)
 	}
+}
+
+// complaintLasts is how long one is told: a host that seldom sleeps, or is always on, has no other occasion to forget it.
+const complaintLasts = 24 * time.Hour
+
+// said is the last complaint; "" = there is none.
+func (s *sleeper) said() string {
+	if p := s.problem.Load(); p != nil && int64(s.clock.Boot())-s.saidAt.Load() < int64(complaintLasts) {
+		return *p
+	}
+	return ""
 }

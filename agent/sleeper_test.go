@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"golang.org/x/sys/unix"
 
 	"nightporter/cluster"
 	"nightporter/fsm"
@@ -79,11 +80,13 @@ type stage struct {
 	during   func()                      // runs while the host is suspended
 	hang     func(context.Context) error // runs instead of a suspend
 	resumed  atomic.Uint64               // the kernel's count
+	refused  atomic.Uint64               // and of those that it refused
 
 	facts     atomic.Pointer[WakeFacts] // nil: its cards are armed, and it has no traits
 	countless bool                      // it keeps none
 	alarms    []time.Duration           // as they were set, 0 = taken back
 	leaves    bool
+	halfway   bool // systemd is at a sleep of two halves
 
 	unable         error
 	arms, restored int
@@ -118,7 +121,12 @@ func (s *stage) Suspend(ctx context.Context) error {
 	return nil
 }
 
-func (s *stage) Resumes() (uint64, bool)                    { return s.resumed.Load(), !s.countless }
+func (s *stage) Resumes() (uint64, bool) { return s.resumed.Load(), !s.countless }
+
+func (s *stage) Refusals() wake.Refusals {
+	return wake.Refusals{Count: s.refused.Load(), Errno: unix.ENOMEM}
+}
+func (s *stage) Halfway() bool                              { return s.halfway }
 func (s *stage) Sources() map[string]uint64                 { return nil }
 func (s *stage) WakeAddresses() ([]net.HardwareAddr, error) { return nil, nil }
 
@@ -452,7 +460,11 @@ func TestASleepOfAMoment(t *testing.T) {
 			began := time.Now()
 			s.steps(3)
 			took, complained := time.Since(began), s.problem.Load() != nil
-			if me := s.record(); me.Power != fsm.Awake || complained != countless || (took > time.Second) != countless {
+			want := fsm.WokeUnasked
+			if countless {
+				want = fsm.SuspendFailed
+			}
+			if me := s.record(); me.Power != fsm.Awake || me.PowerReason != want || complained != countless || (took > time.Second) != countless {
 				t.Errorf("countless %v: after %v %+v, complained %v", countless, took, me, complained)
 			}
 		})

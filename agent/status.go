@@ -2,12 +2,8 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
-	"sync/atomic"
-	"time"
 
 	"nightporter/api"
 	"nightporter/cluster"
@@ -29,8 +25,8 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	v := b.scene.view()
 	servers := b.machine.View().Servers
 	s := api.Status{
-		Node: b.cfg.Node, Version: b.deps.Version, Leader: b.raft.Leader(),
-		Cluster:  api.Cluster{ID: v.State.Cluster.ID, Name: b.cfg.Cluster},
+		Node: b.cfg.Node, Time: v.Wall.UTC(), Known: b.known(v), Version: b.deps.Version, Leader: b.raft.Leader(),
+		Cluster:  api.Cluster{ID: b.lineage.cluster(v.State), Name: b.cfg.Cluster},
 		Failover: api.Duration(v.State.Timing.Failover), FailoverFile: api.Duration(b.cfg.Failover),
 		Services: []api.ServiceStatus{}, Nodes: b.nodes(v), Inrush: v.State.InrushLimit(),
 	}
@@ -45,7 +41,7 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	lan, lanErr := b.deps.Kernel.LAN()
 	s.LAN = api.LAN{Interface: b.cfg.Interface, Up: lan.Up, Prefixes: lan.Prefixes}
 	for _, name := range slices.Sorted(maps.Keys(v.State.Services)) {
-		s.Services = append(s.Services, b.service(v, name))
+		s.Services = append(s.Services, b.service(v, name, knowledge{s.Known.Current, s.Quorum.Have}))
 	}
 	if v.State.Cluster.ID == "" { // nothing of this is decided yet
 		s.Failover, s.Quorum.Needed = s.FailoverFile, 0
@@ -55,8 +51,21 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 	if b.cfg.Role != config.Witness {
 		why = unfit(b.deps.Kernel, lan, lanErr, v.State.Services)
 	}
-	s.Problems = b.problems(v, s, why)
+	s.Problems, s.Troubles = []string{}, b.troubles(v, s, why)
+	for _, t := range s.Troubles {
+		s.Problems = append(s.Problems, t.What)
+	}
 	return s, nil
+}
+
+// known is how old this host's knowledge of the log is.
+func (b *backend) known(v cluster.View) api.Known {
+	k := api.Known{Index: b.machine.View().Index, Current: b.raft.IsLeader()}
+	if heard := b.raft.LastHeard(); !k.Current && !heard.IsZero() {
+		age := max(v.Wall.Sub(heard), 0)
+		k.Age, k.Current = api.Duration(age), v.Leader != "" && age <= 2*v.Timing.RaftHeartbeat
+	}
+	return k
 }
 
 func (b *backend) nodes(v cluster.View) []api.NodeStatus {
@@ -66,14 +75,15 @@ func (b *backend) nodes(v cluster.View) []api.NodeStatus {
 	for _, name := range slices.Sorted(maps.Keys(v.State.Nodes)) {
 		n := v.State.Nodes[name]
 		s := api.NodeStatus{
-			Name: name, Alive: v.Present[name].Alive, Power: string(n.Power), PowerReason: string(n.PowerReason),
+			Name: name, Alive: v.Present[name].Alive, Power: string(n.Power), PowerReason: string(n.PowerReason), Cause: cause(v.State, n),
 			Since: n.PowerSince, Policy: string(n.Policy), Role: string(n.Role), Voter: slices.Contains(voters, name), Leader: name == leader,
 			WakeFitness: wakeFitness(v.State, n),
-			Wakes:       wakeTimes(v.State.WakeTimes[name], b.cfg.WakeTimeout), Maintenance: n.Maintenance, Fit: v.CannotHold(name) == "", Addr: n.Addr, Version: n.Version, Wake: []api.MAC{},
+			Wakes:       wakeTimes(v.State.WakeTimes[name], b.cfg.WakeTimeout), Maintenance: n.Maintenance, Drain: drainOf(v.State, name), Fit: v.CannotHold(name) == "", Addr: n.Addr, Version: n.Version, Wake: []api.MAC{},
 		}
 		for _, m := range n.Wake {
 			s.Wake = append(s.Wake, api.MAC(m))
 		}
+		s.Secrets = b.secretsOf(name)
 		if s.Alive {
 			s.LastSeen = v.Wall
 		} else if m, ok := b.member(name); ok {
@@ -94,11 +104,11 @@ func (b *backend) member(name string) (cluster.Member, bool) {
 }
 
 // service tells one service as this host sees it.
-func (b *backend) service(v cluster.View, name string) api.ServiceStatus {
+func (b *backend) service(v cluster.View, name string, k knowledge) api.ServiceStatus {
 	own, t := v.State.Ownerships[name], b.tenants.shown(name)
 	s := api.ServiceStatus{
 		Service: toAPI(v.State.Services[name]), ModeGives: modeGives(v.State.Services[name].Mode), Owner: own.Owner, Epoch: own.Epoch, Reason: string(own.Reason),
-		Since: own.Since, By: own.By, Role: "none", OwnerState: b.ownerState(v, name, own),
+		Since: own.Since, Cause: ownerCause(v.State, name), By: own.By, Role: "none", OwnerState: b.ownerState(v, name, own),
 		Lease: api.Lease{State: "none", Refused: []api.Refusal{}},
 		Fence: api.Fence{State: "none", Limits: t.Limits, Kind: t.FenceKind}, Health: targetHealth(v, v.State.Services[name]),
 		Waiting: api.Waiting{Attempts: t.Waiting, Connections: t.Stay, Shut: t.Shut.words()},
@@ -125,7 +135,53 @@ func (b *backend) service(v cluster.View, name string) api.ServiceStatus {
 			Voter: a.Voter, Reason: string(a.Refusal), Holder: a.Holder, Left: api.Duration(a.Remaining),
 		})
 	}
+	s.Holder = b.holder(v, own, s, k)
 	return s
+}
+
+// dated takes back what may have changed since: a host that has lost touch with the leader may have lost it with the owner too, and the
+// voters that it does not see may not answer the owner either, whose fence then closes by itself. What a voter granted just now stays.
+func dated(h api.Holder, k knowledge) api.Holder {
+	switch {
+	case h.Lease == "granted" || h.Fence != "open":
+	case !k.quorum:
+		h.Fence = "unknown"
+	case !k.current:
+		h.Fence = "presumed-open"
+	}
+	return h
+}
+
+// knowledge is how far what is known here goes.
+type knowledge struct {
+	current bool // of the log
+	quorum  bool // a majority of the voters is in touch
+}
+
+// holder is what is known here of the lease and the fence of a service's owner.
+func (b *backend) holder(v cluster.View, own fsm.Ownership, s api.ServiceStatus, k knowledge) api.Holder {
+	switch own.Owner {
+	case "":
+		return api.Holder{Source: "none", Lease: "none", Fence: "none"}
+	case b.cfg.Node:
+		return api.Holder{Source: "here", Lease: s.Lease.State, Fence: s.Fence.State}
+	}
+	h := api.Holder{Source: "none", Lease: "unknown", Fence: "unknown"}
+	asks, asked := b.post.ballot.lastAsked(s.Name, own.Owner)
+	if asked && asks.epoch == own.Epoch && slices.Contains(cluster.Voters(b.machine.View().Servers), b.cfg.Node) {
+		age := v.Now.Sub(asks.at)
+		h.Source, h.LeaseAge = "vote", api.Duration(age)
+		switch {
+		case age > v.Timing.TTL:
+			h.Lease = "silent"
+		case asks.granted:
+			h.Lease, h.Fence = "granted", "presumed-open"
+		}
+	}
+	if h.Lease != "silent" && b.post.opens.at(s.Name) >= own.Epoch {
+		h.Fence = "open"
+	}
+	return dated(h, k)
 }
 
 // targetHealth is what the targets of a service say of themselves.
@@ -178,124 +234,4 @@ func (b *backend) ownerState(v cluster.View, name string, own fsm.Ownership) str
 		return "serving"
 	}
 	return "holding"
-}
-
-// problems lists what is wrong, worst first.
-func (b *backend) problems(v cluster.View, s api.Status, unfit string) []string {
-	out := []string{}
-	if v.State.Cluster.ID == "" {
-		return say(out, b.founding.waiting())
-	}
-	if s.Leader == "" {
-		out = say(out, "there is no leader: nothing can be decided, and services stay with their holders only while a majority of the voters answers")
-	}
-	if !s.Quorum.Have {
-		out = say(out, fmt.Sprintf("only %d of the %d voters that are needed are awake and in touch", len(s.Quorum.Awake), s.Quorum.Needed))
-	}
-	cannot, not := fitnessProblems(v.State)
-	out = say(out, cannot...)
-	out = say(out, unfit, b.raft.DiskTrouble())
-	out = say(out, b.tenants.problems()...)
-	out = say(out, b.waking.problems()...)
-	out = say(out, b.waking.economy.problems(time.Duration(v.Now))...)
-	out = say(out, b.checkups.problems()...)
-	out = say(out, b.idler.problems()...)
-	out = say(out, b.alarm.problems()...)
-	out = say(out, not...)
-	out = say(out, b.sleepProblems(s.Sleep, v.Timing)...)
-	for _, sv := range s.Services {
-		out = say(out, b.serviceProblems(v, sv)...)
-	}
-	for _, n := range s.Nodes {
-		switch {
-		case !n.Alive && n.Power == string(fsm.Awake):
-			out = say(out, "node "+n.Name+" is not in touch")
-		case n.Power == string(fsm.Awake) && (n.PowerReason == string(fsm.SuspendFailed) || n.PowerReason == string(fsm.SuspendTimeout)):
-			out = say(out, "node "+n.Name+" was to sleep and did not ("+n.PowerReason+"); its log says why")
-		}
-	}
-	for _, p := range []*atomic.Pointer[string]{&b.sleeper.problem, &b.leader.trouble} {
-		if sentence := p.Load(); sentence != nil {
-			out = say(out, *sentence)
-		}
-	}
-	out = say(out, b.post.conflicting(), b.post.ballot.trouble())
-	for _, m := range b.gossip.Members() {
-		if m.Status == cluster.Alive {
-			out = say(out, otherCluster(v.State.Cluster.ID, m))
-		}
-		if v.Present[m.Name].Deaf && v.State.Nodes[m.Name].Power == fsm.Awake {
-			out = say(out, fmt.Sprintf("the log does not reach %s, though gossip does: it can hold nothing and does not vote (is TCP port %d open between the hosts?)", m.Name, b.cfg.PeerPort))
-		}
-	}
-	out = say(out, b.differences(v, s)...)
-	if len(s.Quorum.Voters) == 1 && len(s.Nodes) > 1 {
-		out = say(out, "there is only one voter ("+s.Quorum.Voters[0]+"): nothing takes over by itself if it crashes; a third host, however small (role: witness), makes that automatic")
-	}
-	if len(s.Quorum.Voters) == 2 {
-		out = say(out, "there are two voters ("+strings.Join(s.Quorum.Voters, " and ")+") while the vote moves: until that is over, the death of either stops the services")
-	}
-	return out
-}
-
-// claimsLong is the number of failovers after which an owner that is not open yet is worth a sentence.
-const claimsLong = 5
-
-// say appends the sentences that are not empty.
-func say(list []string, sentences ...string) []string {
-	for _, s := range sentences {
-		if s != "" {
-			list = append(list, s)
-		}
-	}
-	return list
-}
-
-func (b *backend) serviceProblems(v cluster.View, sv api.ServiceStatus) (out []string) {
-	here := b.tenants.shown(sv.Name)
-	switch {
-	case sv.Owner == "":
-		out = say(out, "service "+sv.Name+" has no holder: no awake host can take it")
-	case !v.Present[sv.Owner].Alive:
-		out = say(out, "service "+sv.Name+" belongs to "+sv.Owner+", which is not in touch")
-	case sv.OwnerState == "silent":
-		out = say(out, fmt.Sprintf("service %s is silent: %s owns it, and no lease request of it arrives here (is UDP port %d open between the hosts?)", sv.Name, sv.Owner, b.cfg.GossipPort))
-	case sv.OwnerState == "claiming" && sv.Owner != b.cfg.Node && v.Now.Sub(b.scene.learntAt(sv.Name)) > claimsLong*v.Timing.Failover:
-		out = say(out, fmt.Sprintf("service %s is silent: %s owns it since %s and has not opened it; its own status says why", sv.Name, sv.Owner, sv.Since.Format(time.TimeOnly)))
-	case sv.Owner == b.cfg.Node && here.Epoch != 0 && !here.Opened && v.Now.Sub(here.Majority) > 2*v.Timing.TTL:
-		out = say(out, fmt.Sprintf("service %s is silent: this host owns it and finds no majority of the voters for its lease (is UDP port %d open between the hosts?)", sv.Name, b.cfg.GossipPort))
-	}
-	for _, h := range sv.Health {
-		if h.State == string(cluster.HealthFailing) && v.Present[h.Node].Alive {
-			out = say(out, "service "+sv.Name+" does not answer on "+h.Node+": "+h.Detail)
-		}
-	}
-	for _, t := range sv.Targets {
-		if n, known := v.State.Nodes[t]; !known {
-			out = say(out, "service "+sv.Name+" names the target "+t+", which is no member of this cluster")
-		} else if n.Role == fsm.Witness {
-			out = say(out, "service "+sv.Name+" names the target "+t+", which is a witness and holds no service")
-		}
-	}
-	return out
-}
-
-// differences are what this host's file says otherwise than the cluster, or than another host's.
-func (b *backend) differences(v cluster.View, s api.Status) (out []string) {
-	if s.Failover != s.FailoverFile {
-		out = say(out, fmt.Sprintf("failover is %s in the cluster and %s in this host's file; the cluster's counts (`nightporter set failover`)", s.Failover, s.FailoverFile))
-	}
-	for _, sv := range services(b.cfg) {
-		if have, ok := v.State.Services[sv.Name]; !ok {
-			out = say(out, "service "+sv.Name+" stands in this host's file but not in the cluster; the cluster's word counts (`nightporter apply`)")
-		} else if !sameService(have, sv) {
-			out = say(out, "service "+sv.Name+" is defined otherwise in this host's file than in the cluster; the cluster's word counts (`nightporter get`)")
-		}
-	}
-	for _, m := range b.gossip.Members() {
-		if m.Status == cluster.Alive && m.Meta.Digest != "" && !strings.HasPrefix(b.cfg.Digest, m.Meta.Digest) {
-			out = say(out, "node "+m.Name+" runs with another configuration file than this host")
-		}
-	}
-	return out
 }

@@ -116,6 +116,9 @@ func (w *waking) failed(id string) {
 // sample has it recorded, once all members can read that.
 func (w *waking) sample(s *stopwatch, failed bool) {
 	c := fsm.MeasureWake{Node: s.wake.Node, Sample: fsm.WakeSample{ID: s.wake.ID, At: w.clock.Wall(), Phases: s.phases, Failed: failed}}
+	if w.phases != nil {
+		w.phases(c.Node, c.Sample)
+	}
 	if late := belated(w.machine.View().State, c); len(late) > 0 {
 		w.log.Debug("a measured wake is not recorded before all hosts are upgraded", "node", s.wake.Node, "missing", late)
 		return

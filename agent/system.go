@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -16,6 +17,7 @@ import (
 	"nightporter/api"
 	"nightporter/cluster"
 	"nightporter/config"
+	"nightporter/doctor"
 	"nightporter/front"
 	"nightporter/fsm"
 	"nightporter/health"
@@ -53,7 +55,7 @@ func System(cfg *config.Config, version string, waits func() (end func()), log *
 	}
 	host.Waits = waits
 	deps := Deps{
-		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Reach: systemReach{}, Uses: systemUses, Net: systemNet{},
+		Version: version, Log: log, Clock: systemClock{}, Kernel: systemKernel{host}, Caller: caller, Reach: systemReach{}, Uses: systemUses, WakeTimes: systemWakeTimes(cfg), Net: systemNet{},
 		Power: systemPower{cfg: cfg, suspender: wake.Suspender{Command: cfg.SuspendCommand}, mem: &wake.MemSleep{}, rtc: &wake.RTC{Root: wake.RTCs}}, Logind: systemLogind{},
 		Disk: disk, Former: former, Checks: systemChecks{dir: cfg.ChecksDir},
 		Listen: func(link string, g wake.Guard, on func(wake.Demand)) (io.Closer, error) {
@@ -66,12 +68,22 @@ func System(cfg *config.Config, version string, waits func() (end func()), log *
 				return l.Close()
 			}), nil
 		},
+		Web:   systemWeb,
 		Front: func(d front.Desk) (Front, error) { return front.Open(d, cfg.WakeTimeout, log) },
+		Examine: func(ctx context.Context, status api.Status) api.DoctorNode {
+			return doctor.Examine(ctx, doctor.Host{Version: version, Path: cfg.File, Config: cfg, Status: &status, Sleeps: CannotSleep})
+		},
 		Ready: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {
 				log.Debug("the service manager was not told", "state", state, "err", err)
 			}
 		},
+	}
+	deps.Post = systemWebhook(cfg.Webhook, version)
+	deps.Hooks = systemHooks{dir: cfg.ChecksDir, kept: filepath.Join(cfg.DataDir, "hooks.json")}
+	deps.Watchdog, err = daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Warn("the service manager's watchdog is not told that this agent is alive", "err", err)
 	}
 	if cfg.WakeHook != "" {
 		deps.Hook = func(ctx context.Context, env []string) error {
@@ -184,6 +196,12 @@ func (p systemPower) AlarmTrouble() string { return p.rtc.Trouble() }
 
 // Resumes reads the kernel's own count.
 func (p systemPower) Resumes() (uint64, bool) { return wake.Resumes() }
+
+// Refusals reads the kernel's own record.
+func (p systemPower) Refusals() wake.Refusals { return wake.ReadRefusals() }
+
+// Halfway asks whether systemd is at a sleep of two halves.
+func (p systemPower) Halfway() bool { return wake.Halfway() }
 
 func (p systemPower) WakeAddresses() ([]net.HardwareAddr, error) {
 	return wake.Addresses(p.cfg.Interface)

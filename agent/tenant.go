@@ -54,6 +54,11 @@ type tenant struct {
 	desk      *desk // what clients get while this host is the front
 	unit      interlock
 
+	silences    *silences  // nil = nobody wants to know
+	handedAt    lease.Boot // when the newest release of a former owner came
+	handedEpoch uint64     // and of which epoch
+	measured    uint64     // the epoch before which the silence was measured
+
 	changed func() // called when what is shown of the tenure or of the preparation changed; nil = nobody cares
 	inbox   chan func()
 	shown   atomic.Pointer[tenancy]
@@ -398,7 +403,7 @@ func (t *tenant) show() {
 	slices.SortFunc(v.Refused, func(a, b lease.Answer) int { return compareStrings(a.Voter, b.Voter) })
 	old := t.shown.Swap(&v)
 	if t.changed != nil && (old == nil || old.Epoch != v.Epoch || old.Released != v.Released || old.Opened != v.Opened ||
-		old.Prepared != v.Prepared || old.Guarded != v.Guarded) {
+		old.Prepared != v.Prepared || old.Guarded != v.Guarded || old.Serving != v.Serving) {
 		t.changed()
 	}
 }

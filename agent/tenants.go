@@ -31,11 +31,13 @@ type tenants struct {
 	desk        *desk
 	incarnation uint64
 	changed     func() // passed on to the tenants
+	silences    *silences
 	switches    switching
 
 	mu      sync.Mutex
 	all     map[string]*tenant
 	ended   bool
+	barred  bool   // this host may ask for no lease (lineage)
 	since   uint64 // the index from which on what is committed counts: a former life had applied that much
 	running sync.WaitGroup
 }
@@ -144,6 +146,13 @@ func (ts *tenants) reconcile(ctx context.Context, v cluster.View, committed fsm.
 	}
 }
 
+// bar keeps this host from holding anything, or lets it.
+func (ts *tenants) bar(barred bool) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.barred = barred
+}
+
 // wishFor is pure: what the view wants of one service on this host. A host whose record says that it sleeps, or that has
 // not reported back after a sleep or a crash, asks for nothing; one that is about to suspend serves on until it is
 // relieved.
@@ -156,8 +165,8 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 		Serving: slices.Contains(sv.Targets, ts.self),
 	}
 	rests := me.Power == fsm.Asleep || me.Power == fsm.Waking || me.Power == fsm.Off
-	w.Mine = exists && own.Owner == ts.self && !rests
-	w.Stand = w.Serving && exists && sv.Checked() && me.Power == fsm.Awake && !me.Maintenance
+	w.Mine = exists && own.Owner == ts.self && !rests && !ts.barred
+	w.Stand = !ts.barred && w.Serving && exists && sv.Checked() && me.Power == fsm.Awake && !me.Maintenance
 	w.Park = w.Serving && me.Power != fsm.Awake
 	w.Leaving = me.Power == fsm.Suspending
 	if h := v.State.History[name]; len(h) > 0 {
@@ -182,7 +191,7 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 func (ts *tenants) make(name string) *tenant {
 	return &tenant{
 		service: name, self: ts.self, clock: ts.clock, kernel: ts.kernel, reach: ts.reach, log: ts.log, out: ts.out,
-		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign, desk: ts.desk, changed: ts.changed, switches: &ts.switches,
+		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign, desk: ts.desk, changed: ts.changed, switches: &ts.switches, silences: ts.silences,
 		inbox:  make(chan func(), 256),
 		holder: lease.NewHolder(name, ts.self, ts.incarnation),
 	}

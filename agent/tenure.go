@@ -193,6 +193,7 @@ func (t *tenant) open() {
 	t.announce(now)
 	t.nextCheck = now.Add(checkEvery)
 	t.out.all(cluster.Message{Open: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}, Listening: t.listening()})
+	t.silences.ended(t, now)
 	t.log.Info("identity opened", "service", t.service, "epoch", t.epoch, "reason", t.wish.Own.Reason, "boottime_ns", int64(at))
 }
 
@@ -289,7 +290,7 @@ func (t *tenant) handed(r lease.Release) {
 		return
 	}
 	if t.prior == nil || r.Epoch > t.prior.Epoch {
-		t.prior = &r
+		t.prior, t.handedAt, t.handedEpoch = &r, t.clock.Boot(), r.Epoch
 		if t.epoch > r.Epoch && !t.opened {
 			t.nextAsk = 0
 		}

@@ -36,6 +36,7 @@ type ticks struct {
 	machine  *fsm.Machine
 	oneMAC   atomic.Bool // the LAN interface carries services in mode address only: which ones there are is looked at with each tick
 	witness  bool        // this host is one
+	rounds   atomic.Uint64
 }
 
 func (k *ticks) run(ctx context.Context) {
@@ -67,6 +68,7 @@ func (k *ticks) look(edge *wake.Edge) {
 	if away, gap := edge.Tick(time.Duration(boot), mono); away != wake.Present {
 		k.returned(away, gap)
 	}
+	k.rounds.Add(1)
 	if k.disk() != "" || k.meta.now().Unfit != "" || k.oneMAC.Load() {
 		k.fitness() // until it is over and said to be
 	}

@@ -23,6 +23,8 @@ type touch struct {
 	log     *slog.Logger
 	bell    bell
 
+	hailed func() // everybody was called once, or was given time enough to answer
+
 	known []netip.AddrPort // as remembered on disk
 }
 
@@ -52,14 +54,30 @@ func (t *touch) run(ctx context.Context) {
 		}
 		t.remember()
 		if forced || t.missing() {
-			if _, err := t.gossip.Join(t.addresses()); err != nil {
+			if err := t.greet(); err != nil {
 				t.log.Debug("not in touch with everybody", "err", err)
 			}
 			pause = min(2*pause, touchMost)
 		} else {
 			pause = touchMost
 		}
+		t.hailed()
 		timer.Reset(pause)
+	}
+}
+
+// greet calls everybody at one time: who is off is found out after seconds, and keeps nobody else waiting.
+func (t *touch) greet() error {
+	done := make(chan error, 1)
+	go func() { done <- cluster.Greet(t.gossip.Join, t.addresses()) }()
+	late := time.NewTimer(hailMost)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+		t.hailed()
+		return <-done
 	}
 }
 

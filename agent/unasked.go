@@ -23,11 +23,11 @@ type unasked struct {
 	lastUse  func(since time.Duration) (use string, looks bool)
 	log      *slog.Logger
 
+	gone   bool              // it was seen to go, and not to be back
 	slept  uint64            // the sleep that was seen to begin
 	before map[string]uint64 // the events of its wake-up sources then
 	wakes  map[string]bool   // the wakes that the log knew then: a later one says that somebody called
-	judged uint64            // the sleep whose end was judged
-	waits  uint64            // the one whose end is about to be
+	due    bool              // its end is to be judged
 	back   lease.Boot        // when that was seen
 	id     string            // of the record that is being kept, "" = none
 	by     []string
@@ -35,6 +35,7 @@ type unasked struct {
 	begun  bool   // it is in the log
 	ended  bool   // and closed
 	noted  string // and says so
+	later  string // how long after a call that was given up; "" = nobody had called
 }
 
 const (
@@ -64,43 +65,72 @@ func (u *unasked) run(ctx context.Context) {
 func (u *unasked) step(ctx context.Context) time.Duration {
 	state := u.machine.View().State
 	me := state.Nodes[u.self]
+	fresh := !u.gone || u.slept != me.Sleeps // suspends of a host that is always on, by others, have no number
 	switch {
-	case me.Power == fsm.Suspending || me.Power == fsm.Asleep && u.slept != me.Sleeps:
-		if u.slept != me.Sleeps {
-			u.left = ""
+	case me.Power == fsm.Suspending || me.Power == fsm.Asleep && fresh:
+		if fresh {
+			u.gone, u.due, u.left = true, false, ""
 			if u.id != "" {
 				u.left = u.words()
 			}
 			u.slept, u.before, u.wakes = me.Sleeps, u.power.Sources(), known(state, u.self)
 		}
 		return u.leaves(ctx, state)
-	case me.Power != fsm.Awake || me.PowerReason != fsm.WokeUnasked || u.slept != me.Sleeps:
+	case me.Power == fsm.Awake && u.slept == me.Sleeps && slept(me.PowerReason) && me.PowerReason != fsm.WokeUnasked:
+		u.gone, u.due, u.id = false, false, "" // it slept, and was called: the record of the wake before is complete
 		return 0
-	case u.judged != me.Sleeps:
-		return u.judge(state, me)
+	case me.Power != fsm.Awake || me.PowerReason != fsm.WokeUnasked || u.slept != me.Sleeps:
+		u.gone = u.gone && me.Power != fsm.Awake
+		return 0
+	case u.gone:
+		u.gone, u.due, u.back, u.id = false, true, u.clock.Boot(), ""
+		u.by = wake.Busier(u.before, u.power.Sources())
+	}
+	if u.due {
+		return u.judge(state)
 	}
 	return u.begins(ctx, state, me)
 }
 
+// slept says whether a host that is awake for this reason has slept: else its last wake goes on.
+func slept(why fsm.Reason) bool {
+	return why != fsm.SleepCancelled && why != fsm.SuspendFailed && why != fsm.SuspendTimeout
+}
+
 // judge decides once, a moment after the wake, whether it was asked for: by the order of the log, not by two hosts' clocks.
-func (u *unasked) judge(state *fsm.State, me fsm.Node) time.Duration {
-	now := u.clock.Boot()
-	if u.waits != me.Sleeps {
-		u.waits, u.back = me.Sleeps, now
-		u.by = wake.Busier(u.before, u.power.Sources())
-	}
-	if left := unaskedWait - now.Sub(u.back); left > 0 {
+func (u *unasked) judge(state *fsm.State) time.Duration {
+	if left := unaskedWait - u.clock.Boot().Sub(u.back); left > 0 {
 		return left
 	}
-	u.judged, u.id, u.begun, u.ended, u.noted = me.Sleeps, "", false, false, ""
-	for id := range known(state, u.self) {
-		if !u.wakes[id] {
+	u.due, u.id, u.begun, u.ended, u.noted = false, "", false, false, ""
+	u.later = ""
+	for _, k := range state.Wakes {
+		if k.Node != u.self || u.wakes[k.ID] {
+			continue
+		}
+		if k.Result != fsm.GaveUp {
+			u.id = ""
 			return 0 // somebody called
 		}
+		// In the pause after that each knock still has a magic packet, without a record: it may be what woke this host.
+		u.id, u.begun, u.ended = k.ID, true, true
+		u.later = "came up " + max(state.Nodes[u.self].PowerSince.Sub(k.Ended), 0).Round(time.Second).String() + " later"
+	}
+	if u.id != "" {
+		u.log.Info("this host woke after the calls were given up", "wake", u.id, "by", strings.Join(u.by, ", "))
+		return unaskedRetry
 	}
 	u.id = newID()
 	u.log.Info("this host woke without having been called", "by", strings.Join(u.by, ", "))
 	return unaskedRetry
+}
+
+// say puts what is known of this wake in front of a note.
+func (u *unasked) say(words string) string {
+	if u.later != "" && words != "" {
+		return u.later + "; " + words
+	}
+	return u.later + words
 }
 
 // begins records the wake.
@@ -113,14 +143,11 @@ func (u *unasked) begins(ctx context.Context, state *fsm.State, me fsm.Node) tim
 	if !u.ended {
 		return unaskedRetry
 	}
-	return u.notes(ctx, state, wokenBy(u.by))
+	return u.notes(ctx, state, u.say(wokenBy(u.by)))
 }
 
 // leaves notes, when the host goes to sleep again, what the wake was good for. If the sleep is called off the next one says it anew.
 func (u *unasked) leaves(ctx context.Context, state *fsm.State) time.Duration {
-	if u.id == "" || u.noted == u.left {
-		return 0
-	}
 	return u.notes(ctx, state, u.left)
 }
 
@@ -137,22 +164,14 @@ func (u *unasked) words() string {
 	if by := wokenBy(u.by); by != "" {
 		up = by + "; " + up
 	}
-	return up
+	return u.say(up)
 }
 
 // notes adds to the record, if there is one.
 func (u *unasked) notes(ctx context.Context, state *fsm.State, words string) time.Duration {
+	words = noteOf(words)
 	if u.id == "" || !u.ended || words == "" || words == u.noted {
 		return 0
-	}
-	words = strings.Map(func(r rune) rune { // what a user or a device is called is nobody's terminal's business
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(words, "?"))
-	if len(words) > fsm.NoteLimit {
-		words = strings.ToValidUTF8(words[:fsm.NoteLimit-3], "") + "..."
 	}
 	note := fsm.NoteWake{ID: u.id, Note: words}
 	if len(belated(state, note)) > 0 {
@@ -173,6 +192,20 @@ func (u *unasked) propose(ctx context.Context, c fsm.Command) bool {
 		u.log.Debug("a wake that nobody asked for is not recorded yet", "err", err)
 	}
 	return err == nil
+}
+
+// noteOf makes words fit for a record.
+func noteOf(words string) string {
+	words = strings.Map(func(r rune) rune { // what a user or a device is called is nobody's terminal's business
+		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(words, "?"))
+	if len(words) > fsm.NoteLimit {
+		words = strings.ToValidUTF8(words[:fsm.NoteLimit-3], "") + "..."
+	}
+	return words
 }
 
 // known are the wakes of a node that the log knows.

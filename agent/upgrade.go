@@ -176,9 +176,11 @@ func (ts *tenants) resume(ctx context.Context) {
 // it is too late to hand over, but everything is closed and released.
 func (a *parts) bequeath(ctx context.Context, stop, evict func(), ended func() error) error {
 	began := a.deps.Clock.Boot()
+	a.deps.alive()
 	if a.raft.IsLeader() {
 		a.sleeper.yieldLead(context.Background())
 	}
+	a.hooks.makeWay()
 	stop()
 	if err := ended(); err != nil && !errors.Is(err, context.Canceled) {
 		a.deps.Log.Warn("a part of this agent ended badly", "err", err)
@@ -195,7 +197,7 @@ func (a *parts) bequeath(ctx context.Context, stop, evict func(), ended func() e
 	a.tenants.wait()
 	if !goes {
 		a.deps.Ready("STOPPING=1")
-		a.checkups.finish()
+		a.finish()
 		return nil
 	}
 	if err == nil {

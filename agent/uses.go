@@ -4,10 +4,13 @@ import (
 	"nightporter/idle"
 )
 
-// Uses tells what the connections of this host have carried, those that have ended since the last question too. missed says that there
-// were more of these than anybody kept.
+// Uses tells what the connections of this host have carried.
 type Uses interface {
+	// Read lists those of its own sockets, those that have ended since the last question too. missed says that there were more of these
+	// than anybody kept.
 	Read() (all []idle.Conn, missed bool, err error)
+	// Translated lists those that go on to containers, of which connection tracking alone knows. It takes its time where there are many.
+	Translated() ([]idle.Conn, error)
 	Close() error
 }
 
@@ -17,5 +20,10 @@ func systemUses() (Uses, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, nil
+	return everyUse{s}, nil
 }
+
+type everyUse struct{ *idle.Sockets }
+
+// Translated implements Uses.
+func (everyUse) Translated() ([]idle.Conn, error) { return idle.Translated() }

@@ -20,10 +20,14 @@ type inquiry struct {
 	udp      bool
 	patience time.Duration // how long it has to say something
 	sleeps   uint64        // of this host, when it began
+	taken    lease.Boot    // when it began
 	awake    lease.Boot    // since when this host is awake; 0 = it is not yet
 	served   lease.Boot    // since when the client could be answered
 	blind    bool          // something may have been missed
 	declared fsm.Verdict
+
+	before map[idle.Conn]uint64 // what connections to containers had carried when it began, by their ends; nil = it is not known yet
+	late   bool                 // the client could have been here before it began
 }
 
 // Times of an inquiry.
@@ -34,6 +38,9 @@ const (
 	judgeUnaided = 70 * time.Second
 	// servedBy is how long after the wake the service may take to be open here.
 	servedBy = 5 * time.Minute
+	// heardBefore is how long before the inquiry something may have been said that counts: after a resume the log is some seconds behind. What
+	// a connection carried before that, which went on through the sleep, woke nobody.
+	heardBefore = 30 * time.Second
 	// saidLeast is how much a client must have said: the end of a connection (FIN) counts as one byte (tcp_info).
 	saidLeast = 2
 )
@@ -64,7 +71,7 @@ func (q *inquiry) see(now lease.Boot, g glance) fsm.Verdict {
 		q.declared = fsm.Unknown
 	case q.served != 0 && q.udp: // datagrams leave no trace that the kernel counts by client
 		q.declared = fsm.Unknown
-	case q.served != 0 && now.Sub(q.served) >= q.patience:
+	case q.ripe(now):
 		q.declared = fsm.Spurious
 		if q.blind {
 			q.declared = fsm.Unknown
@@ -90,16 +97,18 @@ func inquire(k fsm.Wake, sv fsm.Service, sleeps uint64) (*inquiry, bool) {
 	return q, true
 }
 
-// said says whether one of the connections is the client's, to its port at the service, and carried something. One that a front passes on
-// comes from another member to this host's own address.
-func (q *inquiry) said(conns []idle.Conn, addrs []netip.Addr, passed func(netip.Addr) bool) bool {
-	return slices.ContainsFunc(conns, func(c idle.Conn) bool {
-		if c.Local.Port() != q.port || c.Received < saidLeast {
-			return false
+// said says whether one of the connections is the client's, to its port at the service, and carried something for this wake; or whether one of them may be
+// (vague). One that a front passes on comes from another member to this host's own address.
+func (q *inquiry) said(now lease.Boot, conns []idle.Conn, addrs []netip.Addr, passed func(netip.Addr) bool) (said, vague bool) {
+	for _, c := range conns {
+		his := c.Remote.Addr() == q.client
+		if !slices.Contains(addrs, c.Local.Addr()) {
+			his = passed(c.Remote.Addr())
 		}
-		if slices.Contains(addrs, c.Local.Addr()) {
-			return c.Remote.Addr() == q.client
+		if his && c.Local.Port() == q.port {
+			since := now.Sub(q.taken) + heardBefore
+			said, vague = said || c.Received >= saidLeast && c.Quiet <= since, vague || c.Vague
 		}
-		return passed(c.Remote.Addr())
-	})
+	}
+	return said, vague
 }

@@ -64,14 +64,78 @@ func TestAClientThatNobodyHelpsHasMoreTime(t *testing.T) {
 	}
 }
 
+// TestWhatAClientSaid: a connection that went on through the sleep, and carried nothing since, is no use. What goes on to containers: where the kernel does not count what a client says to one, it may have said something; another's flow tells nothing
+// of it.
+func TestWhatAClientSaid(t *testing.T) {
+	q := inquiry{client: netip.MustParseAddr("192.0.2.7"), port: 80, taken: lease.Boot(time.Hour)}
+	service := netip.MustParseAddr("10.77.0.200")
+	flow := func(from string, port uint16, received uint64, vague bool) idle.Conn {
+		return idle.Conn{Local: netip.AddrPortFrom(service, port), Remote: netip.MustParseAddrPort(from), Received: received, Vague: vague}
+	}
+	quiet := func(d time.Duration) idle.Conn {
+		c := flow("192.0.2.7:4000", 80, 1<<20, false)
+		c.Quiet = d
+		return c
+	}
+	for name, c := range map[string]struct {
+		conn        idle.Conn
+		said, vague bool
+	}{
+		"counted":            {flow("192.0.2.7:4000", 80, 90, false), true, false},
+		"after the wake":     {quiet(39 * time.Second), true, false},
+		"before the sleep":   {quiet(41 * time.Second), false, false},
+		"said nothing":       {flow("192.0.2.7:4000", 80, 0, false), false, false},
+		"not counted":        {flow("192.0.2.7:4000", 80, 0, true), false, true},
+		"another's":          {flow("192.0.2.8:4000", 80, 90, true), false, false},
+		"to another program": {flow("192.0.2.7:4000", 81, 90, true), false, false},
+	} {
+		said, vague := q.said(lease.Boot(time.Hour+10*time.Second), []idle.Conn{c.conn}, []netip.Addr{service}, func(netip.Addr) bool { return false })
+		if said != c.said || vague != c.vague {
+			t.Errorf("%s: %v, %v", name, said, vague)
+		}
+	}
+}
+
 // fakeUses is what the kernel says of connections.
 type fakeUses struct {
-	conns  []idle.Conn
-	closed int
+	conns, flows  []idle.Conn
+	closed, lists int
 }
 
 func (u *fakeUses) Read() ([]idle.Conn, bool, error) { return u.conns, false, nil }
+func (u *fakeUses) Translated() ([]idle.Conn, error) { u.lists++; return u.flows, nil }
 func (u *fakeUses) Close() error                     { u.closed++; return nil }
+
+// verdictsWorld is host b, which judges its wakes for web.
+type verdictsWorld struct {
+	*verdicts
+	solo     *soloRaft
+	tenancy  tenancy
+	recorded []fsm.Command
+}
+
+func newVerdicts(t *testing.T, hold fsm.Hold, uses *fakeUses) *verdictsWorld {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	x := &verdictsWorld{solo: &soloRaft{machine: foundedMachine(t, log), t: t, index: 2}}
+	for name, addr := range map[string]string{"a": "10.77.0.11:7374", "b": "10.77.0.12:7374"} {
+		x.solo.must(fsm.PutNode{Node: fsm.Node{Name: name, Key: "k", Policy: fsm.Sleeps, Format: fsm.Format, Addr: netip.MustParseAddrPort(addr)}})
+	}
+	sv := oneTarget(fsm.WakeRules{})
+	sv.Hold, sv.Addresses = hold, []netip.Addr{netip.MustParseAddr("10.77.0.200")}
+	sv.Ports = []fsm.Port{{Protocol: fsm.TCP, Number: 8080}}
+	x.solo.must(fsm.PutService{Service: sv})
+	x.verdicts = &verdicts{
+		self: "b", clock: &fakeClock{began: time.Now()}, machine: x.solo.machine, shown: func(string) tenancy { return x.tenancy }, log: log, began: time.Now().Add(-time.Hour),
+		open: func() (Uses, error) { return uses, nil }, record: func(c fsm.Command) { x.recorded = append(x.recorded, c) },
+	}
+	return x
+}
+
+// begin records a wake of a client's.
+func (x *verdictsWorld) begin(id, node string, cause fsm.Reason) {
+	x.solo.must(fsm.BeginWake{Wake: fsm.Wake{ID: id, Node: node, Service: "web", Cause: cause, Client: "192.0.2.7:4000", Port: "tcp/8080", Started: time.Now()}})
+}
 
 // TestAWakeIsJudged: by the host that was woken, for each client's wake once, and the kernel is left alone afterwards.
 func TestAWakeIsJudged(t *testing.T) {
@@ -92,25 +156,9 @@ func TestAWakeIsJudged(t *testing.T) {
 		{"passed on by a front", fsm.HoldProxy, []idle.Conn{conn("10.77.0.12:8080", "10.77.0.11:4000", 20)}, fsm.Useful},
 		{"passed on by a stranger", fsm.HoldProxy, []idle.Conn{conn("10.77.0.12:8080", "10.77.0.99:4000", 20)}, ""},
 	} {
-		log := slog.New(slog.DiscardHandler)
-		solo := &soloRaft{machine: foundedMachine(t, log), t: t, index: 2}
-		for name, addr := range map[string]string{"a": "10.77.0.11:7374", "b": "10.77.0.12:7374"} {
-			solo.must(fsm.PutNode{Node: fsm.Node{Name: name, Key: "k", Policy: fsm.Sleeps, Format: fsm.Format, Addr: netip.MustParseAddrPort(addr)}})
-		}
-		sv := oneTarget(fsm.WakeRules{})
-		sv.Hold, sv.Addresses = c.hold, []netip.Addr{netip.MustParseAddr("10.77.0.200")}
-		sv.Ports = []fsm.Port{{Protocol: fsm.TCP, Number: 8080}}
-		solo.must(fsm.PutService{Service: sv})
-		uses, shown := &fakeUses{conns: c.conns}, tenancy{}
-		var recorded []fsm.Command
-		clock := &fakeClock{began: time.Now()}
-		j := &verdicts{
-			self: "b", clock: clock, machine: solo.machine, shown: func(string) tenancy { return shown }, log: log, began: time.Now().Add(-time.Hour),
-			open: func() (Uses, error) { return uses, nil }, record: func(c fsm.Command) { recorded = append(recorded, c) },
-		}
-		begin := func(id, node string, cause fsm.Reason) {
-			solo.must(fsm.BeginWake{Wake: fsm.Wake{ID: id, Node: node, Service: "web", Cause: cause, Client: "192.0.2.7:4000", Port: "tcp/8080", Started: time.Now()}})
-		}
+		uses := &fakeUses{conns: c.conns}
+		x := newVerdicts(t, c.hold, uses)
+		solo, j, begin := x.solo, x.verdicts, x.begin
 		begin("other", "a", fsm.Demand)
 		begin("quorum", "b", fsm.QuorumLost)
 		begin("old", "b", fsm.Demand)
@@ -121,17 +169,17 @@ func TestAWakeIsJudged(t *testing.T) {
 		begin("w", "b", fsm.Demand)
 		begin("w", "b", fsm.Demand)
 		first := j.look()
-		shown = tenancy{Opened: true, Serving: true}
+		x.tenancy = tenancy{Opened: true, Serving: true}
 		if again := j.look(); (first || again) != (c.want == "") {
 			t.Errorf("%s: it is still looked for: %v, %v", c.name, first, again)
 		}
 		var got fsm.Verdict
-		for _, r := range recorded {
+		for _, r := range x.recorded {
 			got = r.(fsm.JudgeWake).Verdict
 			solo.must(r)
 		}
-		if got != c.want || len(recorded) > 1 || c.want != "" && (recorded[0].(fsm.JudgeWake).ID != "w" || j.look() || uses.closed != 1) {
-			t.Errorf("%s: recorded %+v, want %q; closed %d times", c.name, recorded, c.want, uses.closed)
+		if got != c.want || len(x.recorded) > 1 || c.want != "" && (x.recorded[0].(fsm.JudgeWake).ID != "w" || j.look() || uses.closed != 1) {
+			t.Errorf("%s: recorded %+v, want %q; closed %d times", c.name, x.recorded, c.want, uses.closed)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"nightporter/fsm"
 	"nightporter/idle"
+	"nightporter/lease"
 )
 
 // verdicts judges the wakes of this host that clients caused: the host that was woken is the one that sees whether the client's connection
@@ -28,6 +29,8 @@ type verdicts struct {
 	known  map[string]bool // those in the ledger that are, or need not be, judged
 	under  map[string]*inquiry
 	uses   Uses
+
+	tracked tracked
 }
 
 // judgeEvery is the pause between two looks while a wake is to be judged. Connections that come and go meanwhile are seen all the same.
@@ -61,7 +64,8 @@ func (j *verdicts) look() bool {
 		j.rest()
 		return false
 	}
-	var what looked
+	now, me := j.clock.Boot(), state.Nodes[j.self]
+	what := looked{at: now}
 	if j.uses == nil && j.open != nil {
 		var err error
 		if j.uses, err = j.open(); err != nil {
@@ -71,11 +75,11 @@ func (j *verdicts) look() bool {
 	}
 	if j.uses != nil {
 		conns, missed, err := j.uses.Read()
-		what = looked{conns, missed || err != nil}
+		flows, untracked := j.track(now) // a useful one may be among those that can be seen
+		what.conns, what.flows, what.blind = conns, flows, missed || err != nil || untracked != nil
 	} else {
 		what.blind = true
 	}
-	now, me := j.clock.Boot(), state.Nodes[j.self]
 	for _, k := range state.Wakes {
 		q := j.under[k.ID]
 		if q == nil {
@@ -121,7 +125,10 @@ func (j *verdicts) take(state *fsm.State) {
 				known[k.ID] = true
 				continue
 			}
-			q.blind = j.shown(k.Service).Opened && j.uses == nil // the client may have been here and gone
+			q.taken = j.clock.Boot()
+			opened := j.shown(k.Service).Opened
+			q.blind = opened && j.uses == nil // the client may have been here and gone
+			q.late = opened || q.passedOn(state.Services[k.Service]) && state.Nodes[j.self].Power == fsm.Awake
 		}
 		under[k.ID] = q
 	}
@@ -130,7 +137,9 @@ func (j *verdicts) take(state *fsm.State) {
 
 // looked is what was seen of connections.
 type looked struct {
+	at    lease.Boot
 	conns []idle.Conn
+	flows []idle.Conn // to containers
 	blind bool
 }
 
@@ -138,8 +147,7 @@ type looked struct {
 func (j *verdicts) glance(state *fsm.State, me fsm.Node, k fsm.Wake, q *inquiry, what looked) glance {
 	sv, t := state.Services[k.Service], j.shown(k.Service)
 	shut := slices.ContainsFunc(t.Shut.TCP, func(a netip.AddrPort) bool { return a.Port() == q.port })
-	i := slices.IndexFunc(sv.Ports, func(p fsm.Port) bool { return p.Number == q.port && p.Protocol == fsm.TCP })
-	proxied := i >= 0 && sv.HoldOf(sv.Ports[i]) == fsm.HoldProxy
+	proxied := q.passedOn(sv)
 	awake := me.Power == fsm.Awake
 	passed := func(a netip.Addr) bool {
 		for name, n := range state.Nodes {
@@ -149,15 +157,23 @@ func (j *verdicts) glance(state *fsm.State, me fsm.Node, k fsm.Wake, q *inquiry,
 		}
 		return false
 	}
+	said, vague := q.said(what.at, slices.Concat(what.conns, q.after(what.flows)), sv.Addresses, passed)
 	return glance{
-		awake: awake, sleeps: me.Sleeps, blind: what.blind,
+		awake: awake, sleeps: me.Sleeps, blind: what.blind || awake && vague,
 		served: awake && (t.Opened && t.Serving && !shut || proxied),
-		said:   awake && q.said(what.conns, sv.Addresses, passed),
+		said:   awake && said,
 	}
+}
+
+// passedOn says whether a front passes the client's connections on, from its own address.
+func (q *inquiry) passedOn(sv fsm.Service) bool {
+	i := slices.IndexFunc(sv.Ports, func(p fsm.Port) bool { return p.Number == q.port && p.Protocol == fsm.TCP })
+	return i >= 0 && sv.HoldOf(sv.Ports[i]) == fsm.HoldProxy
 }
 
 // rest gives the kernel's ear back.
 func (j *verdicts) rest() {
+	j.tracked = tracked{}
 	if j.uses == nil {
 		return
 	}

@@ -29,6 +29,7 @@ type waking struct {
 	proposer *proposer
 	out      outbox
 	tenants  *tenants
+	lineage  *lineage
 	caller   Caller
 	log      *slog.Logger
 	bell     bell
@@ -48,6 +49,8 @@ type waking struct {
 	line    wake.Line
 	gaveUp  map[string]string // by node: the sentence for status, until it is back
 	entries chan fsm.Command  // for the log, in order; the packets never wait for it
+
+	phases func(node string, s fsm.WakeSample) // told of each wake that was measured here; nil = nobody wants to know
 
 	looking func() bool // this host was woken by its alarm, and looks whether it is needed before it calls anybody
 
@@ -158,22 +161,19 @@ func (w *waking) start(want wake.Wake) (wake.Wake, wake.Verdict) {
 	state := w.machine.View().State
 	want.Limit = cluster.WakeLimit(state.WakeTimes[want.Node], cluster.PhaseAwake, w.timeout)
 	want.Hook = w.mayHook(fsm.Reason(want.Cause))
+	want.Patient = want.Cause == string(fsm.Demand)
 	if want.Power == "" {
 		want.Power = string(state.Nodes[want.Node].Power)
 	}
 	w.mu.Lock()
 	got, verdict := w.board.Begin(now, want)
-	if n := state.Nodes[want.Node]; verdict == wake.Started && (n.Power == fsm.Asleep || n.Power == fsm.Waking) {
-		w.watches[got.ID] = &stopwatch{wake: got, began: lease.Boot(now), most: w.timeout}
+	if verdict == wake.Started {
+		w.watchIt(now, got)
 	}
 	w.mu.Unlock()
 	if verdict == wake.Started {
 		w.due()
-		w.log.Info("waking", "node", got.Node, "service", got.Service, "reason", got.Cause, "client", got.Client, "port", got.Port)
-		w.record(fsm.BeginWake{Wake: fsm.Wake{
-			ID: got.ID, Node: got.Node, Service: got.Service, Cause: fsm.Reason(got.Cause), Client: got.Client,
-			Port: got.Port, By: w.self, Started: w.clock.Wall(),
-		}})
+		w.book(got)
 	}
 	if verdict != wake.Kept { // a resting campaign has nothing for the loop to do: it would only call itself
 		w.bell.ring()
@@ -265,6 +265,8 @@ func (w *waking) due() time.Duration {
 	w.mu.Unlock()
 	for _, a := range actions {
 		switch a.Kind {
+		case wake.Begun:
+			w.begun(a.Wake)
 		case wake.Call:
 			w.call(a)
 		case wake.Late:
@@ -309,7 +311,7 @@ func (w *waking) addresses(node string) []net.HardwareAddr {
 
 // giveUp says so loudly; the campaign's own host also records it.
 func (w *waking) giveUp(a wake.Action) {
-	sentence := a.Wake.Node + " did not wake after " + plural(a.Attempt, "call") + w.alsoHooked(a.Wake) + ": check its power, its network card's Wake-on-LAN setting and its cable"
+	sentence := a.Wake.Node + " did not wake after " + plural(a.Attempt, "call") + w.alsoHooked(a.Wake) + inARow(a) + ": check its power, its network card's Wake-on-LAN setting and its cable"
 	w.mu.Lock()
 	w.gaveUp[a.Wake.Node] = sentence
 	w.mu.Unlock()
@@ -338,14 +340,11 @@ func (w *waking) settle() {
 	v := w.scene.view()
 	w.mu.Lock()
 	running := w.board.Running()
-	for name := range w.gaveUp {
-		if v.Present[name].Alive && v.State.Nodes[name].Power == fsm.Awake {
+	for name, n := range v.State.Nodes {
+		if n.Power == fsm.Awake && v.Present[name].Alive {
 			delete(w.gaveUp, name)
-		}
-	}
-	for name := range w.hooked {
-		if v.Present[name].Alive && v.State.Nodes[name].Power == fsm.Awake {
 			delete(w.hooked, name)
+			w.board.Back(name)
 		}
 	}
 	w.mu.Unlock()

@@ -60,6 +60,10 @@ func (b *backend) whyHere(v cluster.View, n fsm.Node) api.Why {
 	if next := idle.Next(b.idler.wakeAt, v.Wall.Local()); !next.IsZero() {
 		out.WakesAt = next.UTC()
 	}
+	b.showWakeTime(v, &out)
+	if !out.WakesAt.IsZero() {
+		out.Rules = append(out.Rules, api.Rule{Sentence: "it is to be awake at " + stamp(out.WakesAt), Key: "wake_at, wake_timers, wake_commands"})
+	}
 	if b.idler.senses == nil || b.idler.rules.Idle == 0 {
 		out.State = string(idle.Off)
 		out.Summary = cannotSleep(n)
@@ -75,7 +79,34 @@ func (b *backend) whyHere(v cluster.View, n fsm.Node) api.Why {
 		return v.Wall.Add(boot - time.Duration(v.Now)).Round(time.Millisecond)
 	}
 	showOutlook(&out, look, at)
+	out.Rules = append(sleepRules(out), out.Rules...)
 	return out
+}
+
+// showWakeTime adds what this host's programs said last of when they want it awake. They are not asked for that: it is root's programs that
+// run, and anybody in the cluster may ask why.
+func (b *backend) showWakeTime(v cluster.View, out *api.Why) {
+	if b.alarm.times == nil {
+		return
+	}
+	said := b.alarm.answer.Load()
+	if said == nil {
+		out.Notes = append(out.Notes, "wake_timers and wake_commands have not been asked yet: that is done before a sleep")
+		return
+	}
+	asked := fmt.Sprintf(" (asked %s ago)", round(time.Duration(v.Now)-time.Duration(said.at)))
+	switch {
+	case said.err != nil:
+		out.Notes = append(out.Notes, "while that is so it does not go to sleep: "+said.err.Error()+asked)
+	case said.wakeTime.at.After(v.Wall):
+		at := said.wakeTime.at.UTC()
+		out.Notes = append(out.Notes, said.of+" wants it awake at "+at.Format(time.DateTime)+" UTC"+asked)
+		if out.WakesAt.IsZero() || at.Before(out.WakesAt) {
+			out.WakesAt = at
+		}
+	default:
+		out.Notes = append(out.Notes, "wake_timers and wake_commands name no time that is still to come"+asked)
+	}
 }
 
 // showOutlook takes over what the idler found.
@@ -122,7 +153,7 @@ func cannotSleep(n fsm.Node) string {
 func recorded(state *fsm.State, n fsm.Node) api.Why {
 	out := api.Why{
 		Node: n.Name, Power: string(n.Power), PowerReason: string(n.PowerReason), Since: n.PowerSince, Policy: string(n.Policy),
-		Cause: cause(state, n), Reasons: []api.AwakeReason{}, Notes: []string{},
+		Cause: cause(state, n), Reasons: []api.AwakeReason{}, Rules: powerRules(state, n), Notes: []string{},
 	}
 	switch n.Power {
 	case fsm.Suspending:
@@ -134,6 +165,7 @@ func recorded(state *fsm.State, n fsm.Node) api.Why {
 	case fsm.Off:
 		out.Summary = n.Name + " is off: nobody knows when it comes back"
 	}
+	out.Notes = say(out.Notes, drainSentence(state, n.Name))
 	if w, ok := lastWake(state, n.Name); ok && n.Power == fsm.Asleep {
 		out.Notes = append(out.Notes, "it was woken last at "+w.Started.UTC().Format(time.DateTime)+" UTC: "+wakeCause(w))
 	}
@@ -151,7 +183,7 @@ var causes = map[fsm.Reason]string{
 	fsm.NodeFailed:     "it fell silent without a word",
 	fsm.NodeLeft:       "it left the cluster",
 	fsm.WokeAlarm:      "its own clock woke it to look after the others, and nobody led, or nobody held what it runs (look_after)",
-	fsm.WokeOnTime:     "its own clock woke it at a time of its configuration (wake_at)",
+	fsm.WokeOnTime:     "its own clock woke it at a time of its configuration (wake_at, wake_timers, wake_commands)",
 	fsm.WokeUnasked:    "it woke up without having been called: by its power button, its clock, or somebody else's magic packet",
 	fsm.SuspendFailed:  "it was to sleep, and its suspend command failed; its log says more",
 	fsm.SuspendTimeout: "it was to sleep, and its services were not handed over in time",
@@ -162,6 +194,7 @@ var causes = map[fsm.Reason]string{
 	fsm.QuorumLost:     "the cluster needs its vote",
 	fsm.WokeUp:         "it was woken",
 
+	fsm.ClusterRecovered:  "the cluster was recovered on it after the loss of the majority",
 	fsm.SuspendedByOthers: "it was suspended by others: its lid was closed, somebody ran `systemctl suspend`, or its desktop was idle",
 }
 

@@ -35,6 +35,16 @@ func (c *Client) History(ctx context.Context, service string) (out History, err 
 	return out, err
 }
 
+// HistoryOf implements Backend.
+func (c *Client) HistoryOf(ctx context.Context, q HistoryQuery) (out History, err error) {
+	tried := "read the history"
+	if q.Name != "" {
+		tried += " of " + q.Name
+	}
+	err = c.ask(ctx, "history-of", tried, q, &out)
+	return out, err
+}
+
 // Why implements Backend.
 func (c *Client) Why(ctx context.Context, node string) (out Why, err error) {
 	err = c.ask(ctx, "why", "find out why "+node+" is as it is", nameBody{node}, &out)

@@ -10,10 +10,18 @@ type Backend interface {
 	Members(ctx context.Context) ([]NodeStatus, error)
 	Services(ctx context.Context) ([]Service, error)
 	History(ctx context.Context, service string) (History, error)
+	HistoryOf(ctx context.Context, q HistoryQuery) (History, error)
+	// Events and Watch wait for news where there is none, for as long as they are asked to.
+	Events(ctx context.Context, q EventsQuery) (Events, error)
+	Watch(ctx context.Context, q WatchQuery) (Watched, error)
 	Version(ctx context.Context) (Version, error)
 	Why(ctx context.Context, node string) (Why, error)
+	// Explain tells why a service or node is as it is: name is its name, or service/NAME or node/NAME.
+	Explain(ctx context.Context, name string) (Explained, error)
 	Wakes(ctx context.Context, q WakesQuery) (Wakes, error)
 	Report(ctx context.Context, q ReportQuery) (Report, error)
+	// Doctor looks for what keeps this host, or with Peers all of them together, from working.
+	Doctor(ctx context.Context, q DoctorQuery) (DoctorReport, error)
 
 	Apply(ctx context.Context, services []Service) (Applied, error)
 	Delete(ctx context.Context, service string) error
@@ -28,6 +36,13 @@ type Backend interface {
 	Canary(ctx context.Context, node string) (CanaryResult, error)
 	// AcceptFitness has a node count as one that can be woken, because an operator says so.
 	AcceptFitness(ctx context.Context, node string) error
+
+	// Drain takes a node out of service, and Undrain ends that.
+	Drain(ctx context.Context, q DrainQuery) (Drained, error)
+	Undrain(ctx context.Context, node string) error
+
+	// Backup gives the replicated state.
+	Backup(ctx context.Context) (BackupOf, error)
 
 	Join(ctx context.Context, addrs []string) (Joined, error)
 	Leave(ctx context.Context) error

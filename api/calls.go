@@ -46,6 +46,9 @@ func (s *Server) calls() map[string]call {
 		"services": handle(func(ctx context.Context, _ none) ([]Service, error) { return b.Services(ctx) }),
 		"version":  handle(func(ctx context.Context, _ none) (Version, error) { return b.Version(ctx) }),
 		"history":  handle(func(ctx context.Context, q nameBody) (History, error) { return b.History(ctx, q.Name) }),
+		"events":   held(s, b.Events),
+		"watch":    held(s, b.Watch),
+		"explain":  handle(func(ctx context.Context, q nameBody) (Explained, error) { return b.Explain(ctx, q.Name) }),
 		"why":      handle(func(ctx context.Context, q nameBody) (Why, error) { return b.Why(ctx, q.Name) }),
 		"wakes":    handle(func(ctx context.Context, q WakesQuery) (Wakes, error) { return b.Wakes(ctx, q) }),
 		"report":   handle(func(ctx context.Context, q ReportQuery) (Report, error) { return b.Report(ctx, q) }),
@@ -60,7 +63,12 @@ func (s *Server) calls() map[string]call {
 		"leave":    handle(func(ctx context.Context, _ none) (none, error) { return none{}, b.Leave(ctx) }),
 		"forget":   handle(func(ctx context.Context, q nameBody) (none, error) { return none{}, b.Forget(ctx, q.Name) }),
 		"propose":  handle(s.propose),
+		"backup":   handle(func(ctx context.Context, _ none) (BackupOf, error) { return b.Backup(ctx) }),
+		"drain":    handle(func(ctx context.Context, q DrainQuery) (Drained, error) { return b.Drain(ctx, q) }),
+		"undrain":  handle(func(ctx context.Context, q nameBody) (none, error) { return none{}, b.Undrain(ctx, q.Name) }),
+		"doctor":   handle(func(ctx context.Context, q DoctorQuery) (DoctorReport, error) { return b.Doctor(ctx, q) }),
 
+		"history-of":     handle(b.HistoryOf),
 		"accept-fitness": handle(func(ctx context.Context, q nameBody) (none, error) { return none{}, b.AcceptFitness(ctx, q.Name) }),
 	}
 }

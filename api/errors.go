@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -19,6 +20,7 @@ const (
 	CodeNoCluster      Code = "no_cluster"      // the cluster is not founded yet
 	CodeUnknownService Code = "unknown_service" // no such definition
 	CodeUnknownNode    Code = "unknown_node"    // no such member
+	CodeUnknownName    Code = "unknown_name"    // neither service nor member
 	CodeRefused        Code = "refused"         // understood, and not done for a reason
 	CodeInvalid        Code = "invalid"         // the request itself makes no sense
 	CodeTimeout        Code = "timeout"         // no answer in time: it may have happened
@@ -74,6 +76,15 @@ func UnknownNode(name string, known []string) *Error {
 	return &Error{CodeUnknownNode, fmt.Sprintf("there is no node %q in this cluster", name), knownNames("node", known)}
 }
 
+// UnknownName says that there is neither a service nor a node of that name, which of both there are, and which one may have been meant.
+func UnknownName(name string, services, nodes []string) *Error {
+	hint := knownNames("service", services) + ", " + knownNames("node", nodes)
+	if near := nearest(name, slices.Concat(services, nodes)); near != "" {
+		hint = "did you mean " + near + "? " + hint
+	}
+	return &Error{CodeUnknownName, fmt.Sprintf("there is neither a service nor a node %q", name), hint}
+}
+
 func knownNames(kind string, known []string) string {
 	switch len(known) {
 	case 0:
@@ -105,7 +116,7 @@ func (c Code) httpStatus() int {
 	switch c {
 	case CodePermission:
 		return http.StatusForbidden
-	case CodeUnknownService, CodeUnknownNode:
+	case CodeUnknownService, CodeUnknownNode, CodeUnknownName:
 		return http.StatusNotFound
 	case CodeRefused:
 		return http.StatusConflict

@@ -5,6 +5,9 @@ import (
 	"reflect"
 )
 
+// Marshal encodes an answer as the daemon does.
+func Marshal(v any) ([]byte, error) { return marshal(v) }
+
 // marshal encodes an answer. A list without entries stands as [] and never as null, so that a script can walk it.
 func marshal(v any) ([]byte, error) {
 	if v == nil {
@@ -26,6 +29,14 @@ func fillLists(v reflect.Value) {
 				fillLists(f)
 			}
 		}
+	case reflect.Pointer:
+		if v.IsNil() || v.Type().Elem().Kind() != reflect.Struct {
+			return
+		}
+		own := reflect.New(v.Type().Elem())
+		own.Elem().Set(v.Elem())
+		fillLists(own.Elem())
+		v.Set(own)
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
 			return

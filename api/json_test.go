@@ -25,7 +25,7 @@ func TestAnswersHaveNoNull(t *testing.T) {
 
 func TestMarshalChangesNothingElse(t *testing.T) {
 	v := Status{
-		Problems: []string{"x"}, LAN: LAN{Interface: "eth0"},
+		Problems: []string{"x"}, Troubles: []Trouble{}, LAN: LAN{Interface: "eth0"},
 		Services: []ServiceStatus{{Service: web, Lease: Lease{Refused: []Refusal{}}, Fence: Fence{Limits: []string{}}, Health: []TargetHealth{}, Waiting: Waiting{Shut: []string{}}}},
 	}
 	got, err := marshal(v)

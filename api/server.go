@@ -27,6 +27,8 @@ type Server struct {
 	log     *slog.Logger
 	life    context.Context // of the requests
 	end     context.CancelFunc
+	open    context.Context // ends first: no question waits for news any more (held)
+	shut    context.CancelFunc
 
 	mu      sync.Mutex
 	servers []*http.Server
@@ -36,7 +38,8 @@ type Server struct {
 // NewServer makes a server; Serve and ServePeers give it something to listen to.
 func NewServer(b Backend, log *slog.Logger) *Server {
 	life, end := context.WithCancel(context.Background())
-	return &Server{backend: b, log: log, life: life, end: end}
+	open, shut := context.WithCancel(life)
+	return &Server{backend: b, log: log, life: life, end: end, open: open, shut: shut}
 }
 
 // Serve answers local callers until Close; it owns the listener. Who may call is decided by the socket's file mode.
@@ -98,6 +101,7 @@ func (s *Server) Close(ctx context.Context) error {
 	servers := s.servers
 	s.mu.Unlock()
 	defer s.end()
+	s.shut()
 	var errs []error
 	for _, hs := range servers {
 		if hs.Shutdown(ctx) == nil {

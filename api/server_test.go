@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +60,27 @@ func (b *book) History(ctx context.Context, s string) (History, error) {
 	return History{Service: s}, b.note(ctx, "history", s)
 }
 
+func (b *book) HistoryOf(ctx context.Context, q HistoryQuery) (History, error) {
+	return History{Node: q.Name}, b.note(ctx, "history of", q)
+}
+
+func (b *book) Events(ctx context.Context, q EventsQuery) (Events, error) {
+	if q.Wait > 0 && b.hold != nil {
+		b.entered <- struct{}{}
+		<-ctx.Done() // nothing happens
+		return Events{}, ctx.Err()
+	}
+	return Events{Events: []Event{{Index: 7, Kind: "owner", Sentence: "s"}}, Cursor: Cursor{7, 3}, Gap: true, Skipped: 2}, b.note(ctx, "events", q)
+}
+
+func (b *book) Watch(ctx context.Context, q WatchQuery) (Watched, error) {
+	return Watched{Mark: "m2", Status: Status{Node: "alpha"}}, b.note(ctx, "watch", q)
+}
+
+func (b *book) Explain(ctx context.Context, n string) (Explained, error) {
+	return Explained{Service: &ServiceWhy{Service: n, Choices: []Choice{{Node: "delta"}}}}, b.note(ctx, "explain", n)
+}
+
 func (b *book) Version(ctx context.Context) (Version, error) {
 	return Version{Version: "v9"}, b.note(ctx, "version")
 }
@@ -73,6 +95,10 @@ func (b *book) Wakes(ctx context.Context, q WakesQuery) (Wakes, error) {
 
 func (b *book) Report(ctx context.Context, q ReportQuery) (Report, error) {
 	return Report{Nodes: []NodeReport{{Node: "delta", Asleep: Duration(time.Hour), Wakes: []WakeCount{}}}, Notes: []string{}}, b.note(ctx, "report", q)
+}
+
+func (b *book) Doctor(ctx context.Context, q DoctorQuery) (DoctorReport, error) {
+	return DoctorReport{Nodes: []DoctorNode{{Node: "delta", Findings: []Finding{{Level: Fail, Name: "wifi"}}, Reached: []DoctorReach{}, Holds: []DoctorHold{}, Heard: []DoctorHeard{}}}, Together: []Finding{{Level: Fail}}}, b.note(ctx, "doctor", q)
 }
 
 func (b *book) Apply(ctx context.Context, l []Service) (Applied, error) {
@@ -108,8 +134,17 @@ func (b *book) Wake(ctx context.Context, n string) (PowerChange, error) {
 func (b *book) Join(ctx context.Context, a []string) (Joined, error) {
 	return Joined{Reached: len(a)}, b.note(ctx, "join", a)
 }
-func (b *book) Leave(ctx context.Context) error            { return b.note(ctx, "leave") }
-func (b *book) Forget(ctx context.Context, n string) error { return b.note(ctx, "forget", n) }
+
+func (b *book) Drain(ctx context.Context, q DrainQuery) (Drained, error) {
+	return Drained{Node: q.Node}, b.note(ctx, "drain", q)
+}
+
+func (b *book) Backup(ctx context.Context) (BackupOf, error) {
+	return BackupOf{By: "a"}, b.note(ctx, "backup")
+}
+func (b *book) Undrain(ctx context.Context, n string) error { return b.note(ctx, "undrain", n) }
+func (b *book) Leave(ctx context.Context) error             { return b.note(ctx, "leave") }
+func (b *book) Forget(ctx context.Context, n string) error  { return b.note(ctx, "forget", n) }
 
 func (b *book) Propose(ctx context.Context, c []byte) ([]byte, error) {
 	return append([]byte("done "), c...), b.note(ctx, "propose", c)
@@ -172,6 +207,15 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 	keep(c.Why(ctx, "delta"))
 	keep(c.Wakes(ctx, WakesQuery{Name: "web", Last: 3}))
 	keep(c.Report(ctx, ReportQuery{Since: Duration(time.Hour)}))
+	events := EventsQuery{Cursor: Cursor{5, 1}, Since: Duration(time.Minute), Kinds: []string{"owner"}, Service: "web", Node: "delta", Last: 2}
+	keep(c.HistoryOf(ctx, HistoryQuery{Name: "delta", Since: Duration(time.Hour)}))
+	keep(c.Events(ctx, events))
+	keep(c.Watch(ctx, WatchQuery{Mark: "m1", Wait: Duration(time.Second)}))
+	keep(c.Explain(ctx, "web"))
+	doctored, err := c.Doctor(ctx, DoctorQuery{Peers: true, Wake: true, Node: "delta"})
+	if keep(doctored, err); doctored.Count(Fail) != 2 || doctored.Count(Warn) != 0 {
+		t.Errorf("%d failures in %+v", doctored.Count(Fail), doctored)
+	}
 	keep(c.Apply(ctx, []Service{web}))
 	keep(nil, c.Delete(ctx, "web"))
 	keep(c.Move(ctx, "web", "alpha"))
@@ -188,6 +232,11 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 		Why{Node: "delta", Reasons: []AwakeReason{{Name: "flows"}}},
 		Wakes{Wakes: []WakeRecord{{ID: "1", Phases: []PhaseTime{{Phase: "called", After: 1}}}}, Refused: []Ignored{{Why: "denied"}}, Waiting: []WakeWaits{}, Notes: []string{}},
 		Report{Nodes: []NodeReport{{Node: "delta", Asleep: Duration(time.Hour), Wakes: []WakeCount{}}}, Notes: []string{}},
+		History{Node: "delta"},
+		Events{Events: []Event{{Index: 7, Kind: "owner", Sentence: "s"}}, Cursor: Cursor{7, 3}, Gap: true, Skipped: 2},
+		Watched{Mark: "m2", Status: Status{Node: "alpha"}},
+		Explained{Service: &ServiceWhy{Service: "web", Choices: []Choice{{Node: "delta"}}}},
+		DoctorReport{Nodes: []DoctorNode{{Node: "delta", Findings: []Finding{{Level: Fail, Name: "wifi"}}, Reached: []DoctorReach{}, Holds: []DoctorHold{}, Heard: []DoctorHeard{}}}, Together: []Finding{{Level: Fail}}},
 		Applied{Created: []string{"web"}},
 		nil,
 		Moved{Service: "web", To: "alpha", Epoch: 7},
@@ -202,6 +251,14 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 		WakesQuery{Name: "web", Last: 3},
 		"report",
 		ReportQuery{Since: Duration(time.Hour)},
+		"history of",
+		HistoryQuery{Name: "delta", Since: Duration(time.Hour)},
+		"events", events,
+		"watch",
+		WatchQuery{Mark: "m1", Wait: Duration(time.Second)},
+		"explain", "web",
+		"doctor",
+		DoctorQuery{Peers: true, Wake: true, Node: "delta"},
 		"apply",
 		[]Service{web},
 		"delete", "web", "move", "web", "alpha",
@@ -230,6 +287,7 @@ func TestErrorsKeepCodeAndWords(t *testing.T) {
 		NoCluster("move web", "2 of 3 hosts have met"),
 		UnknownService("wbe", []string{"dns", "web"}),
 		UnknownNode("x", nil),
+		UnknownName("Web2", []string{"dns", "web"}, []string{"delta"}),
 		Refused("delta stays awake: it is the only voter", ""),
 		Invalid("no", "write yes"),
 		Unavailable("read", "it is starting"),
@@ -333,6 +391,43 @@ func TestCloseCutsOffWhatWaits(t *testing.T) {
 	}
 	if err := <-answered; CodeOf(err) != CodeTimeout {
 		t.Errorf("the caller was told %v", err)
+	}
+}
+
+// Who waits for news is let go at once when the daemon ends: an agent that is stopped is not held up by those who watch it.
+func TestCloseLetsGoOfWhoWaitsForNews(t *testing.T) {
+	b := &book{hold: make(chan struct{}), entered: make(chan struct{}, 1)}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := Listen(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewServer(b, slog.New(slog.DiscardHandler))
+	served, answered := make(chan error, 1), make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	go func() {
+		_, err := client(t, path).Events(t.Context(), EventsQuery{Wait: Duration(time.Hour)})
+		answered <- err
+	}()
+	<-b.entered
+	if err := errors.Join(s.Close(context.Background()), <-served); err != nil { // without a limit: it would wait for ever
+		t.Error(err)
+	}
+	if err := <-answered; CodeOf(err) != CodeUnavailable || !strings.Contains(err.Error(), "the daemon is stopping") {
+		t.Errorf("who waits is told %v", err)
+	}
+}
+
+func TestNamesThatMayHaveBeenMeant(t *testing.T) {
+	for name, want := range map[string]string{
+		"web": "web", "wbe": "web", "WEB": "web", "delt": "delta", "d": "delta", "dleta": "delta", "zzz": "", "x": "", "": "", "webserver": "",
+	} {
+		if got := nearest(name, []string{"web", "delta", "mail"}); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+	if got := UnknownName("wbe", []string{"web"}, nil).Error(); got != `there is neither a service nor a node "wbe"; did you mean web? the only service is web, there is no node at all` {
+		t.Error(got)
 	}
 }
 

@@ -7,11 +7,12 @@ import (
 
 // Status is all that one agent knows: about itself exactly, about the others as the log and gossip have it.
 type Status struct {
-	Node    string  `json:"node"` // the agent that answers
-	Version string  `json:"version"`
-	Cluster Cluster `json:"cluster"`
-	Leader  string  `json:"leader"` // "" = none known
-	Quorum  Quorum  `json:"quorum"`
+	Node    string    `json:"node"` // the agent that answers
+	Time    time.Time `json:"time"` // when it answered, by its own clock
+	Version string    `json:"version"`
+	Cluster Cluster   `json:"cluster"`
+	Leader  string    `json:"leader"` // "" = none known
+	Quorum  Quorum    `json:"quorum"`
 
 	Failover     Duration `json:"failover_seconds"`      // in force
 	FailoverFile Duration `json:"failover_file_seconds"` // what this host's file says; it counts at bootstrap only
@@ -19,7 +20,9 @@ type Status struct {
 
 	LAN      LAN             `json:"lan"`
 	Sleep    HostSleep       `json:"sleep"`
+	Known    Known           `json:"known"`    // how old is what is told here of the others
 	Problems []string        `json:"problems"` // what is wrong, worst first, a sentence each
+	Troubles []Trouble       `json:"troubles"` // the same in the same order, with what to do
 	Services []ServiceStatus `json:"services"` // by name
 	Nodes    []NodeStatus    `json:"nodes"`    // by name
 }
@@ -28,6 +31,19 @@ type Status struct {
 type Cluster struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
+}
+
+// Known is how old the answering agent's knowledge of what the cluster agreed on is. A host that is cut off goes on telling what it knew.
+type Known struct {
+	Index   uint64   `json:"index"`       // of the last log entry that it has
+	Current bool     `json:"current"`     // it leads, or has heard of the leader within the time in which an election would begin
+	Age     Duration `json:"age_seconds"` // since it last heard of a leader; 0 = it leads, or never has in this life of the agent
+}
+
+// Trouble is something that is wrong.
+type Trouble struct {
+	What string `json:"what"` // a sentence
+	Do   string `json:"do"`   // what to do about it; "" = it says so itself, or there is nothing to do but wait
 }
 
 // Quorum tells how close the cluster is to losing the majority of its voters.
@@ -66,14 +82,26 @@ type ServiceStatus struct {
 	Epoch      uint64    `json:"epoch"`
 	Reason     string    `json:"reason"`
 	Since      time.Time `json:"since"`
+	Cause      string    `json:"cause"` // the reason, as a sentence
 	By         string    `json:"by"`
-	Role       string    `json:"role"` // of the answering node: serving, holding, claiming, parked, none
+	Holder     Holder    `json:"holder"` // the owner's lease and fence, as far as they are known here
+	Role       string    `json:"role"`   // of the answering node: serving, holding, claiming, parked, none
 	Lease      Lease     `json:"lease"`
 	Fence      Fence     `json:"fence"`
 	Waiting    Waiting   `json:"waiting"`
 	// Health is what its targets say of themselves, in the order of preference; empty for a service without checks, of which a target
 	// is ready whenever it is awake and in touch.
 	Health []TargetHealth `json:"health"`
+}
+
+// Holder is what the answering node knows of the lease and the fence of a service's owner, and from where. Of itself it knows exactly, and so it
+// does when the owner itself said so just now. Else a voter says what it granted; of a fence elsewhere there is then only the owner's
+// announcement, or the lease without which it would close by itself.
+type Holder struct {
+	Source   string   `json:"source"`            // here (it is the owner), asked (the owner says so now), vote (this voter's table), none (the rest: what was announced)
+	Lease    string   `json:"lease"`             // held, asking, refused (as the owner says); granted (this voter grants it), silent (this voter has not been asked for longer than it lasts), unknown, none
+	LeaseAge Duration `json:"lease_age_seconds"` // since this voter was last asked; 0 = it was not, or the owner says it itself
+	Fence    string   `json:"fence"`             // open, closed, presumed-open (its lease is granted, or it was announced and this host has lost touch), unknown, none
 }
 
 // TargetHealth is what one target says of one service, as it arrived at the answering agent.
@@ -116,16 +144,20 @@ type Fence struct {
 
 // NodeStatus is one host of the cluster.
 type NodeStatus struct {
-	Name        string         `json:"name"`
-	Alive       bool           `json:"alive"` // as gossip has it
-	Power       string         `json:"power"` // awake, suspending, asleep, waking, off
-	PowerReason string         `json:"power_reason"`
-	Since       time.Time      `json:"since"`          // of the power state
-	Policy      string         `json:"policy"`         // always-on, sleeps
-	Role        string         `json:"role,omitempty"` // witness: it votes, and never holds a service
-	Voter       bool           `json:"voter"`
-	Leader      bool           `json:"leader"`
-	Maintenance bool           `json:"maintenance"`
+	Name        string    `json:"name"`
+	Alive       bool      `json:"alive"` // as gossip has it
+	Power       string    `json:"power"` // awake, suspending, asleep, waking, off
+	PowerReason string    `json:"power_reason"`
+	Cause       string    `json:"cause"`          // the reason, as a sentence
+	Since       time.Time `json:"since"`          // of the power state
+	Policy      string    `json:"policy"`         // always-on, sleeps
+	Role        string    `json:"role,omitempty"` // witness: it votes, and never holds a service
+	Voter       bool      `json:"voter"`
+	Leader      bool      `json:"leader"`
+	Maintenance bool      `json:"maintenance"`
+	Drain       Drain     `json:"drain"` // of a node in maintenance
+	// Secrets are short names of the cluster secrets that it has, the one in use first, as gossip last had it; none where that is not known.
+	Secrets     []string       `json:"secrets"`
 	Fit         bool           `json:"fit"` // it could hold a service now
 	Addr        netip.AddrPort `json:"addr"`
 	Wake        []MAC          `json:"wake"`

@@ -158,14 +158,15 @@ type Settings struct {
 
 // Change is one entry of a service's history, oldest first.
 type Change struct {
-	Index  uint64    `json:"index"`
-	At     time.Time `json:"at"`
-	Epoch  uint64    `json:"epoch"`
-	From   string    `json:"from"`
-	To     string    `json:"to"`
-	Reason string    `json:"reason"`
-	By     string    `json:"by"`
-	Detail string    `json:"detail"`
+	Service string    `json:"service"`
+	Index   uint64    `json:"index"`
+	At      time.Time `json:"at"`
+	Epoch   uint64    `json:"epoch"`
+	From    string    `json:"from"`
+	To      string    `json:"to"`
+	Reason  string    `json:"reason"`
+	By      string    `json:"by"`
+	Detail  string    `json:"detail"`
 }
 
 // WakeRecord is one wake of a node that concerns a service, oldest first.
@@ -193,11 +194,19 @@ type PhaseTime struct {
 	After Duration `json:"after_seconds"` // the demand
 }
 
-// History is what happened to a service.
+// HistoryQuery picks what is told.
+type HistoryQuery struct {
+	Name  string   `json:"name"`          // of a service or a node, or service/NAME or node/NAME; "" = of all
+	Since Duration `json:"since_seconds"` // only of so long before now, by the hosts' own clocks; 0 = all that is remembered
+}
+
+// History is what happened to a service, to a node, or to all.
 type History struct {
-	Service string       `json:"service"`
-	Changes []Change     `json:"changes"`
-	Wakes   []WakeRecord `json:"wakes"`
+	Service string       `json:"service"` // "" = of more than one, or of a node
+	Node    string       `json:"node"`    // "" = of more than one, or of a service
+	Changes []Change     `json:"changes"` // of owner, oldest first
+	Wakes   []WakeRecord `json:"wakes"`   // oldest first
+	Events  []Event      `json:"events"`  // what else happened, oldest first: power, fitness, members, voters, definitions, settings
 }
 
 // Version is the version of a binary.

@@ -19,22 +19,23 @@ var update = flag.Bool("update", false, "write the golden file anew")
 func TestStatusJSONIsStable(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6000000, time.UTC)
 	in := Status{
-		Node: "alpha", Version: "v0.1", Cluster: Cluster{ID: "00ff", Name: "home"}, Leader: "bravo",
+		Node: "alpha", Time: at, Known: Known{Index: 412, Current: true, Age: Duration(80 * time.Millisecond)}, Version: "v0.1", Cluster: Cluster{ID: "00ff", Name: "home"}, Leader: "bravo",
 		Quorum:   Quorum{Voters: []string{"alpha", "bravo", "charlie"}, Awake: []string{"alpha", "bravo"}, Needed: 2, Have: true},
 		Failover: Duration(300 * time.Millisecond), FailoverFile: Duration(time.Second),
 		LAN:      LAN{Interface: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}},
 		Sleep:    HostSleep{How: "deep", Able: true, Why: "no", Delay: "held", DelayWhy: "no answer", DelayMax: Duration(5 * time.Second)},
-		Problems: []string{"the clock is wrong"},
+		Problems: []string{"the clock is wrong"}, Troubles: []Trouble{{What: "the clock is wrong", Do: "set it"}},
 		Services: []ServiceStatus{{
-			Service: web, ModeGives: "its own MAC", Owner: "alpha", OwnerState: "holding", Epoch: 12, Reason: "owner-sleeps", Since: at, By: "bravo", Role: "holding",
+			Service: web, ModeGives: "its own MAC", Owner: "alpha", OwnerState: "holding", Epoch: 12, Reason: "owner-sleeps", Since: at, Cause: "its owner was about to sleep", By: "bravo", Role: "holding",
+			Holder:  Holder{Source: "vote", Lease: "granted", LeaseAge: Duration(100 * time.Millisecond), Fence: "open"},
 			Lease:   Lease{State: "held", Epoch: 12, Left: Duration(123456789), Refused: []Refusal{{Voter: "charlie", Reason: "amnesia", Holder: "delta", Left: Duration(time.Second)}}},
 			Fence:   Fence{Kind: "nft", State: "open", Limits: []string{"a clock that is set back"}},
 			Health:  []TargetHealth{{Node: "delta", State: "failing", Detail: "tcp 8080: connection refused", Age: Duration(time.Second)}},
 			Waiting: Waiting{Attempts: 2, Connections: 1, Shut: []string{"tcp 192.0.2.200:22"}},
 		}},
 		Nodes: []NodeStatus{{
-			Name: "delta", Alive: false, Power: "asleep", PowerReason: "operator-sleep", Since: at, Policy: "sleeps", Voter: true, Leader: true,
-			Maintenance: true, Fit: true, Addr: netip.MustParseAddrPort("192.0.2.14:7374"), Wake: []MAC{{2, 0, 0, 0, 0, 4}}, LastSeen: at, Version: "v0.1",
+			Name: "delta", Alive: false, Power: "asleep", PowerReason: "operator-sleep", Cause: "somebody put it to sleep", Since: at, Policy: "sleeps", Voter: true, Leader: true,
+			Maintenance: true, Drain: Drain{Since: at, By: "alpha", Text: "new disk", Force: true}, Secrets: []string{"00112233"}, Fit: true, Addr: netip.MustParseAddrPort("192.0.2.14:7374"), Wake: []MAC{{2, 0, 0, 0, 0, 4}}, LastSeen: at, Version: "v0.1",
 			WakeFitness: &WakeFitness{
 				Why: "it could not be woken", CannotBeWoken: true, WoL: "unarmed", WoLDetail: "no card", SecureOn: true, Mode: "auto", Fingerprint: "00ff", Since: at,
 				Revoked: "wake-failed", RevokedAt: at, RevokedDetail: "called", MaySleep: true, Canary: CanaryResult{

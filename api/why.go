@@ -20,6 +20,7 @@ type Why struct {
 
 	Reasons []AwakeReason `json:"reasons"`  // why it is awake now, the oldest first
 	LastUse AwakeReason   `json:"last_use"` // the use that ended last; no name = none since it came up
+	Rules   []Rule        `json:"rules"`    // what would change its power state, the most likely first
 	Notes   []string      `json:"notes"`    // what could not be looked at, a sentence each
 }
 

@@ -17,7 +17,7 @@ func TestWhyJSONIsStable(t *testing.T) {
 	in := Why{
 		Node: "delta", Summary: "delta is in use", Power: "awake", PowerReason: "woke-up", Since: at, Cause: "it was woken", Policy: "sleeps",
 		Idle: Duration(15 * time.Minute), State: "busy", StateSince: at, SleepsAt: at.Add(time.Hour), WakesAt: at.Add(24 * time.Hour),
-		Reasons: []AwakeReason{reason}, LastUse: reason, Notes: []string{"there is no systemd-logind here"},
+		Reasons: []AwakeReason{reason}, LastUse: reason, Rules: []Rule{{Sentence: "it sleeps if nobody comes", Key: "idle: 15m0s"}}, Notes: []string{"there is no systemd-logind here"},
 	}
 	got, err := json.MarshalIndent(in, "", "  ")
 	if err != nil {

@@ -39,7 +39,8 @@ type Member struct {
 type GossipConfig struct {
 	Node, Cluster   string
 	Bind, Advertise netip.AddrPort
-	Key             []byte // 32 bytes; never empty: memberlist would speak in the clear
+	Key             []byte   // 32 bytes; never empty: memberlist would speak in the clear
+	Also            [][]byte // further keys that are accepted
 	Timing          Timing
 	Meta            Meta
 	Transport       memberlist.Transport // nil = UDP and TCP on Bind
@@ -75,6 +76,9 @@ func StartGossip(c GossipConfig) (*Gossip, error) {
 	}
 	g := &Gossip{conf: c, log: c.Log, members: make(map[string]Member), meta: meta, refused: often{every: ComplainEvery}}
 	conf := g.config()
+	if conf.Keyring, err = memberlist.NewKeyring(append([][]byte{c.Key}, c.Also...), c.Key); err != nil {
+		return nil, fmt.Errorf("making the ring of gossip's keys: %w", err)
+	}
 	var own *packets
 	if conf.Transport == nil {
 		if own, err = listenPackets(c.Bind, c.Log); err != nil {
@@ -101,7 +105,6 @@ func (g *Gossip) config() *memberlist.Config {
 	m.Name, m.Transport = c.Node, c.Transport
 	m.BindAddr, m.BindPort = c.Bind.Addr().String(), int(c.Bind.Port())
 	m.AdvertiseAddr, m.AdvertisePort = c.Advertise.Addr().String(), int(c.Advertise.Port())
-	m.SecretKey = c.Key
 	m.ProbeInterval, m.ProbeTimeout, m.SuspicionMult = t.ProbeInterval, t.ProbeTimeout, t.SuspicionMult
 	m.GossipInterval = t.GossipInterval
 	m.TCPTimeout = 3 * time.Second
@@ -151,6 +154,9 @@ func (g *Gossip) Send(node string, m Message) error {
 
 // metaWait is how long SetMeta waits for its rumour to be under way: memberlist wants to, its callers do not.
 const metaWait = time.Nanosecond
+
+// Score is memberlist's judgement of this node's own health: 0 is best, and it asks more patiently the higher it is.
+func (g *Gossip) Score() int { return g.list.GetHealthScore() }
 
 // SetMeta changes what this node says of itself.
 func (g *Gossip) SetMeta(m Meta) error {

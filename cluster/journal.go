@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,6 +33,7 @@ type digest struct {
 	assigns map[string][]assignment // by service, in the order of the log
 	config  uint64                  // index of the newest configuration in the log
 	longest time.Duration           // largest failover setting in the log
+	cluster string                  // the ID in its first Found
 }
 
 // assignment is an Assign in the log: it gives this epoch, if the state machine does not refuse it.
@@ -96,6 +98,7 @@ func (d *digest) see(l *raft.Log) {
 			d.longest = max(d.longest, c.Failover)
 		case fsm.Found:
 			d.longest = max(d.longest, c.Failover)
+			d.cluster = cmp.Or(d.cluster, c.Cluster.ID)
 		}
 	}
 }
@@ -135,6 +138,14 @@ func (j *Journal) LargestFailover() time.Duration {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.known.longest
+}
+
+// Cluster is the ID of the cluster that this log is of, also where nobody has said yet how much of it is committed; "" = the entry that
+// says so is not in the log: it is in the snapshot, or there is none.
+func (j *Journal) Cluster() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.known.cluster
 }
 
 // Term is the term of an entry, false when the log does not have it.

@@ -28,7 +28,35 @@ type Keys struct {
 	Gossip []byte             // 32 bytes: AES-256-GCM of memberlist
 	ca     ed25519.PrivateKey // signs every node's certificate; the same on all hosts that have the secret
 	root   *x509.Certificate
+	id     string
+	also   []Keys // of other secrets that are accepted beside this one
 }
+
+// Also gives these keys with others that are accepted beside them: what is sent and signed is so by these.
+func (k Keys) Also(others ...Keys) Keys {
+	k.also = others
+	return k
+}
+
+// GossipAlso are the keys of gossip that are accepted beside Gossip.
+func (k Keys) GossipAlso() (out [][]byte) {
+	for _, o := range k.also {
+		out = append(out, o.Gossip)
+	}
+	return out
+}
+
+// IDs are short names of the secrets, the one in use first, for people to compare: they tell nothing of the secrets.
+func (k Keys) IDs() []string {
+	out := []string{k.id}
+	for _, o := range k.also {
+		out = append(out, o.id)
+	}
+	return out
+}
+
+// secretIDBytes is the length of a secret's short name.
+const secretIDBytes = 4
 
 // SecretMin is the least number of bytes of a secret.
 const SecretMin = 16
@@ -46,11 +74,31 @@ func DeriveKeys(secret []byte, cluster string) (Keys, error) {
 	if err != nil {
 		return Keys{}, fmt.Errorf("deriving the authority's key: %w", err)
 	}
-	k := Keys{Gossip: gossip, ca: ed25519.NewKeyFromSeed(seed)}
+	id, err := hkdf.Key(sha256.New, secret, []byte(cluster), "nightporter secret id v1", secretIDBytes)
+	if err != nil {
+		return Keys{}, fmt.Errorf("deriving the secret's name: %w", err)
+	}
+	k := Keys{Gossip: gossip, ca: ed25519.NewKeyFromSeed(seed), id: hex.EncodeToString(id)}
 	if k.root, err = authority(k.ca, cluster); err != nil {
 		return Keys{}, err
 	}
 	return k, nil
+}
+
+// DeriveAll makes the keys of one cluster from what its secret file has: the first secret is used, the others are accepted as well.
+func DeriveAll(secrets [][]byte, cluster string) (Keys, error) {
+	var all []Keys
+	for _, s := range secrets {
+		k, err := DeriveKeys(s, cluster)
+		if err != nil {
+			return Keys{}, err
+		}
+		all = append(all, k)
+	}
+	if len(all) == 0 {
+		return Keys{}, errors.New("there is no cluster secret")
+	}
+	return all[0].Also(all[1:]...), nil
 }
 
 // The certificates carry no meaning in their dates: a host that wakes with a wrong clock must still be let in.
@@ -123,6 +171,9 @@ func NewIdentity(key ed25519.PrivateKey, keys Keys, node string) (*Identity, err
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(keys.root)
+	for _, o := range keys.also {
+		pool.AddCert(o.root)
+	}
 	return &Identity{
 		node: node, pin: pinOf(leaf), pool: pool,
 		cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf},

@@ -99,7 +99,7 @@ func fullMeta() Meta {
 	return Meta{
 		Cluster: testID, Name: "home", Protocol: 1, Version: "v0.1.0", Pin: strings.Repeat("ab", 32), Digest: "0011223344556677",
 		Raft: netip.MustParseAddrPort("10.0.0.1:7374"), Wake: []fsm.MAC{fsm.MAC("\x02\x00\x00\x00\x00\x01")}, Policy: fsm.Sleeps,
-		Power: fsm.Suspending, Sleeps: 3, Incarnation: 1 << 62, Promised: "b", Unfit: "eth0 is down", Format: 2,
+		Power: fsm.Suspending, Sleeps: 3, Incarnation: 1 << 62, Promised: "b", Unfit: "eth0 is down", Format: 2, Former: []string{"0011223344ff", "ff1122334455"}, Silent: true, Secrets: []string{"00112233", "44556677"},
 	}
 }
 

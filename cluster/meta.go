@@ -28,6 +28,9 @@ type Meta struct {
 	Promised    string    // to whom it promised to found a cluster, while it belongs to none
 	Format      uint8     // the newest format of the log's entries that it reads (fsm.Format)
 	Unfit       string    // why it could not hold an identity now; "" = fit
+	Former      []string  // the first digits of the IDs that this cluster had before its recoveries, the newest first, at most formerMax
+	Secrets     []string  // short names of the secrets that it has, the one in use first; none from versions before there could be two
+	Silent      bool      // its cluster goes on without it after a recovery, and it has let go of everything
 }
 
 // MetaMax is memberlist's bound.
@@ -37,6 +40,12 @@ const MetaMax = 512
 const (
 	unfitMax = 96
 	unfitMin = 8
+)
+
+// Of the IDs of former clusters there is room for this much.
+const (
+	formerMax   = 3
+	formerBytes = 6
 )
 
 // wireMeta is Meta with short keys; hashes travel as bytes (base64 in JSON).
@@ -57,6 +66,9 @@ type wireMeta struct {
 	Promised    string   `json:"f,omitempty"`
 	Format      uint8    `json:"m,omitempty"`
 	Unfit       string   `json:"x,omitempty"`
+	Former      [][]byte `json:"g,omitempty"`
+	Silent      bool     `json:"q,omitempty"`
+	Secrets     [][]byte `json:"c,omitempty"`
 }
 
 var errMeta = errors.New("not a node's description")
@@ -66,6 +78,21 @@ func (m Meta) Encode() ([]byte, error) {
 	w := wireMeta{
 		Name: m.Name, Protocol: m.Protocol, Version: m.Version, Policy: string(m.Policy), Power: string(m.Power),
 		Sleeps: m.Sleeps, Incarnation: m.Incarnation, Promised: m.Promised, Unfit: m.Unfit, Format: m.Format, Role: string(m.Role),
+	}
+	w.Silent = m.Silent
+	for _, s := range m.Secrets {
+		b, err := hex.DecodeString(s)
+		if err != nil {
+			return nil, fmt.Errorf("encoding a node's description: %q is not hex", s)
+		}
+		w.Secrets = append(w.Secrets, b)
+	}
+	for _, f := range m.Former[:min(len(m.Former), formerMax)] {
+		b, err := hex.DecodeString(f)
+		if err != nil {
+			return nil, fmt.Errorf("encoding a node's description: %q is not hex", f)
+		}
+		w.Former = append(w.Former, b[:min(len(b), formerBytes)])
 	}
 	if len(w.Unfit) > unfitMax {
 		w.Unfit = w.Unfit[:unfitMax]
@@ -92,6 +119,10 @@ func (m Meta) Encode() ([]byte, error) {
 		w.Unfit = w.Unfit[:max(unfitMin, len(w.Unfit)-(len(b)-MetaMax))]
 		b, err = json.Marshal(w)
 	}
+	for err == nil && len(b) > MetaMax && len(w.Former) > 1 {
+		w.Former = w.Former[:len(w.Former)-1]
+		b, err = json.Marshal(w)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("encoding a node's description: %w", err)
 	}
@@ -114,6 +145,19 @@ func DecodeMeta(b []byte) (Meta, error) {
 		Cluster: hex.EncodeToString(w.Cluster), Name: w.Name, Protocol: w.Protocol, Version: w.Version,
 		Pin: hex.EncodeToString(w.Pin), Digest: hex.EncodeToString(w.Digest), Policy: fsm.Policy(w.Policy),
 		Power: fsm.Power(w.Power), Sleeps: w.Sleeps, Incarnation: w.Incarnation, Promised: w.Promised, Unfit: w.Unfit, Format: w.Format, Role: fsm.Role(w.Role),
+	}
+	m.Silent = w.Silent
+	for _, s := range w.Secrets {
+		if len(s) != secretIDBytes {
+			return Meta{}, errMeta
+		}
+		m.Secrets = append(m.Secrets, hex.EncodeToString(s))
+	}
+	for _, f := range w.Former {
+		if len(f) != formerBytes {
+			return Meta{}, errMeta
+		}
+		m.Former = append(m.Former, hex.EncodeToString(f))
 	}
 	if w.Raft != "" {
 		a, err := netip.ParseAddrPort(w.Raft)

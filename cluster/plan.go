@@ -60,6 +60,9 @@ func (v View) next(sv fsm.Service, own fsm.Ownership, load map[string]int) (stri
 		if own.Owner != "" && lost == fsm.OwnerLeft {
 			return "", fsm.NobodyAvailable
 		}
+		if lost == fsm.OwnerDrained && v.State.Drains[own.Owner].Force {
+			return "", lost
+		}
 		if lost == fsm.OwnerFailed && v.eligible(own.Owner) && !v.damped(sv.Name, own.Owner) {
 			return own.Owner, lost // it is back, and may have released its epoch: a new one
 		}
@@ -76,6 +79,12 @@ func (v View) lost(sv fsm.Service, own fsm.Ownership) fsm.Reason {
 		}
 		if own.Reason == fsm.ServiceChanged || own.Reason == fsm.ServiceDeleted {
 			return fsm.ServiceChanged
+		}
+		switch own.Reason {
+		case fsm.OwnerDrained:
+			return fsm.DrainEnded
+		case fsm.ClusterRecovered, fsm.FirstOwner:
+			return own.Reason
 		}
 		return fsm.OwnerFailed
 	}
@@ -116,7 +125,7 @@ func (v View) takesBack(sv fsm.Service, own fsm.Ownership) string {
 		if !v.Ready(sv, t) || v.damped(sv.Name, t) {
 			continue
 		}
-		if own.Reason == fsm.OperatorMoved && !v.State.Nodes[t].PowerSince.After(own.Since) {
+		if v.StaysMoved(sv.Name, t) {
 			continue
 		}
 		return t
@@ -140,14 +149,19 @@ func (v View) candidate(sv fsm.Service, not string, load map[string]int) string 
 	if len(fronts) == 0 {
 		return ""
 	}
-	return slices.MinFunc(fronts, func(a, b string) int {
+	return slices.MinFunc(fronts, v.byRank(sv, load))
+}
+
+// byRank puts the better front first.
+func (v View) byRank(sv fsm.Service, load map[string]int) func(a, b string) int {
+	return func(a, b string) int {
 		return cmp.Or(
 			cmp.Compare(v.frontRank(sv, a), v.frontRank(sv, b)),
 			cmp.Compare(v.preparing(sv, a), v.preparing(sv, b)),
 			cmp.Compare(load[a], load[b]),
 			cmp.Compare(a, b),
 		)
-	})
+	}
 }
 
 // preparing puts the host first that prepares the identity already: another one would have to begin.
@@ -175,10 +189,11 @@ func (v View) frontRank(sv fsm.Service, name string) int {
 }
 
 // LeadElsewhere gives the voter that should lead instead of this node, or "": a leader that owns a service hands the lead to
-// an always-on voter that owns none. The crash of a host that both leads and holds costs an election on top.
+// an always-on voter that owns none. The crash of a host that both leads and holds costs an election on top. So does one in maintenance:
+// it is to be switched off.
 func LeadElsewhere(v View, voters []string) string {
 	load := v.load()
-	if load[v.Self] == 0 {
+	if load[v.Self] == 0 && !v.State.Nodes[v.Self].Maintenance {
 		return ""
 	}
 	for _, name := range voters {

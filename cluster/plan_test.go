@@ -61,6 +61,8 @@ func (w world) view() View {
 			n.PowerSince = wall
 		case "sleeper":
 			n.Policy = fsm.Sleeps
+		case "gaveup":
+			n.PowerReason = fsm.GaveUp
 		case "witness":
 			n.Role = fsm.Witness
 		}
@@ -182,6 +184,7 @@ func TestPlanSettles(t *testing.T) {
 			v.State.Nodes[n] = fsm.Node{Name: n, Power: p, Policy: fsm.AlwaysOn, Maintenance: rapid.IntRange(0, 5).Draw(t, "maint") == 0}
 			v.Present[n] = Presence{Alive: rapid.Bool().Draw(t, "alive")}
 		}
+		v.State.Drains = map[string]fsm.Drain{"a": {Force: true}, "b": {}}
 		v.State.Services, v.State.Ownerships, v.Health = map[string]fsm.Service{}, map[string]fsm.Ownership{}, HealthTable{}
 		for _, s := range []string{"s1", "s2", "s3"} {
 			sv := fsm.Service{Name: s, Targets: rapid.SliceOfNDistinct(rapid.SampledFrom(names), 1, 3, rapid.ID).Draw(t, "targets")}
@@ -198,6 +201,13 @@ func TestPlanSettles(t *testing.T) {
 			owner := rapid.SampledFrom(append([]string{"", "gone"}, names...)).Draw(t, "owner")
 			v.State.Ownerships[s] = fsm.Ownership{Owner: owner, Epoch: 5}
 			v.Tenures[s] = Sign{Epoch: 5, Seen: v.Now.Add(-time.Duration(rapid.IntRange(0, 2000).Draw(t, "quiet")) * time.Millisecond)}
+		}
+		for name, own := range v.State.Ownerships { // what people are told is what is done
+			choices, heir := v.Choices(name), v.Heir(name)
+			i := slices.IndexFunc(choices, func(c Choice) bool { return c.Why == "" && c.Node != own.Owner })
+			if (i < 0) != (heir == "") || (i >= 0 && choices[i].Node != heir) {
+				t.Fatalf("%s would go to %q, and the choices are %+v", name, heir, choices)
+			}
 		}
 		before := maps.Clone(v.State.Ownerships)
 		for _, a := range Plan(v) {

@@ -40,6 +40,7 @@ type Raft struct {
 	disk    *disk
 	quit    chan struct{}
 	past    atomic.Pointer[Past]
+	leaders atomic.Uint64 // changes of the leader
 	running sync.WaitGroup
 	once    sync.Once
 
@@ -94,6 +95,13 @@ func newRaft(c RaftConfig) (*Raft, error) {
 	}
 	r := &Raft{conf: c, journal: journal, trans: c.Transport, lease: conf.LeaderLeaseTimeout, disk: watch, quit: quit, failed: make(map[string]time.Time)}
 	r.past.Store(c.Past)
+	c.Machine.Appended(func(index uint64) time.Time {
+		var l raft.Log
+		if journal.GetLog(index, &l) != nil {
+			return time.Time{} // compacted already
+		}
+		return l.AppendedAt
+	})
 	if r.trans == nil {
 		r.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream: c.Stream, MaxPool: 3, Timeout: rpcTimeout(c.Timing), Logger: logger,
@@ -106,6 +114,7 @@ func newRaft(c RaftConfig) (*Raft, error) {
 	if r.raft, err = r.open(conf); err != nil {
 		return nil, errors.Join(err, closeTransport(r.trans))
 	}
+	r.countLeaders()
 	return r, nil
 }
 
@@ -226,6 +235,14 @@ func (r *Raft) because(err error) error {
 func (r *Raft) Leader() string {
 	_, id := r.raft.LeaderWithID()
 	return string(id)
+}
+
+// LastHeard is when this node last heard of the leader, by the wall clock; zero = never, or it leads.
+func (r *Raft) LastHeard() time.Time {
+	if r.IsLeader() {
+		return time.Time{}
+	}
+	return r.raft.LastContact().Round(0) // a monotonic clock does not count the time asleep
 }
 
 // IsLeader says whether this node believes that it leads. It may be wrong; what it proposes then is not committed.

@@ -48,6 +48,17 @@ func VoteFollows(state *fsm.State, servers []raft.Server) string {
 	return ""
 }
 
+// VoteLeaves says whether, of two hosts, a node has a vote that is on its way to the other one. While it moves both vote, so that the death
+// of either takes the majority away. It is false where the vote is to stay, or the other host is not there to take it.
+func VoteLeaves(v View, servers []raft.Server, node string) bool {
+	voters := Voters(servers)
+	if len(v.State.Nodes) != 2 || !slices.Contains(voters, node) {
+		return false
+	}
+	wanted := WantedVoters(v.State, voters)
+	return !slices.Contains(wanted, node) && v.Casts(wanted[0])
+}
+
 // Casts says whether a voter takes part in a change of the voters: it is awake; of two hosts also the one that is about to suspend, since
 // it waits until its vote has moved (MaySuspend).
 func (v View) Casts(name string) bool {

@@ -102,3 +102,28 @@ func TestNobodyIsAddedWhoDoesNotCast(t *testing.T) {
 		}
 	}
 }
+
+// TestTheVoteOfADrainedHostLeaves: of two hosts it is on its way until the other one votes alone, unless that one cannot take it.
+func TestTheVoteOfADrainedHostLeaves(t *testing.T) {
+	tests := []struct {
+		name, nodes, servers string
+		want                 bool
+	}{
+		{"not begun", "a:awake b:awake!maint", "a? b", true},
+		{"both vote", "a:awake b:awake!maint", "a b", true},
+		{"moved", "a:awake b:awake!maint", "a b?", false},
+		{"it was elsewhere", "a:awake b:awake!maint", "a", false},
+		{"the other is dead", "a:awake!dead b:awake!maint", "a? b", false},
+		{"the other died half way", "a:awake!dead b:awake!maint", "a b", false},
+		{"the other sleeps", "a:asleep b:awake!maint", "a? b", false},
+		{"both are drained", "a:awake!maint b:awake!maint", "a? b", false},
+		{"three hosts", "a:awake b:awake!maint c:awake", "a b c", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := VoteLeaves(duo(tt.nodes, ""), serverSet(tt.servers), "b"); got != tt.want {
+				t.Errorf("it leaves: %v", got)
+			}
+		})
+	}
+}

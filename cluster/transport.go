@@ -3,7 +3,9 @@ package cluster
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -127,6 +129,10 @@ func (t *Transport) welcome(raw net.Conn, from netip.Addr) {
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		kept.Close()
+		if errors.Is(err, io.EOF) { // it looked whether the port is open, as doctor does
+			t.log.Debug("a peer hung up", "peer", from)
+			return
+		}
 		t.complain(from, "a peer was refused", explain(err))
 		return
 	}

@@ -128,10 +128,8 @@ func NextStep(state *fsm.State, servers []raft.Server, answers map[string]bool) 
 			steps = append(steps, Step{AddNonvoter, name})
 		}
 	}
-	for _, name := range wanted {
-		if !slices.Contains(voters, name) && answers[name] {
-			steps = append(steps, Step{AddVoter, name})
-		}
+	for _, name := range newcomers(voters, wanted, answers) {
+		steps = append(steps, Step{AddVoter, name})
 	}
 	for _, name := range voters {
 		_, known := nodes[name]
@@ -145,6 +143,53 @@ func NextStep(state *fsm.State, servers []raft.Server, answers map[string]bool) 
 		}
 	}
 	return Step{}, false
+}
+
+// newcomers are the voters-to-be that answer, without the last of them where the voters would then be an even number, and stay so because
+// another one does not answer: one voter more that the majority needs, and none that it can do without. Of two voters either one's death
+// stops everything, of one voter only its own.
+func newcomers(voters, wanted []string, answers map[string]bool) []string {
+	var out []string
+	missing := false
+	for _, name := range wanted {
+		switch {
+		case slices.Contains(voters, name):
+		case answers[name]:
+			out = append(out, name)
+		default:
+			missing = true
+		}
+	}
+	if missing && len(out) > 0 && (len(voters)+len(out))%2 == 0 {
+		return out[:len(out)-1]
+	}
+	return out
+}
+
+// AwaitedVoter is the sleeping host, if there is one, without whose vote the cluster cannot have the three voters that it should: it is to be
+// called. A witness that joins two hosts of which one sleeps is such a case. One that was called in vain is not awaited, nor is anybody
+// who would get no vote though all that can be called came up: it would sleep again, and be called again, for ever.
+func AwaitedVoter(v View, servers []raft.Server) string {
+	voters := Voters(servers)
+	wanted := WantedVoters(v.State, voters)
+	if len(voters) >= 3 || len(wanted) < 3 {
+		return ""
+	}
+	answers := make(map[string]bool)
+	for name, n := range v.State.Nodes {
+		answers[name] = v.Casts(name) || comesUp(n)
+	}
+	for _, name := range newcomers(voters, wanted, answers) {
+		if n := v.State.Nodes[name]; n.Power == fsm.Asleep && comesUp(n) {
+			return name
+		}
+	}
+	return ""
+}
+
+// comesUp says whether a host can be expected to be up after a call, or is being called.
+func comesUp(n fsm.Node) bool {
+	return (n.Power == fsm.Asleep || n.Power == fsm.Waking) && n.PowerReason != fsm.GaveUp && !n.Maintenance
 }
 
 // LeadFirst gives who must lead before a step that takes the leader's own vote away, "" while nobody can; false: the step can be

@@ -77,7 +77,15 @@ func TestNextStep(t *testing.T) {
 		{"nothing to do", "a b c", "a b c", "a b c", ""},
 		{"a new node comes in without a vote", "a b c d:s", "a b c", "a b c d", "add-nonvoter d"},
 		{"a second and third voter come one by one", "a b c", "a b? c?", "a b c", "add-voter b"},
-		{"a voter that does not answer is not added", "a b c", "a b? c?", "a c", "add-voter c"},
+		{"a voter that does not answer is not added, nor another one instead: two are worse than one", "a b c", "a b? c?", "a c", ""},
+		{"nor by a witness, while the other host sleeps", "a b:s w:w", "a b? w?", "a w", ""},
+		{"both by and by once that is awake", "a b:s w:w", "a b? w?", "a b w", "add-voter b"},
+		{"then the second", "a b:s w:w", "a b w?", "a b w", "add-voter w"},
+		{"of two voters that there are already the third one makes three", "a b w:w", "a b? w", "a b w", "add-voter b"},
+		{"not a fourth alone", "a b c d e", "a b c d? e?", "a b c d", ""},
+		{"a fourth and a fifth", "a b c d e", "a b c d? e?", "a b c d e", "add-voter d"},
+		{"one of two that answer where a third one does not", "a b c d e", "a b c? d? e?", "a b c d", "add-voter c"},
+		{"not in the place of a sleeper while it does not answer", "a b c:s d e", "a b c d? e?", "a b c e", ""},
 		{"not where the new majority would not answer", "a b c", "a b? c?", "a", ""},
 		{"a surplus voter is demoted last", "a b c d:s", "a b c d", "a b c d", "demote d"},
 		{"not before its successor votes", "a b c:off d", "a b c d?", "a b d", "add-voter d"},
@@ -207,4 +215,99 @@ func TestMayRest(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A sleeper is awaited for its vote only while there are fewer than three voters, and it would get that.
+func TestAwaitedVoter(t *testing.T) {
+	tests := []struct{ name, nodes, servers, want string }{
+		{"a witness joins two hosts of which one sleeps", "a:awake b:asleep!sleeper w:awake!witness", "a b? w?", "b"},
+		{"and has its vote already", "a:awake b:asleep!sleeper w:awake!witness", "a b? w", "b"},
+		{"two hosts have one vote", "a:awake b:asleep!sleeper", "a b?", ""},
+		{"all vote", "a:awake b:asleep!sleeper w:awake!witness", "a b w", ""},
+		{"it is awake, and will get its vote", "a:awake b:awake!sleeper w:awake!witness", "a b? w?", ""},
+		{"no vote is meant for it", "a:awake b:awake c:awake d:asleep!sleeper", "a b? c? d?", ""},
+		{"three are enough to wait", "a:awake b:awake c:awake d:asleep!sleeper e:awake!sleeper", "a b c d? e?", ""},
+		{"it would be the second voter alone: the witness is off", "a:awake b:asleep!sleeper w:off!witness", "a b? w?", ""},
+		{"so is the third host", "a:awake b:asleep!sleeper c:off", "a b? c?", ""},
+		{"it was called in vain", "a:awake b:asleep!sleeper c:asleep!gaveup", "a b? c?", ""},
+		{"it is out of touch", "a:awake b:asleep!sleeper c:awake!dead", "a b? c?", ""},
+		{"it sleeps as well", "a:awake b:asleep!sleeper c:asleep!sleeper", "a b? c?", "b"},
+		{"both are to come up, and the first is called", "a:awake b:waking!sleeper c:asleep!sleeper", "a b? c?", "c"},
+		{"the second voter is off, and has its vote", "a:awake b:asleep!sleeper w:off!witness", "a b? w", "b"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			v := world{nodes: tt.nodes}.view()
+			if got := AwaitedVoter(v, serverSet(tt.servers)); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+			if tt.want == "" {
+				return
+			}
+			n := v.State.Nodes[tt.want]
+			n.PowerReason = fsm.GaveUp
+			v.State.Nodes[tt.want] = n
+			if got := AwaitedVoter(v, serverSet(tt.servers)); got != "" {
+				t.Errorf("%s was called in vain, and %q is awaited", tt.want, got)
+			}
+		})
+	}
+}
+
+// TestWhoIsAwaitedGetsItsVote: once everybody who is called is up. Who came up for nothing would sleep, and be called again.
+func TestWhoIsAwaitedGetsItsVote(t *testing.T) {
+	powers := []string{"awake", "awake!dead", "awake!sleeper", "asleep!sleeper", "asleep!gaveup", "asleep!maint", "asleep", "waking!sleeper", "off", "awake!witness", "off!witness"}
+	called := 0
+	rapid.Check(t, func(t *rapid.T) {
+		nodes, set := "a:awake", "a"
+		for _, name := range []string{"b", "c", "d", "e"}[:rapid.IntRange(1, 4).Draw(t, "others")] {
+			nodes += " " + name + ":" + rapid.SampledFrom(powers).Draw(t, name)
+			set += " " + name + "?"
+		}
+		v, servers := world{nodes: nodes}.view(), serverSet(set)
+		woken := make(map[string]bool)
+		for {
+			name := AwaitedVoter(v, servers)
+			if name == "" {
+				break
+			}
+			if woken[name] {
+				t.Fatalf("%s, servers %s: %s is awake, and awaited", nodes, set, name)
+			}
+			woken[name] = true
+			called++
+			wakeUp(v, name)
+		}
+		for name, n := range v.State.Nodes {
+			if n.Power == fsm.Waking {
+				wakeUp(v, name)
+			}
+		}
+		for {
+			answers := make(map[string]bool)
+			for name := range v.Present {
+				answers[name] = v.Casts(name)
+			}
+			step, ok := NextStep(v.State, servers, answers)
+			if !ok {
+				break
+			}
+			servers = carryOut(servers, step)
+		}
+		for name := range woken {
+			if !slices.Contains(Voters(servers), name) {
+				t.Fatalf("%s: %s was called, and the voters are %v", nodes, name, Voters(servers))
+			}
+		}
+	})
+	if called == 0 {
+		t.Error("nobody was ever called")
+	}
+}
+
+// wakeUp writes down that a host is up.
+func wakeUp(v View, name string) {
+	n, p := v.State.Nodes[name], v.Present[name]
+	n.Power, p.Alive = fsm.Awake, true
+	v.State.Nodes[name], v.Present[name] = n, p
 }

@@ -179,17 +179,20 @@ func (r *reader) wakeHook(n ast.Node) value[string] {
 	return value[string]{r.execName(n), placeOf(n), true}
 }
 
-func (r *reader) unitName(n ast.Node) string {
-	v := r.text(n, "a unit like web.service")
+func (r *reader) unitName(n ast.Node) string { return r.unitOf(n, "service", "web") }
+
+// unitOf reads the name of a unit of some type.
+func (r *reader) unitOf(n ast.Node, kind, example string) string {
+	v := r.text(n, "a unit like "+example+"."+kind)
 	if !v.set {
 		return ""
 	}
-	base, ok := strings.CutSuffix(v.v, ".service")
+	base, ok := strings.CutSuffix(v.v, "."+kind)
 	switch {
 	case !ok && made(v.v, `-_@:\`):
-		r.problem(v.at, "%q is not the name of a service unit; write %s.service", v.v, v.v)
+		r.problem(v.at, "%q is not the name of a %s unit; write %s.%s", v.v, kind, v.v, kind)
 	case !ok || base == "" || len(v.v) > 255 || base[0] == '-' || base[0] == '.' || !made(base, `-._@:\`):
-		r.problem(v.at, "%q is not the name of a service unit; write one like web.service", v.v)
+		r.problem(v.at, "%q is not the name of a %s unit; write one like %s.%s", v.v, kind, example, kind)
 	default:
 		return v.v
 	}

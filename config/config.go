@@ -143,6 +143,8 @@ type Config struct {
 	SuspendTimeout time.Duration    // the hand-over before a suspend may take this long
 	WakeTimeout    time.Duration    // a wake that has not succeeded by then has failed
 	WakeHook       string           // an executable in ChecksDir that is run when a host does not wake; "" = none
+	Hooks          Hooks            // what it runs when something has happened
+	Webhook        Webhook          // where events are posted to
 	Idle           time.Duration    // a host with power sleeps goes to sleep by itself when nobody needed it for so long; 0 = it does not
 	StayAwake      StayAwake        // what counts as need
 	Watts          map[string]Watts // by host: what the file tells of it; nil = of none
@@ -155,6 +157,7 @@ type Config struct {
 	OnConflict     OnConflict
 	Fence          Fence
 	LogLevel       string // debug, info, warn, error
+	HTTP           HTTP   // the status page and the metrics
 
 	Nodes    []string // the names under nodes, in the file's order
 	Services []Service

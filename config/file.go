@@ -39,6 +39,8 @@ type host struct {
 	watts          value[Watts]
 	role           value[Role]
 	lookAfter      value[time.Duration]
+	http           value[httpSection]
+	hooks          value[Hooks]
 }
 
 // node is one entry of nodes.
@@ -62,6 +64,7 @@ type file struct {
 	suspendTimeout  value[time.Duration]
 	wakeTimeout     value[time.Duration]
 	wakeHook        value[string]
+	webhook         value[Webhook]
 	onConflict      value[OnConflict]
 	fence           value[Fence]
 	logLevel        value[string]
@@ -90,7 +93,9 @@ func (r *reader) hostFields(h *host) fields {
 		"role":            func(_ place, n ast.Node) { h.role = oneOf(r, n, Member, Witness) },
 		"look_after":      func(_ place, n ast.Node) { h.lookAfter = r.lookAfter(n) },
 		"stay_awake":      func(_ place, n ast.Node) { h.stayAwake = r.stayAwake(n) },
+		"hooks":           func(_ place, n ast.Node) { h.hooks = r.hooks(n) },
 		"watts":           func(_ place, n ast.Node) { h.watts = r.watts(n) },
+		"http":            func(_ place, n ast.Node) { h.http = r.http(n) },
 		"wake": func(_ place, n ast.Node) {
 			h.wake.at = placeOf(n)
 			r.list(n, func(e ast.Node) {
@@ -123,6 +128,7 @@ func (r *reader) file(root ast.Node) file {
 	keys["suspend_timeout"] = func(_ place, n ast.Node) { f.suspendTimeout = r.duration(n, shortest, longest) }
 	keys["wake_timeout"] = func(_ place, n ast.Node) { f.wakeTimeout = r.duration(n, shortest, longest) }
 	keys["wake_hook"] = func(_ place, n ast.Node) { f.wakeHook = r.wakeHook(n) }
+	keys["webhook"] = func(_ place, n ast.Node) { f.webhook = r.webhook(n) }
 	keys["on_conflict"] = func(_ place, n ast.Node) { f.onConflict = oneOf(r, n, ConflictStop, ConflictOverride) }
 	keys["fence"] = func(_ place, n ast.Node) { f.fence = oneOf(r, n, FenceAuto, FenceRequired, FenceNFTables) }
 	keys["log_level"] = func(_ place, n ast.Node) { f.logLevel = oneOf(r, n, "debug", "info", "warn", "error") }
@@ -171,6 +177,10 @@ func (r *reader) judgeFile(f file) {
 		r.problem(f.bootstrapExpect.at, "bootstrap_expect waits for %d hosts, but nodes has only %d; lower it or add the others", f.bootstrapExpect.v, len(f.nodes))
 	}
 	r.judgeRoles(f)
+	r.judgeHTTP(f.host, f)
+	for _, n := range f.nodes {
+		r.judgeHTTP(n.host, f)
+	}
 	addrs, macs := map[netip.Addr]place{}, map[string]place{}
 	for _, n := range f.nodes {
 		if n.address.set {

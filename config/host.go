@@ -52,7 +52,7 @@ func onDisk(dir string) bool {
 		}
 		dir = filepath.Dir(dir)
 	}
-	return fs.Type != unix.TMPFS_MAGIC && fs.Type != unix.RAMFS_MAGIC
+	return uint32(fs.Type) != unix.TMPFS_MAGIC && uint32(fs.Type) != unix.RAMFS_MAGIC // 32 bits everywhere, signed on some
 }
 
 // LocalPrefixes gives the addresses of an interface of this host with their prefix lengths, link-local ones left out.

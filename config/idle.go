@@ -38,6 +38,8 @@ type StayAwake struct {
 	Hooks      []string
 	Schedule   []Span
 	WakeAt     []Moment
+	WakeTimers []string // systemd's timer units, which want the host awake when they elapse
+	WakeAsk    []Busy   // each prints when the host is to be awake next
 }
 
 // Busy is a command that says whether the host is in use.
@@ -118,7 +120,7 @@ func (r *reader) stayAwake(n ast.Node) value[StayAwake] {
 		},
 		"processes": func(_ place, n ast.Node) { s.Processes = r.processes(n) },
 		"units":     func(_ place, n ast.Node) { s.Units = r.units(n) },
-		"commands":  func(_ place, n ast.Node) { s.Commands = r.busies(n) },
+		"commands":  func(_ place, n ast.Node) { s.Commands = r.busies(n, "commands") },
 		"hooks": func(_ place, n ast.Node) {
 			r.few(n, "hooks", func(e ast.Node) {
 				if name := r.execName(e); name != "" {
@@ -140,6 +142,14 @@ func (r *reader) stayAwake(n ast.Node) value[StayAwake] {
 				}
 			})
 		},
+		"wake_timers": func(_ place, n ast.Node) {
+			r.few(n, "wake_timers", func(e ast.Node) {
+				if name := r.unitOf(e, "timer", "backup"); name != "" {
+					s.WakeTimers = append(s.WakeTimers, name)
+				}
+			})
+		},
+		"wake_commands": func(_ place, n ast.Node) { s.WakeAsk = r.busies(n, "wake_commands") },
 	})
 	return value[StayAwake]{s, placeOf(n), len(r.problems) == before}
 }
@@ -189,8 +199,8 @@ func (r *reader) units(n ast.Node) (out []string) {
 }
 
 // busies reads the commands: each a list of words, or a mapping with a time limit.
-func (r *reader) busies(n ast.Node) (out []Busy) {
-	r.few(n, "commands", func(e ast.Node) {
+func (r *reader) busies(n ast.Node, list string) (out []Busy) {
+	r.few(n, list, func(e ast.Node) {
 		b := Busy{Timeout: busyTimeout}
 		before := len(r.problems)
 		if _, mapping := r.plain(e).(ast.MapNode); !mapping {
@@ -256,8 +266,16 @@ func idleNotes(own host, c *Config) (out []string) {
 
 // missingBusy says what this host is to ask and does not have: it never goes to sleep by itself then.
 func missingBusy(c *Config, m *Machine) (out []string) {
-	if c.Power != Sleeps || c.Idle == 0 {
+	if c.Power != Sleeps {
 		return nil
+	}
+	for _, b := range c.StayAwake.WakeAsk {
+		if !m.HasCommand(b.Command[0]) {
+			out = append(out, "this host has no command "+b.Command[0]+", which is to say when it is to wake (stay_awake: wake_commands): while that is so it does not go to sleep")
+		}
+	}
+	if c.Idle == 0 {
+		return out
 	}
 	const never = ", which stay_awake asks: while that is so it does not go to sleep by itself"
 	for _, b := range c.StayAwake.Commands {

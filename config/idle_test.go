@@ -35,6 +35,8 @@ nodes:
       hooks: [there, absent]
       schedule: [mon-fri 07:00-20:00, 22:00-06:00, "sat,sun 00:00-24:00", Fri-Mon 1:05-2:00]
       wake_at: [06:30, "mon,wed 05:00"]
+      wake_timers: [backup.timer]
+      wake_commands: [[next-recording], {command: [sh, -c, date +%s], timeout: 20s}]
   bravo: {address: 192.0.2.12, power: sleeps}
   charlie: {address: 192.0.2.13, idle: 5m}
   delta: {address: 192.0.2.14, power: sleeps, idle: off}
@@ -55,14 +57,16 @@ func TestWhatKeepsAHostAwake(t *testing.T) {
 		},
 		Users: UsersOff, IgnoreUser: []string{"backup"}, Load: 2.5, Processes: []string{"rsync"}, Units: []string{"backup.service"},
 		Commands: []Busy{{[]string{"sh", "-c", "exit 1"}, 5 * time.Second}, {[]string{"busy"}, 500 * time.Millisecond}}, Hooks: []string{"there", "absent"},
-		Schedule: []Span{{weekdays, 7 * hour, 20 * hour}, {all, 22 * hour, 6 * hour}, {weekend, 0, 24 * hour}, {0b1100011, hour + 5*minute, 2 * hour}},
-		WakeAt:   []Moment{{all, 6*hour + 30*minute}, {0b0001010, 5 * hour}},
+		Schedule:   []Span{{weekdays, 7 * hour, 20 * hour}, {all, 22 * hour, 6 * hour}, {weekend, 0, 24 * hour}, {0b1100011, hour + 5*minute, 2 * hour}},
+		WakeAt:     []Moment{{all, 6*hour + 30*minute}, {0b0001010, 5 * hour}},
+		WakeTimers: []string{"backup.timer"}, WakeAsk: []Busy{{[]string{"next-recording"}, 5 * time.Second}, {[]string{"sh", "-c", "date +%s"}, 20 * time.Second}},
 	}
 	if got.Idle != 15*minute {
 		t.Errorf("idle is %v", got.Idle)
 	}
 	comparedPrefixes(t, want, got.StayAwake)
-	if len(got.Notes) != 2 || !strings.Contains(got.Notes[0], "no command busy, which") || !strings.Contains(got.Notes[1], "checks.d/absent, which") {
+	if len(got.Notes) != 3 || !strings.Contains(got.Notes[0], "no command next-recording, which is to say when") || !strings.Contains(got.Notes[1], "no command busy, which") ||
+		!strings.Contains(got.Notes[2], "checks.d/absent, which") {
 		t.Errorf("the notes are %q", got.Notes)
 	}
 	for node, want := range map[string]struct {

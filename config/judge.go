@@ -60,7 +60,7 @@ func (r *reader) judgeSurroundings(f file, own host, c *Config, m *Machine) {
 	if err := statSecret(c.SecretFile); err != nil && !r.has("secret_file") {
 		r.problem(f.secretFile.at, "%s", sentence(err))
 	} else if err == nil {
-		_, err = ReadSecret(c.SecretFile)
+		_, err = ReadSecrets(c.SecretFile)
 		if errors.Is(err, fs.ErrPermission) {
 			c.Notes = append(c.Notes, "the secret file "+c.SecretFile+" cannot be read by this user, so nobody looked into it")
 		} else if err != nil && !r.has("secret_file") {
@@ -91,7 +91,9 @@ func (r *reader) judgeSurroundings(f file, own host, c *Config, m *Machine) {
 	if path := filepath.Join(c.ChecksDir, c.WakeHook); c.WakeHook != "" && !m.HasFile(path) {
 		c.Notes = append(c.Notes, "this host has no executable "+path+", which wake_hook names: a host that does not wake gets no more than magic packets from here")
 	}
+	c.Notes = append(c.Notes, hookNotes(c, m)...)
 	c.Notes = append(c.Notes, missingBusy(c, m)...)
+	c.Notes = append(c.Notes, httpNotes(c)...)
 	c.Notes = append(c.Notes, sleepNotes(c, m)...)
 	if m.OnDisk(c.RunDir) {
 		c.Notes = append(c.Notes, "run_dir "+c.RunDir+" is not on a tmpfs, so the lease table is written to a disk with each renewal; /run is the usual place")

@@ -30,7 +30,7 @@ func Load(path, node string, m *Machine) (*Config, error) {
 func unreadable(err error) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "there is no such file; name another one, or start from `nightporter config example`"
+		return "there is no such file; name another one, or make it with `nightporter setup`, on a further host of a cluster with `nightporter setup --join`"
 	case errors.Is(err, fs.ErrPermission):
 		return "this user may not read the file; run as root"
 	}
@@ -110,6 +110,8 @@ func settings(f file, own host, name string) *Config {
 		SuspendTimeout:  f.suspendTimeout.or(DefaultSuspendTimeout),
 		WakeTimeout:     f.wakeTimeout.or(DefaultWakeTimeout),
 		WakeHook:        f.wakeHook.v,
+		Hooks:           first(own.hooks, f.hooks).or(Hooks{Timeout: DefaultHookTimeout}),
+		Webhook:         f.webhook.v,
 		Idle:            first(own.idle, f.idle).v,
 		StayAwake:       first(own.stayAwake, f.stayAwake).or(DefaultStayAwake()),
 		Watts:           wattsOf(f, name),
@@ -121,6 +123,7 @@ func settings(f file, own host, name string) *Config {
 		OnConflict:      f.onConflict.or(ConflictStop),
 		Fence:           f.fence.or(FenceAuto),
 		LogLevel:        f.logLevel.or("info"),
+		HTTP:            first(own.http, f.http).v.plain(),
 		Nodes:           nodeNames(f),
 		Services:        plainServices(f.services),
 	}

@@ -55,7 +55,7 @@ services:
 
 func compared(t *testing.T, want, got any) {
 	t.Helper()
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
@@ -84,8 +84,9 @@ func TestParseFillsInDefaultsAndTheHostsOwnEntry(t *testing.T) {
 		Failover: 300 * time.Millisecond, BootstrapExpect: 2,
 		Join:  []string{"192.0.2.9:17373", "[2001:db8::9]:1", "beacon:17373", "beacon:99", "192.0.2.9:5"},
 		Power: AlwaysOn, Suspend: SuspendDefault, SuspendCommand: []string{"systemctl", "suspend"},
-		SuspendTimeout: 30 * time.Second, StayAwake: DefaultStayAwake(), LookAfter: DefaultLookAfter, Role: Member, WakeTimeout: 90 * time.Second, WakeHook: "plug-on",
+		SuspendTimeout: 30 * time.Second, StayAwake: DefaultStayAwake(), LookAfter: DefaultLookAfter, Role: Member, Hooks: Hooks{Timeout: DefaultHookTimeout}, WakeTimeout: 90 * time.Second, WakeHook: "plug-on",
 		WoL: WoLAuto, Canary: CanaryAuto, ChecksDir: "/etc/nightporter/checks.d", Fence: FenceAuto, OnConflict: ConflictStop, LogLevel: "info",
+		HTTP:  HTTP{Listen: netip.MustParseAddrPort("127.0.0.1:7375")},
 		Nodes: []string{"alpha", "bravo"}, Watts: map[string]Watts{"bravo": {Awake: 60.5, Asleep: 2}},
 		Services: []Service{
 			{

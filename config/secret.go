@@ -16,7 +16,10 @@ import (
 // from it, so it has the full strength of the strongest of these.
 const secretSize = 32
 
-// secretFileLimit bounds what is read from a secret file: a comment and 44 characters.
+// SecretsMost is how many secrets a file may have: the one in use, and while it is changed the next or the former one.
+const SecretsMost = 2
+
+// secretFileLimit bounds what is read from a secret file: comments, and 44 characters for each secret.
 const secretFileLimit = 4096
 
 // NewSecret makes the contents of a secret file: a comment and 32 random bytes in base64.
@@ -27,9 +30,21 @@ func NewSecret() []byte {
 		base64.StdEncoding.EncodeToString(raw) + "\n")
 }
 
-// ReadSecret reads a secret file. A file that its group or others can read is refused: whoever has the secret can become
-// a member of the cluster.
-func ReadSecret(path string) ([]byte, error) {
+// FormatSecrets makes the contents of a secret file: the one in use first.
+func FormatSecrets(secrets [][]byte) []byte {
+	out := []byte("# nightporter cluster secret. The same file belongs on every host of the cluster, readable by its owner only.\n")
+	for i, s := range secrets {
+		if i == 1 {
+			out = append(out, "# Accepted as well, while the secret is changed (nightporter secret).\n"...)
+		}
+		out = append(append(out, base64.StdEncoding.EncodeToString(s)...), '\n')
+	}
+	return out
+}
+
+// ReadSecrets reads a secret file: the secret in use, and one more that is accepted as well while it is changed. A file that its group or
+// others can read is refused: whoever has a secret can become a member of the cluster.
+func ReadSecrets(path string) ([][]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, secretError(path, err)
@@ -46,7 +61,7 @@ func ReadSecret(path string) ([]byte, error) {
 	if err != nil {
 		return nil, secretError(path, err)
 	}
-	return parseSecret(path, data)
+	return parseSecrets(path, data)
 }
 
 // statSecret finds what is wrong with a secret file without reading it.
@@ -78,33 +93,35 @@ func secretError(path string, err error) error {
 	return fmt.Errorf("read the secret file %s: %w", path, err)
 }
 
-func parseSecret(path string, data []byte) ([]byte, error) {
+func parseSecrets(path string, data []byte) ([][]byte, error) {
 	bad := func(why string) error {
 		return fmt.Errorf("the secret file %s is damaged (%s); copy it again from another host, or make a new one for all hosts with `nightporter keygen`", path, why)
 	}
 	if len(data) > secretFileLimit {
 		return nil, bad("it is too long")
 	}
-	var text string
+	var out [][]byte
 	for line := range bytes.Lines(data) {
 		s := strings.TrimSpace(string(line))
 		if s == "" || strings.HasPrefix(s, "#") {
 			continue
 		}
-		if text != "" {
-			return nil, bad("it has more than one secret")
+		raw, err := base64.StdEncoding.Strict().DecodeString(s)
+		if err != nil {
+			return nil, bad("it is not base64")
 		}
-		text = s
+		if len(raw) != secretSize {
+			return nil, bad(fmt.Sprintf("it has %d bytes instead of %d", len(raw), secretSize))
+		}
+		if len(out) == 1 && bytes.Equal(out[0], raw) {
+			return nil, bad("it has the same secret twice")
+		}
+		if out = append(out, raw); len(out) > SecretsMost {
+			return nil, bad(fmt.Sprintf("it has more than %d secrets", SecretsMost))
+		}
 	}
-	if text == "" {
+	if len(out) == 0 {
 		return nil, bad("it is empty")
 	}
-	raw, err := base64.StdEncoding.Strict().DecodeString(text)
-	if err != nil {
-		return nil, bad("it is not base64")
-	}
-	if len(raw) != secretSize {
-		return nil, bad(fmt.Sprintf("it has %d bytes instead of %d", len(raw), secretSize))
-	}
-	return raw, nil
+	return out, nil
 }

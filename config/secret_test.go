@@ -15,14 +15,20 @@ func TestSecretsComeBackAndDiffer(t *testing.T) {
 		if err := os.WriteFile(path, NewSecret(), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		raw, err := ReadSecret(path)
-		if err != nil || len(raw) != 32 {
-			t.Fatalf("got %d bytes, %v", len(raw), err)
+		raw, err := ReadSecrets(path)
+		if err != nil || len(raw) != 1 || len(raw[0]) != 32 {
+			t.Fatalf("got %d, %v", len(raw), err)
 		}
-		seen = append(seen, raw)
+		seen = append(seen, raw[0])
 	}
 	if bytes.Equal(seen[0], seen[1]) {
 		t.Error("two secrets are the same")
+	}
+	if err := os.WriteFile(path, FormatSecrets(seen), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if both, err := ReadSecrets(path); err != nil || len(both) != 2 || !bytes.Equal(both[0], seen[0]) || !bytes.Equal(both[1], seen[1]) {
+		t.Errorf("two secrets came back as %d, %v", len(both), err)
 	}
 }
 
@@ -40,7 +46,8 @@ func TestSecretFilesThatAreRefused(t *testing.T) {
 		{"empty", "# nothing\n\n", 0o600, "is damaged (it is empty)"},
 		{"no base64", "open sesame!\n", 0o600, "is damaged (it is not base64)"},
 		{"short", "c2hvcnQ=\n", 0o600, "is damaged (it has 5 bytes instead of 32)"},
-		{"two", good + good, 0o600, "is damaged (it has more than one secret)"},
+		{"twice", good + good, 0o600, "is damaged (it has the same secret twice)"},
+		{"three", good + string(NewSecret()) + string(NewSecret()), 0o600, "is damaged (it has more than 2 secrets)"},
 		{"long", strings.Repeat("#", 5000), 0o600, "is damaged (it is too long)"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -51,7 +58,7 @@ func TestSecretFilesThatAreRefused(t *testing.T) {
 			if err := os.Chmod(path, tc.mode); err != nil {
 				t.Fatal(err)
 			}
-			raw, err := ReadSecret(path)
+			raw, err := ReadSecrets(path)
 			if raw != nil || err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, %v; want an error with %q", raw, err, tc.want)
 			}
@@ -64,10 +71,10 @@ func TestSecretFilesThatAreRefused(t *testing.T) {
 			}
 		})
 	}
-	if _, err := ReadSecret(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
+	if _, err := ReadSecrets(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is not a regular file") {
 		t.Errorf("a directory: got %v", err)
 	}
-	if _, err := ReadSecret(filepath.Join(t.TempDir(), "absent")); err == nil || !strings.Contains(err.Error(), "nightporter keygen --out") {
+	if _, err := ReadSecrets(filepath.Join(t.TempDir(), "absent")); err == nil || !strings.Contains(err.Error(), "nightporter keygen --out") {
 		t.Errorf("an absent file: got %v", err)
 	}
 }

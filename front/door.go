@@ -39,6 +39,9 @@ type Desk interface {
 	Upstream(service string, port uint16) (netip.AddrPort, bool)
 	// Refused is told that a target that is up has refused a connection for so long that it is no matter of starting up.
 	Refused(service string)
+	// Knock is told again and again, each knockEvery, that a client still waits for a target. The front took its connection, so that the
+	// client does not repeat itself.
+	Knock(service string, client, dest netip.AddrPort)
 	// Engaged is told how many connections of a service are passed on now, or wait for that.
 	Engaged(service string, n int)
 }
@@ -55,6 +58,7 @@ type Door struct {
 	desk     Desk
 	log      *slog.Logger
 	patience time.Duration // how long a connection that is to be passed on waits for a target
+	knocks   time.Duration // between two knocks of one that waits
 
 	four, six *net.TCPListener // six is nil where the host has no IPv6
 	pages     *pageServer
@@ -75,13 +79,18 @@ type Door struct {
 type visit struct {
 	service string
 	conn    *net.TCPConn
-	client  netip.Addr
+	client  netip.AddrPort
+	dest    netip.AddrPort // of the service
 	end     context.CancelFunc
 }
 
 // Open listens. It needs CAP_NET_ADMIN. A connection that is to be passed on waits for a target for as long as patience.
 func Open(desk Desk, patience time.Duration, log *slog.Logger) (*Door, error) {
-	d := &Door{desk: desk, log: log, patience: patience, from: make(map[netip.Addr]int), conns: make(map[*visit]struct{}), live: make(map[string]int)}
+	return open(desk, patience, knockEvery, log)
+}
+
+func open(desk Desk, patience, knocks time.Duration, log *slog.Logger) (*Door, error) {
+	d := &Door{desk: desk, log: log, patience: patience, knocks: knocks, from: make(map[netip.Addr]int), conns: make(map[*visit]struct{}), live: make(map[string]int)}
 	d.ctx, d.end = context.WithCancel(context.Background())
 	var err error
 	if d.four, err = listen("tcp4", "127.0.0.1:0"); err != nil {
@@ -157,7 +166,7 @@ func (d *Door) welcome(conn *net.TCPConn) {
 	}
 	ctx, end := context.WithCancel(d.ctx)
 	defer end()
-	v := &visit{service: route.Service, conn: conn, client: client, end: end}
+	v := &visit{service: route.Service, conn: conn, client: client, dest: dest, end: end}
 	if !d.admit(v) {
 		conn.Close()
 		return
@@ -167,26 +176,26 @@ func (d *Door) welcome(conn *net.TCPConn) {
 		d.pages.serve(ctx, conn)
 		return
 	}
-	d.pass(ctx, v, dest.Port())
+	d.pass(ctx, v)
 }
 
 // addresses gives a connection's two addresses: the service's, and the client's.
-func addresses(conn *net.TCPConn) (dest netip.AddrPort, client netip.Addr) {
+func addresses(conn *net.TCPConn) (dest, client netip.AddrPort) {
 	plain := func(a net.Addr) netip.AddrPort {
 		p := a.(*net.TCPAddr).AddrPort()
 		return netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
 	}
-	return plain(conn.LocalAddr()), plain(conn.RemoteAddr()).Addr()
+	return plain(conn.LocalAddr()), plain(conn.RemoteAddr())
 }
 
 func (d *Door) admit(v *visit) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.conns) >= most || d.from[v.client] >= mostOfOneHost || d.ctx.Err() != nil {
+	if len(d.conns) >= most || d.from[v.client.Addr()] >= mostOfOneHost || d.ctx.Err() != nil {
 		return false
 	}
 	d.conns[v] = struct{}{}
-	d.from[v.client]++
+	d.from[v.client.Addr()]++
 	return true
 }
 
@@ -195,8 +204,9 @@ func (d *Door) dismiss(v *visit) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.conns, v)
-	if d.from[v.client]--; d.from[v.client] == 0 {
-		delete(d.from, v.client)
+	host := v.client.Addr()
+	if d.from[host]--; d.from[host] == 0 {
+		delete(d.from, host)
 	}
 }
 

@@ -23,6 +23,13 @@ type book struct {
 	at      netip.AddrPort // of a target that is up; zero = none is
 	engaged []int
 	refused int
+	knocks  []string
+}
+
+func (b *book) Knock(service string, client, dest netip.AddrPort) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.knocks = append(b.knocks, service+" "+client.String()+" "+dest.String())
 }
 
 func (b *book) Route(netip.AddrPort) Route { b.mu.Lock(); defer b.mu.Unlock(); return b.route }
@@ -61,7 +68,12 @@ func (b *book) heard() []int {
 // opened is a door on this host; who dials its port comes to what the book's route says.
 func opened(t *testing.T, b *book, patience time.Duration) *Door {
 	t.Helper()
-	d, err := Open(b, patience, slog.New(slog.DiscardHandler))
+	return knocking(t, b, patience, knockEvery)
+}
+
+func knocking(t *testing.T, b *book, patience, knocks time.Duration) *Door {
+	t.Helper()
+	d, err := open(b, patience, knocks, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,4 +258,37 @@ func TestAClientThatGaveUp(t *testing.T) {
 	for len(b.heard()) < 2 {
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// Who waits is told of again and again, in the client's and the service's names: its own system says nothing any more. That ends when
+// it is passed on.
+func TestAClientThatWaitsKnocksAgain(t *testing.T) {
+	b := &book{route: Route{"nas", Proxy}}
+	d := knocking(t, b, time.Minute, time.Millisecond)
+	c := dial(t, d)
+	knocks := func() []string { b.mu.Lock(); defer b.mu.Unlock(); return slices.Clone(b.knocks) }
+	for len(knocks()) < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	if want := fmt.Sprintf("nas %s %s", c.LocalAddr(), c.RemoteAddr()); knocks()[0] != want {
+		t.Errorf("the desk heard %q, want %q", knocks()[0], want)
+	}
+	b.mu.Lock()
+	b.at = echo(t)
+	b.mu.Unlock()
+	answered := make([]byte, 1)
+	if _, err := io.WriteString(c, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, answered); err != nil {
+		t.Fatal(err)
+	}
+	before := len(knocks())
+	for range 3 { // as long as it takes to knock three times more
+		time.Sleep(again)
+	}
+	if n := len(knocks()); n != before {
+		t.Errorf("it knocked %d times after it was passed on", n-before)
+	}
+	c.Close() // the target waits for that
 }

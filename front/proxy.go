@@ -19,6 +19,8 @@ const (
 	dialTime = 2 * time.Second
 	// refusedMost is for how long a target that is up may refuse connections: its program is about to start.
 	refusedMost = 10 * time.Second
+	// knockEvery is the pause between two words to the desk that a client waits: that of a wake's calls, when they have grown seldom.
+	knockEvery = 5 * time.Second
 	// probeIdle and probeEvery keep the guard's entry of an idle connection alive, and find out that a client is gone.
 	probeIdle  = time.Minute
 	probeEvery = 15 * time.Second
@@ -30,16 +32,16 @@ func unmapped(p netip.AddrPort) netip.AddrPort {
 
 // pass waits for a target and passes the connection on to it, until both sides have closed. What a client says meanwhile waits
 // in its socket.
-func (d *Door) pass(ctx context.Context, v *visit, port uint16) {
+func (d *Door) pass(ctx context.Context, v *visit) {
 	keep := net.KeepAliveConfig{Enable: true, Idle: probeIdle, Interval: probeEvery, Count: 4}
 	_ = v.conn.SetKeepAliveConfig(keep) // at worst nobody notices that a client is gone
 	d.engaged(v.service, 1)             // from now on: who waits here can only be served by way of this host
 	defer d.engaged(v.service, -1)
 	waiting, enough := context.WithTimeoutCause(ctx, d.patience, errNobody)
 	defer enough()
-	up, err := d.reach(waiting, v, port)
+	up, err := d.reach(waiting, v)
 	if err != nil {
-		d.log.Info("a waiting client is sent away: no target came up", "service", v.service, "client", v.client, "err", err)
+		d.log.Info("a waiting client is sent away: no target came up", "service", v.service, "client", v.client.Addr(), "err", err)
 		return
 	}
 	defer up.Close()
@@ -55,14 +57,19 @@ var (
 	errGone   = errors.New("the client gave up")
 )
 
-// reach dials until a target takes the connection.
-func (d *Door) reach(ctx context.Context, v *visit, port uint16) (*net.TCPConn, error) {
+// reach dials until a target takes the connection, and knocks for the client.
+func (d *Door) reach(ctx context.Context, v *visit) (*net.TCPConn, error) {
 	tick := time.NewTicker(again)
 	defer tick.Stop()
 	var last error
-	var since time.Time // the first refusal of a target that is up
+	var since time.Time   // the first refusal of a target that is up
+	knocked := time.Now() // its first packet did
 	for !gone(v.conn) {
-		if at, ok := d.desk.Upstream(v.service, port); ok {
+		if time.Since(knocked) >= d.knocks {
+			knocked = time.Now()
+			d.desk.Knock(v.service, v.client, v.dest)
+		}
+		if at, ok := d.desk.Upstream(v.service, v.dest.Port()); ok {
 			dialer := net.Dialer{Timeout: dialTime}
 			conn, err := dialer.DialContext(ctx, "tcp", at.String())
 			if err == nil {

@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -35,6 +37,7 @@ type Machine struct {
 	foreseen []mark // entries in the view that are not in applied yet, ascending
 	noted    View   // ConfigIndex and Servers of the snapshot that may be restored next
 	watchers map[chan struct{}]struct{}
+	appended func(index uint64) time.Time // when the leader appended an entry, zero = not known; nil = nobody can tell
 }
 
 // mark names an entry: by Log Matching there is one entry of an index and term.
@@ -80,14 +83,37 @@ func (m *Machine) Apply(l *raft.Log) any {
 
 // StoreConfiguration implements raft.ConfigurationStore.
 func (m *Machine) StoreConfiguration(index uint64, c raft.Configuration) {
+	var at time.Time
+	if m.appended != nil {
+		at = m.appended(index)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.applied = reconfigured(m.applied, index, c.Servers, at)
 	m.raftReached(index)
 	v := m.view
 	if index > v.Index {
 		v.State, v.Index = m.applied, index
 	}
 	m.publish(withConfig(v, index, c.Servers))
+}
+
+// Appended has the machine ask when the leader appended an entry, for what people read. It is called before Raft starts.
+func (m *Machine) Appended(at func(index uint64) time.Time) { m.appended = at }
+
+// reconfigured writes the voters of a configuration into the story. The stamp is cut to what every store keeps of it.
+func reconfigured(s *State, index uint64, servers []raft.Server, at time.Time) *State {
+	var voters []string
+	for _, v := range servers {
+		if v.Suffrage == raft.Voter {
+			voters = append(voters, string(v.ID))
+		}
+	}
+	slices.Sort(voters)
+	if !at.IsZero() {
+		at = at.UTC().Truncate(time.Millisecond)
+	}
+	return Reconfigured(s, index, strings.Join(voters, ","), at)
 }
 
 // Foresee folds entries into the View that are known to be committed and that Raft has not applied yet. They must be
@@ -114,7 +140,9 @@ func (m *Machine) Foresee(entries []*raft.Log) {
 			}
 			v.State = next
 		case raft.LogConfiguration:
-			v = withConfig(v, l.Index, raft.DecodeConfiguration(l.Data).Servers)
+			c := raft.DecodeConfiguration(l.Data)
+			v.State = reconfigured(v.State, l.Index, c.Servers, l.AppendedAt)
+			v = withConfig(v, l.Index, c.Servers)
 		}
 		v.Index = l.Index
 		marks = append(marks, mark{l.Index, l.Term})

@@ -25,6 +25,9 @@ func Apply(s *State, index uint64, c Command) (*State, Result) {
 		s = Empty()
 	}
 	next, res := dispatch(s, index, c)
+	if next != s {
+		withEvents(s, next, index, c)
+	}
 	res.Index = index
 	return next, res
 }
@@ -71,6 +74,8 @@ func dispatch(s *State, index uint64, c Command) (*State, Result) {
 		return judgeWake(s, c)
 	case SetInrush:
 		return setInrush(s, c)
+	case SetDrain:
+		return setDrain(s, c)
 	}
 	return refuse(s, Invalid, "a command of type %T cannot be applied: commands are values of the types in command.go", c)
 }

@@ -63,6 +63,7 @@ func removeNode(s *State, c RemoveNode) (*State, Result) {
 	delete(next.Nodes, c.Name)
 	forgetWakes(&next, c.Name)
 	forgetFitness(&next, c.Name)
+	forgetDrain(&next, c.Name)
 	return &next, Result{}
 }
 

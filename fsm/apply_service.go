@@ -38,6 +38,11 @@ func putService(s *State, c PutService) (*State, Result) {
 	if known {
 		return &next, Result{Epoch: own.Epoch, Effect: Changed}
 	}
+	if floor := s.floor(); own.Epoch < floor { // nobody knows whether the nodes that were lost had one of this name (I9)
+		own = Ownership{Epoch: floor, Reason: FirstOwner, Since: c.At, By: c.By}
+		next.Ownerships = maps.Clone(s.Ownerships)
+		next.Ownerships[sv.Name] = own
+	}
 	return &next, Result{Epoch: own.Epoch, Effect: Created}
 }
 

@@ -38,7 +38,7 @@ func EncodeState(s *State) ([]byte, error) {
 
 // stateFormat is the oldest format that says all of a state.
 func stateFormat(s *State) uint8 {
-	if len(s.WakeTimes) > 0 || len(s.Fitness) > 0 || s.Inrush != 0 || slices.ContainsFunc(s.Wakes, func(w Wake) bool { return w.Phases != Phases{} || w.Note != "" }) {
+	if len(s.WakeTimes) > 0 || len(s.Fitness) > 0 || len(s.Drains) > 0 || len(s.Recoveries) > 0 || s.Inrush != 0 || slices.ContainsFunc(s.Wakes, func(w Wake) bool { return w.Phases != Phases{} || w.Note != "" }) {
 		return 2
 	}
 	for _, n := range s.Nodes {
@@ -69,6 +69,9 @@ func DecodeState(b []byte) (*State, error) {
 func checkNames(s *State) error {
 	if s.Services == nil || s.Ownerships == nil || s.Nodes == nil || s.History == nil {
 		return errors.New("a table is missing")
+	}
+	if s.Events != nil && slices.ContainsFunc(s.Events.Pages, func(p EventPage) bool { return len(p.Events) == 0 || p.First == 0 }) {
+		return errors.New("a page of the story is empty or has no number")
 	}
 	for key, sv := range s.Services {
 		if key != sv.Name {

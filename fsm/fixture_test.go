@@ -17,8 +17,11 @@ type fixture struct {
 
 // formats are the logs of all formats that were ever released, by their folder.
 func formats() map[string][]fixture {
-	return map[string][]fixture{"v1": v1Log(), "v2": v2Log(), "v2-fit": fitLog()}
+	return map[string][]fixture{"v1": v1Log(), "v2": v2Log(), "v2-fit": fitLog(), "v2-drain": drainLog()}
 }
+
+// votedFormat is the log that ends with a configuration of Raft's: the story tells the voters, and remembers them.
+const votedFormat = "v2"
 
 // v1Log holds every kind of command, with every field set, and can be applied from first to last.
 func v1Log() []fixture {
@@ -74,6 +77,7 @@ func v2Log() []fixture {
 		{"23-set-power", SetPower{Node: "d", From: Awake, To: Off, Reason: NodeFailed, At: at(12), By: "a"}},
 		{"24-set-power", SetPower{Node: "d", From: Off, To: Asleep, Reason: HandedOver, At: at(14), By: "a"}},
 		{"25-set-power", SetPower{Node: "d", From: Asleep, To: Awake, Reason: WokeUnasked, At: at(17), By: "d"}},
+		{"50-assign", Assign{Service: "web", Owner: "d", Planned: 0, Reason: FirstOwner, Detail: "best front", At: at(18), By: "d"}},
 		{"30-put-node-witness", PutNode{Node: testWitness("w"), At: at(10)}},
 	}
 }
@@ -147,6 +151,10 @@ func restoresAll(t *testing.T, format string, log []fixture, kinds map[Kind]bool
 		s = play(t, s, uint64(10+i), c)
 	}
 	last := uint64(10 + len(log) - 1)
+	if format == votedFormat {
+		last++
+		s = Reconfigured(s, last, "d", time.Time{})
+	}
 	now, err := encodeSnapshot(last, s)
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ const (
 	OwnerLeft       Reason = "owner-left"       // the owner left the cluster or was forgotten
 	OwnerSleeps     Reason = "owner-sleeps"     // the owner is about to suspend
 	OwnerDrained    Reason = "owner-drained"    // the owner shuts down or is in maintenance
+	DrainEnded      Reason = "drain-ended"      // a forced drain had left the service without an owner, and is over
 	OwnerUnfit      Reason = "owner-unfit"      // the owner lives but says itself that it cannot hold
 	OwnerAsleep     Reason = "owner-asleep"     // the owner turned out to be asleep (missed hand-over)
 	TargetReady     Reason = "target-ready"     // a target is awake and takes its service back

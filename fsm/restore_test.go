@@ -27,6 +27,9 @@ func machineRestores(t *testing.T, format string, log []fixture) {
 			t.Fatalf("%s: %+v", f.file, res)
 		}
 	}
+	if format == votedFormat {
+		replayed.StoreConfiguration(uint64(10+len(log)), servers("d"))
+	}
 	stored := readFixture(t, format, "snapshot", takeSnapshot(t, replayed))
 	if err := restored.Restore(io.NopCloser(bytes.NewReader(stored))); err != nil {
 		t.Fatal(err)
@@ -53,6 +56,7 @@ func TestFixturesSetEveryField(t *testing.T) {
 		}
 		noteFields(reflect.ValueOf(*s), fields)
 	}
+	noteFields(reflect.ValueOf(*storedRecovery(t)), fields)
 	if len(fields) < 50 {
 		t.Fatalf("only %d fields were found", len(fields))
 	}
@@ -66,6 +70,10 @@ func TestFixturesSetEveryField(t *testing.T) {
 // noteFields notes each field of this package's structs below v, and whether any value of it was not zero.
 func noteFields(v reflect.Value, fields map[string]bool) {
 	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			noteFields(v.Elem(), fields)
+		}
 	case reflect.Slice:
 		for i := range v.Len() {
 			noteFields(v.Index(i), fields)

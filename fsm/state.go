@@ -22,6 +22,10 @@ type State struct {
 	Fitness   map[string]Fitness    `json:"fitness,omitempty"`    // by Node.Name: whether it can be woken
 	Inrush    int                   `json:"inrush,omitempty"`     // hosts that may be woken at one time (SetInrush)
 	Ledger    map[string]NodeLedger `json:"ledger,omitempty"`     // by Node.Name; for people
+	Events    *EventLog             `json:"events,omitempty"`     // the newest part of the story; for people
+	Drains    map[string]Drain      `json:"drains,omitempty"`     // by Node.Name: of those in maintenance
+	// Recoveries are those of the cluster's past, oldest first, at most RecoveriesLimit.
+	Recoveries []Recovery `json:"recoveries,omitempty"`
 }
 
 // Bounds of what the state remembers. Older entries fall off the front.

@@ -80,6 +80,9 @@ func at(a netip.Addr, all []netip.Addr, err error) error {
 	return fmt.Errorf("%s: %w", a, err)
 }
 
+// Late says whether an error is that something did not end in its time.
+func Late(err error) bool { return errors.Is(err, errLate) || errors.Is(err, context.DeadlineExceeded) }
+
 var errLate = errors.New("no answer in time")
 
 // plain leaves what a person wants to know of an error of the network.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 )
 
 // Exec runs the executable of that name in dir, which must end with 0. The name comes from the replicated state, so it decides nothing
@@ -32,15 +33,32 @@ func Exec(ctx context.Context, dir, name string, env []string) error {
 // configuration.
 func Command(ctx context.Context, argv, env []string) error {
 	var said first
+	return run(ctx, argv, env, &said, &said)
+}
+
+// Output runs a program like Command, and gives the first line that it prints; "" = it prints none.
+func Output(ctx context.Context, argv []string) (string, error) {
+	var out, said first
+	if err := run(ctx, argv, nil, &out, &said); err != nil {
+		return "", err
+	}
+	return out.line(), nil
+}
+
+func run(ctx context.Context, argv, env []string, out, said *first) error {
 	c := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	c.Dir, c.Env = "/", append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"}, env...)
-	c.Stdout, c.Stderr = &said, &said
+	c.Stdout, c.Stderr = out, said
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	c.WaitDelay = 100 * time.Millisecond // for what it left behind with its output still open
 	runtime.LockOSThread()               // the death signal comes with the end of the thread that started it
 	defer runtime.UnlockOSThread()
-	err := c.Run()
+	err := c.Start()
+	if err == nil {
+		ordinary(c.Process.Pid)
+		err = c.Wait()
+	}
 	switch {
 	case ctx.Err() != nil:
 		return errLate
@@ -50,6 +68,13 @@ func Command(ctx context.Context, argv, env []string) error {
 		return fmt.Errorf("%w: %s", err, said.line())
 	}
 	return err
+}
+
+// ordinary takes from a program what its agent has before others: a renewal must not come late, and the agent is the last to be killed when
+// memory is short. Neither is for what it starts. Where that is refused the program runs all the same.
+func ordinary(pid int) {
+	_ = syscall.Setpriority(syscall.PRIO_PGRP, pid, 0)
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("0"), 0)
 }
 
 // trusted gives the path of an executable that nobody but root can have put there.
@@ -101,7 +126,7 @@ func (f *first) Write(b []byte) (int, error) {
 func (f *first) line() string {
 	line, _, _ := strings.Cut(strings.TrimSpace(f.String()), "\n")
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if unicode.IsControl(r) { // C0, DEL, C1: the sentence is shown at terminals
 			return ' '
 		}
 		return r

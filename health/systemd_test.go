@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/dbus"
+
 	"nightporter/internal/nstest"
 )
 
@@ -23,6 +25,9 @@ func manager(t *testing.T, units map[string]string) Systemd {
 		t.Fatal(err)
 	}
 	for name, text := range units {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(conf, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(filepath.Join(conf, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -113,6 +118,58 @@ func TestSystemd(t *testing.T) {
 	cancel()
 	want(t, fmtErr(<-ended), "has not managed to start slow.service yet")
 	want(t, active("slow.service"), "it: it is activating (start)")
+}
+
+// A unit that is part of the target that the package brings starts and ends with it.
+func TestAUnitFollowsTheTargetOfAnIdentity(t *testing.T) {
+	target, err := os.ReadFile("../packaging/nightporter-held@.target")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := manager(t, map[string]string{
+		"nightporter-held@.target":                    string(target),
+		"nightporter-held@my-web.target.d/wants.conf": "[Unit]\nWants=follows.service\n", // as enabling it does
+		"nightporter.service":                         "[Service]\nExecStart=/bin/sleep infinity\nRestart=on-failure\nRestartSec=1h\n",
+		"follows.service":                             "[Unit]\nPartOf=nightporter-held@my-web.target\nAfter=nightporter-held@my-web.target\n[Service]\nExecStart=/bin/sleep infinity\n",
+	})
+	is := func(want string) {
+		t.Helper()
+		if got, err := s.State(t.Context(), "follows.service"); err != nil || got != want {
+			t.Errorf("the unit is %q, %v; want %q", got, err, want)
+		}
+	}
+	for range 2 {
+		if err := s.Start(t.Context(), "nightporter-held@my-web.target"); err != nil {
+			t.Fatal(err)
+		}
+		for said := "activating"; said != "active"; {
+			if said, err = s.State(t.Context(), "follows.service"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Stop(t.Context(), "nightporter-held@my-web.target"); err != nil {
+			t.Fatal(err)
+		}
+		is("inactive")
+	}
+	// The agent is killed.
+	if err := s.Start(t.Context(), "nightporter-held@my-web.target"); err != nil {
+		t.Fatal(err)
+	}
+	is("active")
+	c, err := s.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.KillUnitWithTarget(t.Context(), "nightporter.service", dbus.All, 9); err != nil {
+		t.Fatal(err)
+	}
+	for said := "active"; said != "inactive"; {
+		if said, err = s.State(t.Context(), "follows.service"); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // Where there is no systemd, a unit is not active.

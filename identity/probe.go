@@ -3,18 +3,15 @@ package identity
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
 	"github.com/mdlayher/arp"
 	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/ndp"
-	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,32 +33,19 @@ func (p *Hold) Probe(ctx context.Context, wait time.Duration, members []net.Hard
 	if err != nil {
 		return nil, fmt.Errorf("probing by %s: %w", p.host.lower, err)
 	}
-	filter, err := claimsOf(p.spec.Addrs)
+	conn, err := earFor(ifi, p.spec.Addrs)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := packet.Listen(ifi, packet.Raw, unix.ETH_P_ALL, &packet.Config{Filter: filter})
-	if err != nil {
-		return nil, fmt.Errorf("opening a packet socket on %s (CAP_NET_RAW is needed): %w", p.host.lower, err)
-	}
 	defer p.host.shed(conn)
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	found := make(map[string]Foreign)
-	end := time.Now().Add(wait)
-	for _, until := range []time.Time{time.Now().Add(wait / 2), end} {
-		for _, a := range p.spec.Addrs {
-			frame, err := question(ifi.HardwareAddr, a)
-			if err != nil {
-				return nil, err
-			}
-			if _, err := conn.WriteTo(frame, &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:6])}); err != nil {
-				return nil, fmt.Errorf("probing for %s by %s: %w", a, p.host.lower, err)
-			}
+	known, found := p.known(ifi, members), make(map[string]Foreign)
+	err = inquire(ctx, conn, ifi, p.spec.Addrs, wait, func(f Foreign) {
+		if !slices.ContainsFunc(known, func(m net.HardwareAddr) bool { return bytes.Equal(m, f.MAC) }) {
+			found[f.String()] = f
 		}
-		if err := p.hear(ctx, conn, ifi, until, p.known(ifi, members), found); err != nil {
-			return nil, err
-		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	var out []Foreign
 	for _, f := range found {
@@ -76,29 +60,6 @@ func (p *Hold) known(ifi *net.Interface, members []net.HardwareAddr) []net.Hardw
 		return append([]net.HardwareAddr{ifi.HardwareAddr}, members...)
 	}
 	return []net.HardwareAddr{ifi.HardwareAddr, p.spec.MAC} // a member that has the address beside its macvlan is as bad as a stranger
-}
-
-// hear collects answers until a moment.
-func (p *Hold) hear(ctx context.Context, conn *packet.Conn, ifi *net.Interface, until time.Time, known []net.HardwareAddr, found map[string]Foreign) error {
-	if err := conn.SetReadDeadline(until); err != nil {
-		return fmt.Errorf("listening for answers: %w", err)
-	}
-	buf := make([]byte, 2048)
-	for {
-		n, _, err := conn.ReadFrom(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return ctx.Err()
-		}
-		if err != nil {
-			return fmt.Errorf("listening for answers on %s: %w", ifi.Name, err)
-		}
-		f, ok := claim(buf[:n])
-		if !ok || !p.spec.has(f.IP) || slices.ContainsFunc(known, func(m net.HardwareAddr) bool { return bytes.Equal(m, f.MAC) }) {
-			continue
-		}
-		f.MAC = bytes.Clone(f.MAC)
-		found[f.String()] = f
-	}
 }
 
 // question builds the frame that asks for an address.

@@ -32,7 +32,7 @@ func pinDir(root string) (string, error) {
 		return "", fmt.Errorf("finding out the network namespace: %w", err)
 	}
 	var fs unix.Statfs_t
-	if err := unix.Statfs(filepath.Dir(root), &fs); err != nil || fs.Type != unix.BPF_FS_MAGIC {
+	if err := unix.Statfs(filepath.Dir(root), &fs); err != nil || uint32(fs.Type) != unix.BPF_FS_MAGIC {
 		return "", fmt.Errorf("no BPF file system is mounted at %s", filepath.Dir(root))
 	}
 	return filepath.Join(root, "net-"+strconv.FormatUint(own.Ino, 10)), nil

@@ -18,6 +18,7 @@ type Track struct {
 	Client, Dest   netip.AddrPort
 	Translated     bool   // it goes on to another address: this host's sockets know nothing of it
 	Received, Sent uint64 // bytes of payload, estimated from those of the packets
+	Packets        uint64 // of the client
 }
 
 // Key is its name as a Flow.
@@ -49,6 +50,26 @@ func Tracked() (all []Track, counted bool, err error) {
 		}
 	}
 	return all, counted, nil
+}
+
+// barePackets is how many packets a client sends for a connection on which it says nothing: SYN, ACK, FIN, ACK.
+const barePackets = 4
+
+// Translated lists the TCP connections to this host that go on to another address, a container's for one. The kernel's count of their bytes is
+// one of packets with their headers, which vary: where it tells of nothing said, but of more packets than that takes, or where the kernel does
+// not count, Vague says so.
+func Translated() (out []Conn, err error) {
+	all, counted, err := Tracked()
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range all {
+		if t.Protocol == "tcp" && t.Translated {
+			vague := !counted || t.Received == 0 && t.Packets > barePackets
+			out = append(out, Conn{Local: t.Dest, Remote: t.Client, Received: t.Received, Sent: t.Sent, Vague: vague})
+		}
+	}
+	return out, nil
 }
 
 // Bytes of the headers of a packet: IP, and TCP with its timestamps, or UDP.
@@ -83,7 +104,7 @@ func readTrack(f *netlink.ConntrackFlow) (t Track, ok bool) {
 		}
 		return p.Bytes - min(least, p.Bytes)
 	}
-	t.Received, t.Sent = payload(f.Forward), payload(f.Reverse)
+	t.Received, t.Sent, t.Packets = payload(f.Forward), payload(f.Reverse), f.Forward.Packets
 	return t, true
 }
 

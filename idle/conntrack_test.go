@@ -83,6 +83,26 @@ func TestTrackedFlowsOfAContainer(t *testing.T) {
 	if !ok || !counted || !before.Translated || before.Dest.String() != "10.77.0.200:80" || before.Client.String() != remote.LocalAddr().String() || before.Received != 0 || before.Sent != 0 {
 		t.Fatalf("%+v, %v, %v", before, ok, counted)
 	}
+	translated := func() (c Conn) {
+		t.Helper()
+		must(t, host.do(func() error {
+			all, err := Translated()
+			if len(all) != 1 || all[0].Local != before.Dest || all[0].Remote != before.Client {
+				t.Fatalf("%+v", all)
+			}
+			c = all[0]
+			return err
+		}))
+		return c
+	}
+	if c := translated(); c.Received != 0 || c.Vague {
+		t.Errorf("before anything was said: %+v", c)
+	}
+	sysctl(t, host, trackAccounting, "0")
+	if c := translated(); !c.Vague {
+		t.Errorf("without counters: %+v", c)
+	}
+	sysctl(t, host, trackAccounting, "1")
 	_, err = remote.Write(make([]byte, 1000))
 	must(t, err)
 	_, err = io.ReadFull(server, make([]byte, 1000))
@@ -95,6 +115,9 @@ func TestTrackedFlowsOfAContainer(t *testing.T) {
 		now, ok, _ := tracked(t, host, "tcp", 80)
 		return ok && now.Key() == before.Key() && now.Received >= 900 && now.Received <= 1000 && now.Sent >= 19_900 && now.Sent <= 20_000
 	})
+	if c := translated(); c.Received < 900 || c.Vague {
+		t.Errorf("after something was said: %+v", c)
+	}
 }
 
 // Datagrams are seen by connection tracking alone; without its counters that is said.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"time"
 	"unsafe"
 
 	"github.com/vishvananda/netlink/nl"
@@ -61,6 +62,8 @@ type Conn struct {
 	Cookie         uint64 // the kernel's name for the socket
 	Received, Sent uint64 // bytes; what was sent counts when it was acknowledged
 	Ended          bool
+	Vague          bool          // what it carried is not known (Translated)
+	Quiet          time.Duration // since something was received, or it began; 0 = just now, or not known
 }
 
 // Key is its name as a Flow.
@@ -134,6 +137,7 @@ func parseMessages(b []byte) (out [][]byte, err error) {
 var (
 	atAcked    = int(unsafe.Offsetof(unix.TCPInfo{}.Bytes_acked))
 	atReceived = int(unsafe.Offsetof(unix.TCPInfo{}.Bytes_received))
+	atQuiet    = int(unsafe.Offsetof(unix.TCPInfo{}.Last_data_recv))
 )
 
 func readConn(b []byte) (c Conn, ok bool) {
@@ -159,6 +163,7 @@ func readConn(b []byte) (c Conn, ok bool) {
 	for _, a := range attrs {
 		if a.Attr.Type == diagInfo && len(a.Value) >= atReceived+8 {
 			c.Sent = binary.NativeEndian.Uint64(a.Value[atAcked:])
+			c.Quiet = time.Duration(binary.NativeEndian.Uint32(a.Value[atQuiet:])) * time.Millisecond
 			c.Received = binary.NativeEndian.Uint64(a.Value[atReceived:])
 			return c, true
 		}

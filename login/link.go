@@ -45,15 +45,17 @@ func (l *Logind) Link(ctx context.Context) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
+	return listenOn(ctx, conn)
+}
+
+// listenOn makes a Link of a connection, which may have ended already: then raw is never closed, and nobody may wait for that.
+func listenOn(ctx context.Context, conn *dbus.Conn) (*Link, error) {
 	k := &Link{conn: conn, events: make(chan Event), end: make(chan struct{}), ended: make(chan struct{})}
 	raw := make(chan *dbus.Signal)
 	conn.Signal(raw)
 	owner, err := k.listen(ctx)
 	if err != nil {
-		err = errors.Join(fmt.Errorf("listening to logind: %w", err), conn.Close())
-		for range raw { // what came meanwhile
-		}
-		return nil, err
+		return nil, errors.Join(fmt.Errorf("listening to logind: %w", err), conn.Close())
 	}
 	go k.pass(raw, owner)
 	return k, nil

@@ -197,3 +197,26 @@ func TestAListenerWithoutLogind(t *testing.T) {
 		t.Errorf("without a bus: %v", err)
 	}
 }
+
+// A bus that ends in the moment in which somebody connects is an error, and soon.
+func TestABusThatEndsWhileConnecting(t *testing.T) {
+	m := newMachine(t)
+	conn, err := m.Logind.connect(t.Context(), dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
+	must(t, err)
+	_ = conn.Close() // as its reader does when the bus hangs up
+	told := make(chan error, 1)
+	go func() {
+		_, err := listenOn(t.Context(), conn)
+		told <- err
+	}()
+	limit := time.NewTimer(20 * time.Second)
+	defer limit.Stop()
+	select {
+	case err := <-told:
+		if err == nil {
+			t.Error("it listens on a connection that has ended")
+		}
+	case <-limit.C:
+		t.Fatal("it waits for ever")
+	}
+}

@@ -40,19 +40,26 @@ func files(t *testing.T, root string) []string {
 	return out
 }
 
-// clone copies what the scripts need into a tree of its own, with a binary that only knows its completions: the test
+// clone copies what the scripts need into a tree of its own, with a binary that only knows its completions and its manual: the test
 // must not write into the project's bin.
 func clone(t *testing.T) string {
 	t.Helper()
 	tree := t.TempDir()
-	for _, name := range []string{"packaging/install", "packaging/uninstall", "packaging/nightporter.service", "config/example.yaml"} {
+	for _, name := range []string{
+		"packaging/install", "packaging/uninstall", "packaging/places", "packaging/prometheus/alerts.yaml", "packaging/grafana/nightporter.json", "packaging/nightporter.service", "packaging/nightporter-held@.target", "config/example.yaml",
+		"packaging/network/01-nightporter.link", "packaging/network/01-nightporter.network",
+		"packaging/network/nightporter-networkd.conf", "packaging/network/nightporter-NetworkManager.conf",
+	} {
 		data, err := os.ReadFile(filepath.Join("..", name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		write(t, filepath.Join(tree, name), string(data))
 	}
-	write(t, filepath.Join(tree, "bin/nightporter"), "#!/bin/sh\necho completion for $2\n")
+	write(t, filepath.Join(tree, "bin/nightporter"), `#!/bin/sh
+[ "$1" = completion ] && echo "completion for $2" && exit
+mkdir -p "$2/man1" "$2/man5" && echo page >"$2/man1/nightporter.1" && echo page >"$2/man1/nightporter-status.1" && echo page >"$2/man5/nightporter.yaml.5"
+`)
 	return tree
 }
 
@@ -72,8 +79,9 @@ func TestUninstallLeavesNothingOfInstall(t *testing.T) {
 	shell(t, install, root)
 	got := files(t, root)
 	for _, want := range []string{
-		"/opt/np/bin/nightporter", "/opt/np/lib/systemd/system/nightporter.service", "/etc/nightporter/nightporter.yaml.example",
-		"/opt/np/share/bash-completion/completions/nightporter", "/etc/nightporter/checks.d/",
+		"/opt/np/bin/nightporter", "/opt/np/lib/systemd/system/nightporter.service", "/opt/np/lib/systemd/system/nightporter-held@.target", "/etc/nightporter/nightporter.yaml.example",
+		"/opt/np/share/bash-completion/completions/nightporter", "/etc/nightporter/checks.d/", "/opt/np/share/man/man1/nightporter-status.1.gz",
+		"/opt/np/share/man/man5/nightporter.yaml.5.gz", "/opt/np/share/nightporter/prometheus-alerts.yaml", "/opt/np/lib/systemd/network/01-nightporter.network", "/etc/NetworkManager/conf.d/nightporter.conf",
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%s was not installed; there are %v", want, got)

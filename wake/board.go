@@ -14,28 +14,58 @@ const endedLimit = 64
 type Board struct {
 	timeout, gap time.Duration
 
-	running map[string]*Campaign     // by node
-	resting map[string]time.Duration // by node: no campaign begins here before this time, since one of ours was given up
-	kept    map[string]*Campaign     // by node: waits for the end of the rest; its times are set when it begins
-	ended   []string                 // IDs, oldest first
-	left    []Action                 // Superseded ones, to be given by Next
+	running  map[string]*Campaign // by node
+	resting  map[string]pause     // by node: no campaign begins here before its end, since one of ours was given up
+	failures map[string]int       // by node: campaigns of ours that were given up, until it is back
+	kept     map[string]*keptWake // by node: waits for the end of the rest
+	ended    []string             // IDs, oldest first
+	left     []Action             // Superseded and Begun ones, to be given by Next
+}
+
+// pause is the rest after a wake that was given up.
+type pause struct {
+	least, until time.Duration // its end: for whom it does not grow with the failures, and for clients
+	sleeps       uint64        // the sleep that it did not end
+}
+
+// end is for a wake. A host that has slept another time since was up.
+func (p pause) end(w Wake) time.Duration {
+	if w.Patient && w.Sleeps <= p.sleeps {
+		return p.until
+	}
+	return p.least
+}
+
+// keptWake is a wake that waits for the end of a pause. Its campaign's times are set when it begins.
+type keptWake struct {
+	*Campaign
+	from, knocked time.Duration
+}
+
+// GapMost bounds the pause after a wake that was given up. It doubles with each: a host that never comes up again would fill the log.
+const GapMost = time.Hour
+
+// gapAfter is the pause after so many failures.
+func (b *Board) gapAfter(failures int) time.Duration {
+	return min(b.gap<<min(max(failures-1, 0), 20), max(GapMost, b.gap))
 }
 
 // NewBoard makes an empty board. 0 stands for DefaultTimeout and DefaultGap.
 func NewBoard(timeout, gap time.Duration) *Board {
 	return &Board{
-		timeout: orDefault(timeout, DefaultTimeout),
-		gap:     orDefault(gap, DefaultGap),
-		running: map[string]*Campaign{},
-		resting: map[string]time.Duration{},
-		kept:    map[string]*Campaign{},
+		timeout:  orDefault(timeout, DefaultTimeout),
+		gap:      orDefault(gap, DefaultGap),
+		running:  map[string]*Campaign{},
+		resting:  map[string]pause{},
+		failures: map[string]int{},
+		kept:     map[string]*keptWake{},
 	}
 }
 
 // Verdict says what became of a demand.
 type Verdict int
 
-// The verdicts. None of them loses the demand.
+// The verdicts. None of them loses the demand of a client who waits.
 const (
 	Started Verdict = iota // a campaign of its own: Next says Call at once
 	Joined                 // belongs to a campaign that runs already
@@ -69,24 +99,37 @@ func (b *Board) Begin(now time.Duration, w Wake) (Wake, Verdict) {
 		b.finish(w.Node)
 		b.left = append(b.left, c.action(Superseded))
 	}
-	if until, rests := b.resting[w.Node]; rests && now < until {
-		if c := b.kept[w.Node]; c != nil {
-			c.demands++
-			c.wake.Sleeps = max(c.wake.Sleeps, w.Sleeps)
-			return c.wake, Kept
-		}
-		b.kept[w.Node] = NewCampaign(until, w, b.timeout)
-		return w, Kept
+	if p, rests := b.resting[w.Node]; rests && now < p.end(w) {
+		return b.keep(now, p.end(w), w), Kept
 	}
 	delete(b.resting, w.Node)
-	if c := b.kept[w.Node]; c != nil { // the rest is over, only Next was not asked yet
-		delete(b.kept, w.Node)
-		w, c.demands = c.wake, c.demands+1
-		b.start(now, c)
-		return w, Joined
+	k := b.kept[w.Node]
+	delete(b.kept, w.Node)
+	if k != nil && w.Patient == k.wake.Patient { // the rest is over, only Next was not asked yet
+		k.demands++
+		b.start(now, k)
+		return k.wake, Joined
 	}
 	b.running[w.Node] = NewCampaign(now, w, b.timeout)
 	return w, Started
+}
+
+// keep puts a wake aside until a pause is over. One for which the pause is shorter takes the place of a client's.
+func (b *Board) keep(now, from time.Duration, w Wake) Wake {
+	k := b.kept[w.Node]
+	if k == nil {
+		k = &keptWake{Campaign: NewCampaign(from, w, b.timeout), from: from, knocked: now}
+		b.kept[w.Node] = k
+		return w
+	}
+	k.demands++
+	k.knocked, k.from = now, min(k.from, from)
+	sleeps := max(k.wake.Sleeps, w.Sleeps)
+	if k.wake.Patient && !w.Patient {
+		k.wake = w
+	}
+	k.wake.Sleeps = sleeps
+	return k.wake
 }
 
 // Help takes in what another host says of its campaign. Repeated and late messages change nothing, nor do those about a
@@ -112,6 +155,7 @@ func (b *Board) Help(now time.Duration, w Wake) bool {
 func (b *Board) End(node string) (Action, bool) {
 	delete(b.kept, node)
 	delete(b.resting, node)
+	delete(b.failures, node)
 	c := b.running[node]
 	if c == nil {
 		return Action{}, false
@@ -120,36 +164,30 @@ func (b *Board) End(node string) (Action, bool) {
 	return c.action(Rest), true
 }
 
+// Back forgets the failures and the pause of a node that is back while nothing runs for it, such as by its power button, and drops what was
+// kept for after the pause. It is for the caller to know that it is back, as with End.
+func (b *Board) Back(node string) {
+	if b.running[node] == nil {
+		b.End(node)
+	}
+}
+
 // Next gives all that is due now, by node name, and how long to wait before asking again (Never if nothing runs).
 // A demand or a message may come earlier: ask again after each Begin and Help.
 func (b *Board) Next(now time.Duration) ([]Action, time.Duration) {
+	wait := b.takeKept(now)
 	actions := b.left
 	b.left = nil
-	wait := Never
-	for _, node := range slices.Sorted(maps.Keys(b.resting)) {
-		if until := b.resting[node]; now < until {
-			if b.kept[node] != nil {
-				wait = min(wait, until-now)
-			}
-			continue
-		}
-		delete(b.resting, node)
-		if c := b.kept[node]; c != nil {
-			delete(b.kept, node)
-			if helped := b.running[node]; helped != nil {
-				helped.Demand(now)
-			} else {
-				b.start(now, c)
-			}
-		}
-	}
 	for _, node := range slices.Sorted(maps.Keys(b.running)) {
 		c := b.running[node]
 		a, w := c.Next(now)
 		if a.Kind == GiveUp {
 			b.finish(node)
 			if a.Own { // a helper that gives up has kept nobody waiting
-				b.resting[node] = now + b.gap
+				b.failures[node]++
+				a.Failures = b.failures[node]
+				a.Pause = b.gapAfter(a.Failures)
+				b.resting[node] = pause{least: now + b.gap, until: now + a.Pause, sleeps: c.wake.Sleeps}
 			}
 		}
 		if a.Kind != Rest {
@@ -160,12 +198,34 @@ func (b *Board) Next(now time.Duration) ([]Action, time.Duration) {
 	return actions, wait
 }
 
+// takeKept lets those begin whose pause is over, and whose client still waits, and gives the time until the next one's is.
+func (b *Board) takeKept(now time.Duration) time.Duration {
+	wait := Never
+	for _, node := range slices.Sorted(maps.Keys(b.kept)) {
+		k := b.kept[node]
+		if now < k.from {
+			wait = min(wait, k.from-now)
+			continue
+		}
+		delete(b.resting, node)
+		delete(b.kept, node)
+		switch helped := b.running[node]; {
+		case helped != nil:
+			helped.Demand(now)
+		case k.wake.Patient && now-k.knocked > Patience(b.timeout):
+		default:
+			b.start(now, k)
+		}
+	}
+	return wait
+}
+
 // start lets a kept campaign begin now.
-func (b *Board) start(now time.Duration, c *Campaign) {
-	demands := c.demands
-	c = NewCampaign(now, c.wake, b.timeout)
-	c.demands = demands
+func (b *Board) start(now time.Duration, k *keptWake) {
+	c := NewCampaign(now, k.wake, b.timeout)
+	c.demands = k.demands
 	b.running[c.wake.Node] = c
+	b.left = append(b.left, c.action(Begun))
 }
 
 // finish takes the campaign off the board and remembers its ID.

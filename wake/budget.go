@@ -66,10 +66,11 @@ const (
 const openFor = 15 * time.Minute
 
 // May says whether a source's demand may wake a target of a service: it has something left, or a wake of its own is under way, to which its
-// repetitions belong. It changes nothing and takes no memory.
+// repetitions belong. A target that sleeps again before its wakes are judged is woken again for these, but not for more of them than the
+// allowance of an hour has. It changes nothing and takes no memory.
 func (b *Budget) May(now time.Duration, service string, source netip.Prefix, a Allowance) bool {
 	p := b.sources[payer{service, source}]
-	if p != nil && p.open > 0 && now-p.begun < openFor {
+	if p != nil && p.open > 0 && p.open <= max(a.Source, 1) && now-p.begun < openFor {
 		return true
 	}
 	if a.Source >= 0 && !p.room(now, a.Source, sourcePeriod) {
@@ -101,6 +102,9 @@ func (b *Budget) Charge(at time.Duration, id, service string, source netip.Prefi
 	if p == nil {
 		p = &account{}
 		b.sources[c.payer] = p
+	}
+	if at-p.begun >= openFor {
+		p.open = 0 // nobody will judge those any more
 	}
 	p.open, p.begun = p.open+1, at
 	p.pay(at, a.Source, sourcePeriod)

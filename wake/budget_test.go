@@ -103,6 +103,30 @@ func TestABudget(t *testing.T) {
 	}
 }
 
+// TestWakesThatNobodyJudges: a target that sleeps again at once is woken again for the client that goes on, and a source whose wakes are never
+// judged is bounded all the same, for each quarter of an hour and for ever.
+func TestWakesThatNobodyJudges(t *testing.T) {
+	var b Budget
+	a := Allowance{Source: 3, All: 100}
+	now, woke := 100*time.Hour, 0
+	for i := range 6 * 60 { // one knock a minute
+		if b.May(now, "web", scanner, a) {
+			b.Charge(now, fmt.Sprint(i), "web", scanner, a)
+			woke++
+		}
+		if i == 0 && !b.May(now, "web", scanner, a) {
+			t.Error("its own wake is under way: this is a repetition")
+		}
+		if i == 14 && woke != 4 {
+			t.Errorf("%d wakes in the first quarter of an hour", woke)
+		}
+		now += time.Minute
+	}
+	if woke < 18 || woke > 40 { // three an hour for what nobody may call wasted, and one more for each silence of a quarter of an hour
+		t.Errorf("%d wakes in six hours", woke)
+	}
+}
+
 // TestAFloodOfSources: sources that nobody knows share one budget, and cost no memory; who had a useful wake has his own.
 func TestAFloodOfSources(t *testing.T) {
 	var b Budget

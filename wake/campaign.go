@@ -12,12 +12,18 @@ const (
 	// DefaultTimeout is how long a host is called before its wake is given up: a cold boot with firmware checks takes
 	// about a minute, a resume a few seconds.
 	DefaultTimeout = 90 * time.Second
-	// DefaultGap is the pause after a wake was given up. Demand in the pause is kept and answered at its end.
+	// DefaultGap is the pause after a wake was given up, for the first time (GapMost). Demand in the pause is kept and answered at its end.
 	DefaultGap = 10 * time.Second
+	// ClientPatience is for how long a client may still wait that is not heard any more: Linux gives up 127 s after its first SYN
+	// (tcp_syn_retries 6), 64 s after the last one.
+	ClientPatience = 130 * time.Second
 	// HelpAfter is when a helper sends its first packet, from when it was told of the wake. The host that saw the
 	// demand has then called twice (at 0 and 250 ms); from here on the calls of the two alternate.
 	HelpAfter = 500 * time.Millisecond
 )
+
+// Patience is ClientPatience where a connection may be held for so long at a front, which is heard of once.
+func Patience(held time.Duration) time.Duration { return max(ClientPatience, held) }
 
 // Backoff gives the time between call number n (from 1) and the next one: 250 ms, 500 ms, 1 s, 2 s, 4 s, then 5 s for good.
 // A host that calls by itself calls at 0, 0.25, 0.75, 1.75, 3.75, 7.75, 12.75, 17.75 s and so on.
@@ -42,6 +48,7 @@ type Wake struct {
 	Limit   time.Duration // after which it has failed; 0 = the board's
 	Hook    bool          // there is one more thing to try when the board's timeout is over
 	Power   string        // of the record when it began: what the hook is told
+	Patient bool          // a client's: it waits for the end of pauses that grow, for as long as the client does
 }
 
 // Kind says what is to be done.
@@ -54,6 +61,7 @@ const (
 	Late                   // the limit is over, and there is a hook: others may be called meanwhile. The campaign goes on
 	Escalate               // the board's timeout is over: try the hook. The campaign goes on for as long again
 	GiveUp                 // the time is over; say so. The campaign has ended
+	Begun                  // it was kept until a pause was over, and begins
 	Superseded             // a wake for a later sleep has taken its place. The campaign has ended
 )
 
@@ -70,6 +78,8 @@ func (k Kind) String() string {
 		return "escalate"
 	case GiveUp:
 		return "give-up"
+	case Begun:
+		return "begun"
 	case Superseded:
 		return "superseded"
 	}
@@ -83,6 +93,9 @@ type Action struct {
 	Own     bool // began here (or demand came here since): this host tells the others and records the wake
 	Attempt int  // of a Call: 1 for the first one here; of an end: the calls that were made
 	Demands int  // demands that were answered by this campaign, the first one included
+
+	Failures int           // of a GiveUp of its own: how many wakes of this host were given up in a row
+	Pause    time.Duration // and the pause that begins
 }
 
 // Campaign is one wake as one host carries it out. It is a pure state machine: the caller passes the time in and does

@@ -192,7 +192,7 @@ func TestBoard(t *testing.T) {
 			{31 * s, "next", "[] wait 9s"},
 			{32 * s, "begin c 2", "b kept"},
 			{39999 * ms, "next", "[] wait 1ms"},
-			{40 * s, "next", "[call b own 1 2] wait 250ms"},
+			{40 * s, "next", "[begun b own 0 2 call b own 1 2] wait 250ms"},
 			{41 * s, "begin d 2", "b joined"},
 		}},
 		{"demand at the end of the pause, before anybody asked", []step{
@@ -201,7 +201,7 @@ func TestBoard(t *testing.T) {
 			{30 * s, "next", "[give-up a own 1 1] wait never"},
 			{31 * s, "begin b 1", "b kept"},
 			{45 * s, "begin c 1", "b joined"},
-			{45 * s, "next", "[call b own 1 2] wait 250ms"},
+			{45 * s, "next", "[begun b own 0 2 call b own 1 2] wait 250ms"},
 		}},
 		{"after the pause a demand begins at once", []step{
 			{0, "begin a 1", "a started"},
@@ -267,6 +267,72 @@ func TestBoard(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A host that never comes up is called after pauses that double, while its clients knock; whoever is not a client waits for the first pause
+// alone. When it was up, all of that begins anew.
+func TestAHostThatNeverComesUp(t *testing.T) {
+	const s = time.Second
+	b := NewBoard(30*s, 0)
+	now := time.Duration(0)
+	client := Wake{ID: "c", Node: "t", Sleeps: 1, Patient: true}
+	fail := func(w Wake) (a Action) {
+		t.Helper()
+		b.Begin(now, w)
+		b.Next(now)
+		now += 30 * s
+		all, _ := b.Next(now)
+		if len(all) != 1 || all[0].Kind != GiveUp {
+			t.Fatalf("%+v", all)
+		}
+		return all[0]
+	}
+	for n, want := range []time.Duration{10 * s, 20 * s, 40 * s, 80 * s, 160 * s, 320 * s, 640 * s, 1280 * s, 2560 * s, time.Hour, time.Hour} {
+		if a := fail(client); a.Pause != want || a.Failures != n+1 {
+			t.Fatalf("failure %d: %+v, want a pause of %s", n+1, a, want)
+		}
+		for end := now + want; now < end; now += 5 * s { // the client knocks on
+			if _, v := b.Begin(now, client); v != Kept {
+				t.Fatalf("failure %d: %s", n+1, v)
+			}
+			if all, _ := b.Next(now); len(all) != 0 {
+				t.Fatalf("failure %d: %+v", n+1, all)
+			}
+		}
+	}
+	fail(client)
+	if _, v := b.Begin(now, client); v != Kept {
+		t.Error(v)
+	}
+	if got, v := b.Begin(now+s, Wake{ID: "operator", Node: "t", Sleeps: 1}); v != Kept || got.ID != "operator" {
+		t.Errorf("in the first pause an operator's is %s %s", got.ID, v)
+	}
+	now += DefaultGap
+	if all, _ := b.Next(now); len(all) != 2 || all[0].Kind != Begun || all[1].Kind != Call || all[1].Wake.ID != "operator" {
+		t.Errorf("after it: %+v", all)
+	}
+	now += 30 * s
+	b.Next(now)
+	b.Begin(now, client)
+	now += 20 * s
+	if got, v := b.Begin(now, Wake{ID: "operator again", Node: "t", Sleeps: 1}); v != Started || got.ID != "operator again" {
+		t.Errorf("later an operator's is %s %s", got.ID, v)
+	}
+	b.Next(now)
+	now += 30 * s
+	b.Next(now)
+	b.Begin(now, client) // and goes away
+	now += GapMost
+	if all, wait := b.Next(now); len(all) != 0 || wait != Never {
+		t.Errorf("for a client that has long gone: %+v, %s", all, wait)
+	}
+	b.End("t")
+	if a := fail(client); a.Pause != DefaultGap || a.Failures != 1 {
+		t.Errorf("after it was up: %+v", a)
+	}
+	if _, v := b.Begin(now+DefaultGap, client); v != Started {
+		t.Errorf("after it was up: %s", v)
 	}
 }
 

@@ -10,8 +10,9 @@ import (
 type Line struct{ waiting []stander }
 
 type stander struct {
-	wake Wake
-	from time.Duration // not before
+	wake    Wake
+	from    time.Duration // not before
+	knocked time.Duration // when a client was heard last that wants it
 }
 
 // InrushHold is how long a wake counts as a start at most: by then its host draws what it draws. One that is back counts no longer.
@@ -22,9 +23,10 @@ const lineMost = 256
 
 // Join puts a wake in the line, behind those that are there, and gives the one that stands there for the node: another one if it has a
 // place already, which is kept (another client, or a repetition). False: there is no room; clients repeat themselves.
-func (l *Line) Join(w Wake, from time.Duration) (Wake, bool) {
+func (l *Line) Join(now time.Duration, w Wake, from time.Duration) (Wake, bool) {
 	if i := slices.IndexFunc(l.waiting, func(s stander) bool { return s.wake.Node == w.Node }); i >= 0 {
 		s := &l.waiting[i]
+		s.knocked = now
 		if w.Sleeps > s.wake.Sleeps { // it was awake meanwhile, and sleeps again
 			s.wake.Sleeps, s.from = w.Sleeps, from
 		}
@@ -33,7 +35,7 @@ func (l *Line) Join(w Wake, from time.Duration) (Wake, bool) {
 	if len(l.waiting) >= lineMost {
 		return w, false
 	}
-	l.waiting = append(l.waiting, stander{w, from})
+	l.waiting = append(l.waiting, stander{w, from, now})
 	return w, true
 }
 
@@ -58,10 +60,10 @@ func (l *Line) Next(now time.Duration, free bool) (w Wake, ok bool, wait time.Du
 	return Wake{}, false, wait
 }
 
-// Leave takes those out that need not be woken any more.
-func (l *Line) Leave(gone func(Wake) bool) (left []Wake) {
+// Leave takes those out that need not be woken any more. silent is for how long nobody was heard that wants it.
+func (l *Line) Leave(now time.Duration, gone func(w Wake, silent time.Duration) bool) (left []Wake) {
 	l.waiting = slices.DeleteFunc(l.waiting, func(s stander) bool {
-		if !gone(s.wake) {
+		if !gone(s.wake, now-s.knocked) {
 			return false
 		}
 		left = append(left, s.wake)

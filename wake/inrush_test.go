@@ -9,7 +9,7 @@ func TestTheLine(t *testing.T) {
 	var l Line
 	join := func(id, node string, sleeps uint64, from time.Duration, want string) {
 		t.Helper()
-		if got, ok := l.Join(Wake{ID: id, Node: node, Sleeps: sleeps}, from); !ok || got.ID != want {
+		if got, ok := l.Join(from/2, Wake{ID: id, Node: node, Sleeps: sleeps}, from); !ok || got.ID != want {
 			t.Errorf("%s for %s stands as %s", id, node, got.ID)
 		}
 	}
@@ -34,13 +34,16 @@ func TestTheLine(t *testing.T) {
 	next(6*s, true, "1", 0) // he kept his place
 	join("5", "c", 2, 9*s, "3")
 	next(8*s, true, "", s) // c was awake meanwhile, and has to sleep on
-	if left := l.Leave(func(w Wake) bool { return w.Node == "c" }); len(left) != 1 || left[0].ID != "3" || left[0].Sleeps != 2 || l.Len() != 0 {
+	if left := l.Leave(10*s, func(_ Wake, silent time.Duration) bool { return silent > 5500*ms }); len(left) != 0 {
+		t.Errorf("%+v left, and were heard at 4.5 s", left)
+	}
+	if left := l.Leave(10*s, func(_ Wake, silent time.Duration) bool { return silent >= 5500*ms }); len(left) != 1 || left[0].ID != "3" || left[0].Sleeps != 2 || l.Len() != 0 {
 		t.Errorf("%+v left", left)
 	}
 	for i := range lineMost {
-		l.Join(Wake{ID: "x", Node: string(rune('a' + i))}, 0)
+		l.Join(0, Wake{ID: "x", Node: string(rune('a' + i))}, 0)
 	}
-	if _, ok := l.Join(Wake{Node: "one more"}, 0); ok || l.Len() != lineMost {
+	if _, ok := l.Join(0, Wake{Node: "one more"}, 0); ok || l.Len() != lineMost {
 		t.Error("the line is not bounded")
 	}
 }

@@ -29,6 +29,24 @@ type Verdict struct {
 	Judged   int      `json:"judged"`   // how many things were looked at
 	Findings []string `json:"findings"` // what is wrong, a sentence each; at most findingsLimit
 	More     int      `json:"more"`     // findings that were left out
+	Seen     []Count  `json:"seen,omitempty"`
+}
+
+// Count is how often a run came to something that a promise is about.
+type Count struct {
+	What  string `json:"what"` // "nobody was awake when an alarm went off"
+	Times int    `json:"times"`
+}
+
+// String says it.
+func (c Count) String() string { return fmt.Sprintf("%s: %d", c.What, c.Times) }
+
+// Word is the outcome for people: of a promise that the run did not come to it says only that.
+func (v Verdict) Word() string {
+	if v.State == Passed && v.Judged == 0 {
+		return "unproven"
+	}
+	return string(v.State)
 }
 
 const findingsLimit = 20
@@ -45,6 +63,18 @@ type docket struct {
 	findings []string
 	more     int
 	blind    string
+	seen     []Count
+}
+
+// saw counts something that the check wants to tell of; by 0 it tells that there was none.
+func (d *docket) saw(what string, by int) {
+	for i := range d.seen {
+		if d.seen[i].What == what {
+			d.seen[i].Times += by
+			return
+		}
+	}
+	d.seen = append(d.seen, Count{what, by})
 }
 
 func (d *docket) find(f string, args ...any) {
@@ -86,7 +116,7 @@ func Judge(h *history.History) []Verdict {
 	for _, r := range rules() {
 		d := new(docket)
 		r.judge(h, d)
-		v := Verdict{Check: r.name, Promise: r.promise, Keeps: r.keeps, State: Passed, Judged: d.judged, Findings: d.findings, More: d.more}
+		v := Verdict{Check: r.name, Promise: r.promise, Keeps: r.keeps, State: Passed, Judged: d.judged, Findings: d.findings, More: d.more, Seen: d.seen}
 		switch {
 		case len(d.findings) > 0:
 			v.State = Failed

@@ -223,6 +223,13 @@ func TestEveryCheckHasTeeth(t *testing.T) {
 			h.Suspends = h.Suspends[1:]
 		}},
 		{"nobody calls the voters", "quorum-wake", Failed, func(h *history.History) { h.Magics = h.Magics[:1] }},
+		{"the vote was taken away just before", "quorum-guard", Passed, func(h *history.History) {
+			h.Suspends = []history.Suspend{{Host: "h3", At: sec(5), Voters: []string{"h1", "h3"}, After: []string{"h1"}}}
+		}},
+		{"another vote was taken away just before", "quorum-guard", Failed, func(h *history.History) {
+			h.Suspends = []history.Suspend{{Host: "h3", At: sec(5), Voters: []string{"h1", "h2", "h3", "h4", "h5"}, After: []string{"h3", "h4"}}}
+			h.Powers = append(h.Powers, history.Power{Host: "h4", At: sec(-20), State: history.Asleep}, history.Power{Host: "h5", At: sec(-20), State: history.Asleep})
+		}},
 		{"voters are not known", "quorum-guard", Blind, func(h *history.History) { h.Suspends[0].Voters = nil }},
 		{"suspends and owns", "hand-over", Failed, func(h *history.History) { h.Records = append(h.Records[:1:1], h.Records[2:]...) }},
 		{"an epoch falls", "monotonic", Failed, func(h *history.History) { h.Samples[1].Epochs["web"] = 0 }},

@@ -32,8 +32,9 @@ func converges(h *history.History, d *docket) {
 	}
 	for _, e := range h.Ends {
 		switch {
-		case !e.Up:
+		case !e.Up && !e.Rests:
 			d.find("%s is not up at the end", e.Host)
+		case !e.Up:
 		case !e.Member:
 			d.find("%s does not belong to the cluster at the end", e.Host)
 		case e.Problem != "":

@@ -10,6 +10,10 @@ import (
 // lastNet looks at every sleep that a host began itself, with an alarm set, in which the alarm went off while no other host was up, nor
 // came up by then for another reason. The host must stay up, and call the voters that sleep.
 func lastNet(h *history.History, d *docket) {
+	if slices.ContainsFunc(h.Setup.Hosts, func(x history.Host) bool { return x.Alarm > 0 }) {
+		d.saw(OnlyAsleep, 0)
+		d.saw(WentOn, 0)
+	}
 	for _, s := range h.Suspends {
 		i := slices.IndexFunc(h.Setup.Hosts, func(x history.Host) bool { return x.Name == s.Host && x.Alarm > 0 })
 		if i < 0 {
@@ -24,6 +28,10 @@ func lastNet(h *history.History, d *docket) {
 			continue
 		}
 		d.judged++
+		d.saw(OnlyAsleep, 1)
+		if answered(h, s.Host, rings) {
+			d.saw(WentOn, 1)
+		}
 		if !hostUp(h, s.Host, by, by) {
 			d.find("%s slept since %s with an alarm after %s, nobody else was awake, and at %s it is not up", s.Host, at(s.At), h.Setup.Hosts[i].Alarm, at(by))
 		}
@@ -80,4 +88,35 @@ func deserted(h *history.History, but string, moment, until time.Time) bool {
 		}
 	}
 	return true
+}
+
+// What lastNet tells of.
+const (
+	OnlyAsleep = "nobody was awake when an alarm went off"
+	WentOn     = "clients were served after that before any host came back but those that it called"
+)
+
+// answered says whether a client was served after a host's alarm had gone off, while the hosts that had no power then had none yet, and no suspend that
+// is a fault had been ended by its time.
+func answered(h *history.History, by string, rings time.Time) bool {
+	until := h.Ended
+	for _, p := range h.Powers {
+		before, _ := h.StateAt(p.Host, p.At.Add(-time.Nanosecond))
+		if p.Host != by && p.State == history.Up && before == history.Off && p.At.After(rings) && p.At.Before(until) {
+			until = p.At
+		}
+	}
+	for _, f := range h.Faults {
+		if f.Kind == history.Freeze && f.Dark && f.To.After(rings) && f.To.Before(until) && !packetFor(h, f.Host, rings, f.To) {
+			until = f.To
+		}
+	}
+	return slices.ContainsFunc(h.Requests, func(r history.Request) bool { return r.OK() && r.Ended.After(rings) && r.Ended.Before(until) })
+}
+
+// packetFor says whether some host sent another one a magic packet in a time.
+func packetFor(h *history.History, target string, since, until time.Time) bool {
+	return slices.ContainsFunc(h.Magics, func(m history.Magic) bool {
+		return isHost(h, m.From) && m.Target == target && m.At.After(since) && m.At.Before(until)
+	})
 }

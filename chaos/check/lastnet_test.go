@@ -65,3 +65,30 @@ func TestTheLastNetHasTeeth(t *testing.T) {
 		})
 	}
 }
+
+// What came of a night is counted: an alarm with nobody awake, and that clients were served by those whom its host called.
+func TestTheLastNetTellsWhatItSaw(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		at      float64 // when a client is served
+		on, out int
+	}{
+		{"served while the dead host has no power", 40, 1, 1},
+		{"served before the alarm", 8, 1, 0},
+		{"served by the one that came back", 56, 1, 0},
+		{"no alarm", 40, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := lastNight()
+			h.Requests = []history.Request{{Client: "c1", Service: "web", Began: sec(c.at), Ended: sec(c.at), Server: "h2"}}
+			if c.on == 0 {
+				h.Suspends = nil
+			}
+			d := new(docket)
+			lastNet(h, d)
+			if len(d.seen) != 2 || d.seen[0].Times != c.on || d.seen[1].Times != c.out {
+				t.Errorf("%v", d.seen)
+			}
+		})
+	}
+}

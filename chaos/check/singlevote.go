@@ -8,12 +8,19 @@ import (
 	"nightporter/chaos/history"
 )
 
+// What singleVote tells of.
+const (
+	VotelessDied   = "the host without the vote died, nothing else was wrong, and clients asked for a service of the other one meanwhile"
+	askedMeanwhile = "requests in such times"
+)
+
 // singleVote looks at clusters of two hosts: at the end the one votes that holds most of the services; and where the other one died while that was so, and
 // nothing else was wrong, clients noticed nothing.
 func singleVote(h *history.History, d *docket) {
 	if len(h.Setup.Hosts) != 2 {
 		return
 	}
+	d.saw(VotelessDied, 0)
 	voteAtTheEnd(h, d)
 	for _, f := range h.Faults {
 		if f.Kind != history.PowerOff && f.Kind != history.Kill || f.To.IsZero() {
@@ -31,12 +38,21 @@ func singleVote(h *history.History, d *docket) {
 			if !ownedThrough(h, sv.Name, other, from, to) {
 				continue
 			}
-			d.judged++
+			asked := 0
 			for _, r := range h.Requests {
-				if r.Service == sv.Name && r.Began.After(f.From) && r.Ended.Before(to) && !r.OK() {
+				if r.Service != sv.Name || !r.Began.After(f.From) || !r.Ended.Before(to) {
+					continue
+				}
+				asked++
+				if !r.OK() {
 					d.find("%s: %s holds it and has the only vote, %s died at %s, and %s got no answer from %s to %s: %s",
 						sv.Name, other, f.Host, at(f.From), r.Client, at(r.Began), at(r.Ended), r.Err)
 				}
+			}
+			if asked > 0 {
+				d.judged++
+				d.saw(VotelessDied, 1)
+				d.saw(askedMeanwhile, asked)
 			}
 		}
 	}
@@ -63,11 +79,15 @@ func voteAtTheEnd(h *history.History, d *docket) {
 	}
 }
 
-// lonely says whether nothing but one fault was done to the cluster in a time.
+// lonely says whether nothing but one fault, and what ends it, was done to the cluster in a time.
 func lonely(h *history.History, f history.Fault, from, to time.Time) bool {
-	return !slices.ContainsFunc(h.Disturbed(from, to), func(o history.Fault) bool { return o.Host != f.Host || !o.From.Equal(f.From) }) &&
+	return !slices.ContainsFunc(h.Disturbed(from, to), func(o history.Fault) bool { return o.Host != f.Host || !o.From.Equal(f.From) && !o.From.Equal(f.To) }) &&
 		!slices.ContainsFunc(h.Commands, func(c history.Command) bool {
-			return c.Began.Before(to) && (c.Ended.IsZero() || c.Ended.Add(quiet).After(from))
+			ended := c.Ended
+			if ended.IsZero() { // nobody knows what came of it: who holds, votes and is up is looked at anyway
+				ended = c.Began
+			}
+			return c.Began.Before(to) && ended.Add(quiet).After(from)
 		})
 }
 

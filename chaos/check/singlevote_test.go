@@ -41,6 +41,16 @@ func TestTheSingleVoteHasTeeth(t *testing.T) {
 			h.Faults = append(h.Faults, history.Fault{Kind: history.Noise, From: sec(19), Took: sec(19), To: sec(21)})
 			h.Requests[0].Server = ""
 		}},
+		{"somebody had asked for something long before, and never heard of it", 2, 0, func(h *history.History) {
+			h.Commands = []history.Command{{Verb: "sleep", Arg: "h2", Began: sec(9)}}
+		}},
+		{"and shortly before", 1, 0, func(h *history.History) {
+			h.Commands = []history.Command{{Verb: "sleep", Arg: "h2", Began: sec(11)}}
+		}},
+		{"nobody asks for anything meanwhile", 1, 0, func(h *history.History) { h.Requests = nil }},
+		{"what the fault still does while it is lifted is the same fault", 2, 0, func(h *history.History) {
+			h.Faults = append(h.Faults, history.Fault{Kind: history.PowerOff, Host: "h1", From: sec(30), Took: sec(30), To: sec(30.1)})
+		}},
 		{"three hosts", 0, 0, func(h *history.History) { h.Setup.Hosts = append(h.Setup.Hosts, history.Host{Name: "h3"}) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

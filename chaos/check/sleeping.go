@@ -8,7 +8,8 @@ import (
 )
 
 // quorumGuard counts, for every suspend that a daemon began itself, the voters that stayed awake. What fell away so
-// shortly before that the cluster could not know of it still counts as awake.
+// shortly before that the cluster could not know of it still counts as awake. The set may have been changed since it was last asked for. Then
+// the one that a leader names next counts: a suspend that took the majority would have let nobody change it any more.
 func quorumGuard(h *history.History, d *docket) {
 	leaveGuard(h, d)
 	for _, s := range h.Suspends {
@@ -17,22 +18,33 @@ func quorumGuard(h *history.History, d *docket) {
 			continue
 		}
 		d.judged++
-		if !slices.Contains(s.Voters, s.Host) {
-			continue // its sleep takes no vote away
+		awake, need := left(h, s, s.Voters)
+		if awake >= need {
+			continue
 		}
-		awake := 0
-		for _, v := range s.Voters {
-			if v == s.Host {
+		if len(s.After) > 0 && !slices.Equal(s.After, s.Voters) {
+			if awake, need := left(h, s, s.After); awake >= need {
 				continue
 			}
-			if state, since := h.StateAt(v, s.At); state == history.Up || s.At.Sub(since) < notice(h) {
-				awake++
-			}
 		}
-		if need := len(s.Voters)/2 + 1; awake < need {
-			d.find("%s went to sleep at %s and left %d of the voters %v awake; %d are needed", s.Host, at(s.At), awake, s.Voters, need)
+		d.find("%s went to sleep at %s and left %d of the voters %v awake; %d are needed", s.Host, at(s.At), awake, s.Voters, need)
+	}
+}
+
+// left counts the voters of a set that a suspend leaves awake. The sleep of a host without a vote takes none away.
+func left(h *history.History, s history.Suspend, voters []string) (awake, need int) {
+	if !slices.Contains(voters, s.Host) {
+		return 0, 0
+	}
+	for _, v := range voters {
+		if v == s.Host {
+			continue
+		}
+		if state, since := h.StateAt(v, s.At); state == history.Up || s.At.Sub(since) < notice(h) {
+			awake++
 		}
 	}
+	return awake, len(voters)/2 + 1
 }
 
 // leaveGuard counts the voters that stayed awake after an acknowledged leave: the one that left is none any more.
@@ -81,9 +93,13 @@ func handOver(h *history.History, d *docket) {
 	}
 }
 
+// SleeperCalled is what quorumWake tells of.
+const SleeperCalled = "a majority lacked sleepers, and one of them was called"
+
 // quorumWake looks at every change of power that left too few voters awake, and others asleep: as long as nobody is up who
 // could be a majority, somebody must call the sleepers. It is judged where one of the waking was left alone meanwhile.
 func quorumWake(h *history.History, d *docket) {
+	d.saw(SleeperCalled, 0)
 	for _, p := range h.Powers {
 		if p.State == history.Up {
 			continue
@@ -115,7 +131,9 @@ func quorumWake(h *history.History, d *docket) {
 			continue // it was not to last
 		}
 		d.judged++
-		if !called {
+		if called {
+			d.saw(SleeperCalled, 1)
+		} else {
 			d.find("of the voters %v only %v were awake since %s went %s at %s, and nobody had called any of %v by %s",
 				voters, awake, p.Host, p.State, at(p.At), asleep, at(by))
 		}

@@ -65,7 +65,7 @@ func (w *world) fence() string {
 	if f.Kind != want || len(f.Limits) == 0 {
 		w.Errorf("the fence in force at %s is %q with the limits %q, want %q", holder, f.Kind, f.Limits, want)
 	}
-	if text := w.inHost(holder, "nightporter", "status"); !strings.Contains(text, f.Limits[0]) {
+	if text := w.inHost(holder, "nightporter", "status", "--details"); !strings.Contains(text, f.Limits[0]) {
 		w.Errorf("status does not say what the fence lacks: %s", text)
 	}
 	return f.Kind

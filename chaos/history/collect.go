@@ -94,6 +94,22 @@ func (h *History) Disturbed(from, to time.Time) []Fault {
 	return out
 }
 
+// VotersAfter gives the voters as a leader named them first after a host fell asleep, soon and while it still slept.
+func (h *History) VotersAfter(host string, at time.Time) []string {
+	until := at.Add(VotersSoon)
+	for _, p := range h.Powers {
+		if p.Host == host && p.At.After(at) && p.At.Before(until) {
+			until = p.At
+		}
+	}
+	for _, s := range h.Samples {
+		if s.At.After(at) && s.At.Before(until) && s.Leader == s.Host && len(s.Voters) > 0 {
+			return s.Voters
+		}
+	}
+	return nil
+}
+
 // VotersAt gives the voters as a leader named them last before a moment; else as anybody did.
 func (h *History) VotersAt(at time.Time) []string {
 	var voters []string

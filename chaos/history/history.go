@@ -208,8 +208,13 @@ type Power struct {
 type Suspend struct {
 	Host   string    `json:"host"`
 	At     time.Time `json:"at"`
-	Voters []string  `json:"voters"` // as the cluster had them then; nil = not known
+	Voters []string  `json:"voters"` // as the cluster had them shortly before; nil = not known
+	After  []string  `json:"after"`  // as a leader named them first after it, within VotersSoon and while the host slept; nil = none did
 }
+
+// VotersSoon is how long after a suspend what a leader says of the voters tells of the moment of the suspend as well: samples are taken now and
+// then, and what stood in the last one may have been changed just before.
+const VotersSoon = 2 * time.Second
 
 // Span is a run of frames from one host that claim an identity, with no other host's and no gap of SpanGap in it.
 type Span struct {
@@ -318,7 +323,8 @@ type Exit struct {
 type End struct {
 	Host     string            `json:"host"`
 	Up       bool              `json:"up"`
-	Member   bool              `json:"member"` // it belongs to the cluster
+	Rests    bool              `json:"rests,omitempty"` // it sleeps by itself, as it may
+	Member   bool              `json:"member"`          // it belongs to the cluster
 	Problem  string            `json:"problem"`
 	Owners   map[string]string `json:"owners"`   // by service, as it knows them
 	Open     []string          `json:"open"`     // services whose fence is open here

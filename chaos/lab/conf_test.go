@@ -37,7 +37,7 @@ func TestConfiguration(t *testing.T) {
 	if len(c.Notes) != 0 {
 		t.Errorf("the configuration deserves a second look: %q", c.Notes)
 	}
-	if _, err := config.ReadSecret(c.SecretFile); err != nil {
+	if _, err := config.ReadSecrets(c.SecretFile); err != nil {
 		t.Error(err)
 	}
 	h2 := l.Host("h2")

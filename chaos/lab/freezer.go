@@ -168,21 +168,28 @@ func (f *freezer) thaw() error {
 // kill ends every process of the host and returns when all are gone. Frozen and stopped processes die as well.
 func (f *freezer) kill() error {
 	end := time.Now().Add(freezeLimit)
+	killed := make(map[string]resident)
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		all, err := residents(f.net())
 		if err != nil {
 			return err
 		}
-		if len(all) == 0 {
+		for entry, r := range killed { // a process leaves its namespaces before its files, and the next life's locks are among these
+			if r.ended() {
+				delete(killed, entry)
+			}
+		}
+		if len(all)+len(killed) == 0 {
 			break
 		}
 		for _, r := range all {
+			killed[r.entry] = r
 			if err := unix.Kill(r.pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 				return fmt.Errorf("kill process %d: %w", r.pid, err)
 			}
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%d processes of the host did not end within %v", len(all), freezeLimit)
+			return fmt.Errorf("%d processes of the host did not end within %v", len(killed), freezeLimit)
 		}
 		time.Sleep(wait)
 	}

@@ -156,6 +156,25 @@ func innerPid(name string) (int, bool) {
 	return 0, false
 }
 
+// ended tells whether nothing of the program is left but what its parent is to be told of it.
+func (r resident) ended() bool {
+	tasks, err := os.ReadDir(r.entry + "/task")
+	if err != nil {
+		return true
+	}
+	for _, t := range tasks {
+		stat, err := os.ReadFile(r.entry + "/task/" + t.Name() + "/stat")
+		if err != nil {
+			continue
+		}
+		after := stat[strings.LastIndexByte(string(stat), ')')+1:] // the name in front may contain anything
+		if len(after) < 2 || !strings.ContainsRune("ZX", rune(after[1])) {
+			return false
+		}
+	}
+	return true
+}
+
 // still tells whether no thread of the program can run an instruction: stopped, dead, or inside the kernel in a wait
 // that ends in the stop (a parent waits there for its child of vfork, which is stopped itself).
 func (r resident) still() bool {

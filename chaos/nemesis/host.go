@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"time"
 
+	"nightporter/api"
 	"nightporter/chaos/history"
 	"nightporter/chaos/lab"
 )
@@ -250,16 +252,45 @@ const forgetLimit = 20 * time.Second
 func (n *Nemesis) wipe(ctx context.Context, d Deed, host string) error {
 	f := n.begin(d, host)
 	defer f.Over()
+	n.losses.Lock()
+	defer n.losses.Unlock()
 	n.Journal.Away(host, true)
 	defer n.Journal.Away(host, false)
 	undo, cancel := undoing(ctx)
 	defer cancel()
+	if !n.member(undo, host) {
+		return nil
+	}
 	if _, err := n.Lab.Host(host).Kill(undo); err != nil {
 		return err
 	}
 	f.Took("")
+	if len(n.Field.Hosts) < fewHosts {
+		limit, stop := context.WithTimeout(undo, forgetFirst)
+		defer stop()
+		if err := n.Forget(limit, host); err != nil {
+			f.Took("not wiped: the others cannot do without it now (%v)", err)
+			return n.start(undo, host)
+		}
+	}
 	return n.renew(ctx, undo, d.For, host)
 }
+
+// member says whether a host belongs to the cluster. One that is just being admitted may be so under a key that it loses with its disk, after the others
+// were told to forget it: then they must be told again, and status says so.
+func (n *Nemesis) member(ctx context.Context, host string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	st, err := n.Lab.Host(host).API().Status(ctx)
+	return err == nil && st.Cluster.ID != "" && slices.ContainsFunc(st.Nodes, func(x api.NodeStatus) bool { return x.Name == host })
+}
+
+// With fewer hosts the one that is to lose its disk may be the only voter, or one of two: then it is the end of the cluster, and the others cannot
+// forget it. So they are asked first.
+const (
+	fewHosts    = 5
+	forgetFirst = 8 * time.Second
+)
 
 // renew empties the data directory of a host that is off, has it forgotten, and starts it.
 func (n *Nemesis) renew(ctx, undo context.Context, pause time.Duration, host string) error {
@@ -286,10 +317,15 @@ func (n *Nemesis) renew(ctx, undo context.Context, pause time.Duration, host str
 func (n *Nemesis) damage(ctx context.Context, d Deed, host string) error {
 	f := n.begin(d, host)
 	defer f.Over()
+	n.losses.Lock()
+	defer n.losses.Unlock()
 	n.Journal.Away(host, true)
 	defer n.Journal.Away(host, false)
 	undo, cancel := undoing(ctx)
 	defer cancel()
+	if !n.member(undo, host) {
+		return nil
+	}
 	h := n.Lab.Host(host)
 	if _, err := h.Kill(undo); err != nil {
 		return err

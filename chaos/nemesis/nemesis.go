@@ -26,13 +26,15 @@ type Nemesis struct {
 	Lab     *lab.Lab
 	Journal *history.Journal
 	Scout   Scout
+	Stage   Stage // of the stories; a field of a shape without any needs none
 	Field   Field
 	Foreign string // a place without an agent that takes addresses, and from which strangers send
 	// Forget makes the cluster forget a host whose data is lost. It is asked for until it succeeds.
 	Forget func(ctx context.Context, host string) error
 	Tell   func(line string) // what is done, as it is done
 
-	wires sync.Mutex // cables and paths: one deed at a time
+	wires  sync.Mutex // cables and paths: one deed at a time
+	losses sync.Mutex // lost disks: who loses two of three voters' at once has lost the cluster
 
 	mu    sync.Mutex
 	busy  map[string]bool
@@ -44,7 +46,7 @@ type Nemesis struct {
 // atOnce is how many deeds may be under way.
 const atOnce = 3
 
-// Run does every deed at its time, and returns when all are over. An error says that the laboratory failed, not the cluster.
+// Run does every deed at its time, counted without what stories take longer than planned, and returns when all are over. An error says that the laboratory failed, not the cluster.
 func (n *Nemesis) Run(ctx context.Context, plan []Deed) error {
 	began := time.Now()
 	var running sync.WaitGroup
@@ -63,6 +65,14 @@ func (n *Nemesis) Run(ctx context.Context, plan []Deed) error {
 		if hosts == nil {
 			<-slots
 			continue // the run ends
+		}
+		if d.story() { // all that comes after it is put off by what it took
+			start := time.Now()
+			n.carryOut(ctx, d, hosts)
+			n.release(hosts)
+			<-slots
+			began = began.Add(time.Since(start) - d.For)
+			continue
 		}
 		running.Go(func() {
 			defer func() { <-slots }()
@@ -213,6 +223,12 @@ func (n *Nemesis) carryOut(ctx context.Context, d Deed, hosts []string) {
 		history.Isolate: n.isolate, history.Cable: n.cable, history.Flap: n.flap, history.Partition: n.partition, history.OneWay: n.oneWay,
 		history.Noise: n.noise, history.Starve: n.starve, history.Clock: n.clock, history.Disk: n.disk, history.Wipe: n.wipe,
 		history.Damage: n.damage, history.Foreign: n.foreign, history.Garbage: n.garbage,
+	}
+	if d.story() {
+		if err := n.story(ctx, d); err != nil {
+			n.fail(d, "", err)
+		}
+		return
 	}
 	do, known := deeds[d.Kind]
 	if !known {

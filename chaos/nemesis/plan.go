@@ -8,6 +8,7 @@ package nemesis
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"nightporter/chaos/history"
@@ -59,10 +60,12 @@ func (d Deed) String() string {
 
 // Field is what a plan is made for.
 type Field struct {
-	Hosts    []string
-	Services []string
-	Switch   string        // "user": frames can be delayed, doubled and reordered
-	Failover time.Duration // the cluster's
+	Hosts     []string
+	Sleepers  []string // who of them may sleep
+	Services  []string
+	Switch    string        // "user": frames can be delayed, doubled and reordered
+	Failover  time.Duration // the cluster's
+	LookAfter time.Duration // after which a sleeper's clock wakes it to look after the others; 0 = it does not
 }
 
 // card is one kind of deed in the deck, with how long it may last.
@@ -121,8 +124,13 @@ func deck() []card {
 	}
 }
 
+// deck is the one for a field. A corrupted disk may be that of the only voter of two hosts, and then is the end of the cluster.
+func (f Field) deck() []card {
+	return slices.DeleteFunc(deck(), func(c card) bool { return len(f.Hosts) == 2 && c.kind == history.Damage })
+}
+
 // Plan makes the deeds of a run: rounds of the shuffled deck, with pauses in which the cluster can catch its breath, and now
-// and then none, so that faults meet.
+// and then none, so that faults meet. Each round begins with the stories of the cluster's shape.
 func Plan(seed uint64, f Field, length time.Duration) []Deed {
 	r := rand.New(rand.NewPCG(seed, 0x6e656d6573697300))
 	var out []Deed
@@ -130,8 +138,9 @@ func Plan(seed uint64, f Field, length time.Duration) []Deed {
 	now := between(r, 500*time.Millisecond, 2*time.Second)
 	for {
 		if len(cards) == 0 {
-			cards = deck()
+			cards = f.deck()
 			r.Shuffle(len(cards), func(i, j int) { cards[i], cards[j] = cards[j], cards[i] })
+			cards = append(f.stories(), cards...)
 		}
 		d := cards[0].draw(r, f)
 		cards = cards[1:]

@@ -70,3 +70,42 @@ func TestABridgeOnlyLosesFrames(t *testing.T) {
 		}
 	}
 }
+
+// Every round of a cluster of some shape begins with the stories of that shape, and the disk of the only voter of two hosts is not corrupted.
+func TestShapesHaveTheirStories(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		f    Field
+		want []history.Kind
+	}{
+		{"five hosts, three always on", Field{Hosts: []string{"a", "b", "c", "d", "e"}, Sleepers: []string{"d", "e"}}, nil},
+		{"the same with clocks", Field{Hosts: []string{"a", "b", "c", "d", "e"}, Sleepers: []string{"d", "e"}, LookAfter: time.Second}, []history.Kind{Night}},
+		{"three hosts", Field{Hosts: []string{"a", "b", "c"}, Sleepers: []string{"c"}}, []history.Kind{Dusk}},
+		{"two hosts", Field{Hosts: []string{"a", "b"}, Sleepers: []string{"b"}}, []history.Kind{Lone}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.f.Services, tt.f.Failover = []string{"web"}, time.Second
+			plan := Plan(3, tt.f, 10*time.Minute)
+			for i, kind := range tt.want {
+				if plan[i].Kind != kind || plan[i].Role != All {
+					t.Errorf("deed %d is %s", i, plan[i])
+				}
+			}
+			rounds := len(plan) / (len(tt.f.deck()) + len(tt.want))
+			for _, kind := range []history.Kind{Night, Lone, Dusk} {
+				n := 0
+				for _, d := range plan {
+					if d.Kind == kind {
+						n++
+					}
+				}
+				if told := slices.Contains(tt.want, kind); (n > 0) != told || told && n < rounds {
+					t.Errorf("%d times %s in %d rounds", n, kind, rounds)
+				}
+			}
+			if len(tt.f.Hosts) == 2 && slices.ContainsFunc(plan, func(d Deed) bool { return d.Kind == history.Damage }) {
+				t.Error("the only voter's disk is corrupted")
+			}
+		})
+	}
+}

@@ -48,13 +48,16 @@ func summary(h *history.History) markup.Text {
 
 func verdict(v check.Verdict) markup.Text {
 	text := markup.Fill("<tr><td>%v<td>%v<td>%v", v.Check, v.Keeps, v.Promise)
+	for _, c := range v.Seen {
+		text += markup.Fill("<br>%v", c)
+	}
 	for _, f := range v.Findings {
 		text += markup.Fill(`<br><span class="failed">%v</span>`, f)
 	}
 	if v.More > 0 {
 		text += markup.Fill("<br>and %v more", v.More)
 	}
-	return text + markup.Fill("<td class=\"n\">%v<td class=\"%v\">%v\n", v.Judged, v.State, v.State)
+	return text + markup.Fill("<td class=\"n\">%v<td class=\"%v\">%v\n", v.Judged, v.Word(), v.Word())
 }
 
 func silence(h *history.History, s check.Silence) markup.Text {

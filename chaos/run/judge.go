@@ -33,7 +33,7 @@ func (t *trial) ends(ctx context.Context) error {
 			return err
 		}
 		well := !slices.ContainsFunc(all, func(e history.End) bool {
-			return !e.Up || !e.Member || e.Problem != "" || len(e.Leftover(setup)) > 0
+			return !e.Up && !e.Rests || e.Up && !e.Member || e.Problem != "" || len(e.Leftover(setup)) > 0
 		})
 		if well || time.Now().After(by) {
 			t.journal.Do(func(h *history.History) { h.Ends, h.Ended = all, time.Now() })
@@ -53,6 +53,7 @@ func (t *trial) look(ctx context.Context) ([]history.End, error) {
 	var all []history.End
 	for _, h := range st.Hosts {
 		e := history.End{Host: h.Name, Up: h.Power == lab.PowerUp && h.Agent == "running", Owners: map[string]string{}}
+		e.Rests = h.Power == lab.PowerAsleep && t.Idle > 0 && slices.Contains(t.field.sleepers, h.Name)
 		if e.Up {
 			t.end(ctx, &e)
 		}
@@ -83,9 +84,12 @@ func (t *trial) end(ctx context.Context, e *history.End) {
 	}
 }
 
-// complaints are an agent's problems, but for the one that operators made: the cluster's setting is not the file's any more.
+// complaints are an agent's problems, but for the one that operators made, since the cluster's setting is not the file's any more, and for
+// what is always so with two hosts.
 func complaints(st api.Status) []string {
-	return slices.DeleteFunc(slices.Clone(st.Problems), func(s string) bool { return strings.HasPrefix(s, "failover is ") })
+	return slices.DeleteFunc(slices.Clone(st.Problems), func(s string) bool {
+		return strings.HasPrefix(s, "failover is ") || len(st.Nodes) == 2 && strings.HasPrefix(s, "there is only one voter ")
+	})
 }
 
 // addresses gives the services of which a host's kernel has an address.
@@ -150,9 +154,7 @@ func (t *trial) judge(ctx context.Context) (*Result, error) {
 	h.Crashes = t.crashes()
 	t.journal.Finish()
 	r := &Result{History: h, Verdicts: check.Judge(h)}
-	r.Idle = slices.DeleteFunc(check.Idle(r.Verdicts), func(name string) bool {
-		return name == "quorum-wake" || name == "last-net" || name == "single-vote" // where three hosts are always on, no sleeper votes, some host is awake, and there are more than two; the simulation has other clusters
-	})
+	r.Idle = slices.DeleteFunc(check.Idle(r.Verdicts), func(name string) bool { return slices.Contains(t.beside(), name) })
 	return r, Save(t.Dir, r)
 }
 

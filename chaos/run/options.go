@@ -9,7 +9,6 @@ package run
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -24,16 +23,21 @@ import (
 
 // Options say what is run.
 type Options struct {
-	Binary   string // the program; empty: the running one
-	Dir      string // gets the run's folder
-	Hosts    int
-	Duration time.Duration // of the faults; building, healing and judging come on top
-	Seed     uint64
-	Failover time.Duration
-	Switch   string         // lab.SwitchBridge, lab.SwitchUser or Auto
-	Deeds    []nemesis.Deed // of an earlier run; nil: those that Seed makes
-	Version  string
-	Tell     func(Line)
+	Binary string // the program; empty: the running one
+	Dir    string // gets the run's folder
+	Hosts  int    // 0: the whole shape is drawn from the seed
+	// Witnesses of the hosts only vote; LookAfter is after what time a sleeper's clock wakes it to look after the others, 0 = never.
+	Witnesses int
+	LookAfter time.Duration
+	Idle      time.Duration // after which sleepers go to sleep by themselves; 0 = they do not
+	Settle    time.Duration // what the cluster has to be well again; 0 = settle
+	Duration  time.Duration // of the faults; building, healing and judging come on top
+	Seed      uint64
+	Failover  time.Duration
+	Switch    string         // lab.SwitchBridge, lab.SwitchUser or Auto
+	Deeds     []nemesis.Deed // of an earlier run; nil: those that Seed makes
+	Version   string
+	Tell      func(Line)
 }
 
 // Line is what a run tells while it goes on.
@@ -48,7 +52,7 @@ const Auto = "auto"
 
 // Bounds of a run.
 const (
-	LeastHosts = 3
+	LeastHosts = 2
 	MostHosts  = 12
 	// longest: what a run keeps in memory and on disk grows with it, 15 MB of frames a minute.
 	longest = 2 * time.Hour
@@ -57,23 +61,40 @@ const (
 	// settle is what the cluster has, once everything is healed, until every request must be answered: hosts start and
 	// meet, a leader is elected, services go back to their targets.
 	settle = 30 * time.Second
-	// encore begins that long after everything was healed, and lasts as long: hosts are put to sleep and called, and nothing
-	// is wrong any more.
-	encore = 10 * time.Second
 	// rouse is what a wake may take then: an election, and the word of the host's return.
 	rouse = 6 * time.Second
-	// last is how long clients then watch that it stays so.
-	last = 8 * time.Second
+	// lookAfterMost bounds the time of the clocks: a night lasts as long, and some.
+	lookAfterMost = time.Minute
+	// lookAfterLeast: an alarm may be early by two seconds, and before that everybody else must be gone, or the judge cannot say that nobody was awake.
+	lookAfterLeast = 3 * time.Second
+	// idleMost: clients pause for nine seconds at most.
+	idleMost = 8 * time.Second
 	// extra is what a busy machine and the way of a frame to the observer may add to a bound.
 	extra      = 300 * time.Millisecond
 	resumeTime = 700 * time.Millisecond
 )
 
+// encore is the time after which, everything being healed, hosts are put to sleep and called for as long again, and nothing is wrong any more.
+func (o Options) encore() time.Duration { return o.Settle / 3 }
+
+// last is how long clients watch in the end that all stays well.
+func (o Options) last() time.Duration { return o.Settle * 4 / 15 }
+
 // Check says in one sentence what cannot be run.
 func (o Options) Check() error {
+	drawn := o
+	drawn.drawShape()
 	switch {
-	case o.Hosts < LeastHosts || o.Hosts > MostHosts:
+	case o.Hosts == 0 && (o.Witnesses != 0 || o.LookAfter != 0 || o.Idle != 0):
+		return fmt.Errorf("without a number of hosts the seed chooses the whole shape; say how many there are, witnesses included")
+	case o.Hosts != 0 && (o.Hosts < LeastHosts || o.Hosts > MostHosts):
 		return fmt.Errorf("a run with %d hosts cannot be made; choose %d to %d", o.Hosts, LeastHosts, MostHosts)
+	case o.Witnesses < 0 || drawn.Hosts-o.Witnesses < 2:
+		return fmt.Errorf("of %d hosts %d cannot be witnesses; two at least must run the services", o.Hosts, o.Witnesses)
+	case o.LookAfter != 0 && (o.LookAfter < lookAfterLeast || o.LookAfter > lookAfterMost || o.LookAfter%time.Second != 0):
+		return fmt.Errorf("look-after %s cannot be had; choose whole seconds from %s to %s, or 0 for none", o.LookAfter, lookAfterLeast, lookAfterMost)
+	case o.Idle != 0 && (o.Idle < 2*time.Second || o.Idle > idleMost):
+		return fmt.Errorf("idle %s is of no use in a run, whose clients pause for some seconds; choose from 2s to %s, or 0 for none", o.Idle, idleMost)
 	case o.Duration < 10*time.Second || o.Duration > longest:
 		return fmt.Errorf("a run of %s cannot be made; choose from 10s to 2h", o.Duration)
 	case o.Failover < config.FailoverMin || o.Failover > 5*time.Second:
@@ -82,44 +103,6 @@ func (o Options) Check() error {
 		return fmt.Errorf("there is no switch %q; write auto, bridge or user", o.Switch)
 	}
 	return nil
-}
-
-// field is the cluster of a run, which follows from the number of its hosts: a fifth of them, at least one, may sleep and
-// run the services "web" and "files"; "mail" runs on hosts that are always on. Which of the services are in mode address follows from
-// the seed: one of these three, and some of those that come and go.
-type field struct {
-	hosts    []string
-	sleepers []string
-	numbers  []int // of the sleepers
-	services []history.Service
-	extra    []history.Service
-}
-
-func fieldOf(hosts int, seed uint64) field {
-	var f field
-	for k := 1; k <= hosts; k++ {
-		f.hosts = append(f.hosts, fmt.Sprintf("h%d", k))
-	}
-	sleepers := max(1, hosts*2/5)
-	for k := hosts; k > hosts-sleepers; k-- {
-		f.sleepers = append(f.sleepers, f.hosts[k-1])
-		f.numbers = append(f.numbers, k)
-	}
-	f.services = []history.Service{
-		service(0, "web", f.sleepers...), service(1, "files", f.sleepers[len(f.sleepers)-1]), service(2, "mail", f.hosts[1], f.hosts[0]),
-	}
-	for i := range f.services {
-		f.services[i].Founded = true
-	}
-	f.extra = []history.Service{service(10, "x1", f.hosts[0], f.hosts[1]), service(11, "x2", f.hosts[1], f.hosts[2])}
-	r := rand.New(rand.NewPCG(seed, 0x6d6f6465))
-	f.services[r.IntN(len(f.services))].Mode = config.ModeAddress
-	for i := range f.extra {
-		if r.IntN(2) == 0 {
-			f.extra[i].Mode = config.ModeAddress
-		}
-	}
-	return f
 }
 
 // service is number k: its addresses and its MAC follow from that.
@@ -175,31 +158,5 @@ func forAPI(sv history.Service) api.Service {
 	return api.Service{
 		Name: sv.Name, Addresses: sv.Addrs, Mode: sv.Mode, MAC: api.MAC(macOf(sv)), Hold: string(config.HoldDrop), Targets: sv.Targets,
 		Ports: []api.Port{{Protocol: "tcp", Number: sv.Port}},
-	}
-}
-
-// Plan gives the deeds of a run without carrying them out.
-func (o Options) Plan() []nemesis.Deed {
-	if o.Deeds != nil {
-		return o.Deeds
-	}
-	f := fieldOf(o.Hosts, o.Seed)
-	by := o.Switch
-	if by == Auto {
-		by = lab.SwitchUser
-	}
-	return nemesis.Plan(o.Seed, nemesis.Field{Hosts: f.hosts, Services: f.names(), Switch: by, Failover: o.Failover}, o.Duration)
-}
-
-// settleSwitch chooses the switch that the plan needs.
-func (o *Options) settleSwitch() {
-	if o.Switch != Auto {
-		return
-	}
-	o.Switch = lab.SwitchBridge
-	for _, d := range nemesis.Plan(o.Seed, nemesis.Field{Hosts: fieldOf(o.Hosts, o.Seed).hosts, Services: fieldOf(o.Hosts, o.Seed).names(), Switch: lab.SwitchUser, Failover: o.Failover}, o.Duration) {
-		if d.Kind == history.Noise && d.Way != "loss" {
-			o.Switch = lab.SwitchUser
-		}
 	}
 }

@@ -27,7 +27,7 @@ func Reconsider(dir string) ([]check.Verdict, Options, error) {
 	if err != nil {
 		return nil, Options{}, err
 	}
-	return check.Judge(h), Options{Hosts: p.Hosts, Duration: p.Duration, Seed: p.Seed, Failover: p.Failover, Switch: p.Switch, Deeds: p.Deeds}, nil
+	return check.Judge(h), Options{Hosts: p.Hosts, Witnesses: p.Witnesses, LookAfter: p.LookAfter, Idle: p.Idle, Duration: p.Duration, Seed: p.Seed, Failover: p.Failover, Switch: p.Switch, Deeds: p.Deeds}, nil
 }
 
 func readPlan(dir string) (Plan, error) {

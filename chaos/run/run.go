@@ -33,13 +33,16 @@ const (
 
 // Plan is what a seed makes, with all that it was made from.
 type Plan struct {
-	Seed     uint64         `json:"seed"`
-	Hosts    int            `json:"hosts"`
-	Duration time.Duration  `json:"duration"`
-	Failover time.Duration  `json:"failover"`
-	Switch   string         `json:"switch"`
-	Version  string         `json:"version"`
-	Deeds    []nemesis.Deed `json:"deeds"`
+	Seed      uint64         `json:"seed"`
+	Hosts     int            `json:"hosts"`
+	Witnesses int            `json:"witnesses,omitempty"`
+	LookAfter time.Duration  `json:"look_after,omitempty"`
+	Idle      time.Duration  `json:"idle,omitempty"`
+	Duration  time.Duration  `json:"duration"`
+	Failover  time.Duration  `json:"failover"`
+	Switch    string         `json:"switch"`
+	Version   string         `json:"version"`
+	Deeds     []nemesis.Deed `json:"deeds"`
 }
 
 // Result is what a run came to.
@@ -66,14 +69,16 @@ type trial struct {
 	nemesis  *nemesis.Nemesis
 	operator *workload.Operator
 	calm     chan struct{}
-	telling  sync.Mutex
-	leaving  map[string]bool // hosts whose leave nobody answered; under the journal's lock
-	pcap     *os.File
+
+	operators, clients workload.Gate
+	telling            sync.Mutex
+	leaving            map[string]bool // hosts whose leave nobody answered; under the journal's lock
+	pcap               *os.File
 }
 
 // Where the clients are: two that connect, one that is foreign, one more for the observer's controls.
 var (
-	clients = []string{"c1", "c2"}
+	places  = []string{"c1", "c2"}
 	foreign = "c3"
 	other   = "c4"
 )
@@ -83,8 +88,12 @@ const building = time.Minute
 // Run makes a run. An error says that the laboratory failed or the run was interrupted; what the cluster did wrong is in
 // the result. The folder has whatever there was to write.
 func Run(ctx context.Context, o Options) (*Result, error) {
+	o.drawShape()
 	o.settleSwitch()
-	t := &trial{Options: o, field: fieldOf(o.Hosts, o.Seed), began: time.Now(), calm: make(chan struct{}), leaving: map[string]bool{}}
+	if o.Settle == 0 {
+		o.Settle = settle
+	}
+	t := &trial{Options: o, field: fieldOf(o), began: time.Now(), calm: make(chan struct{}), leaving: map[string]bool{}}
 	if err := t.writePlan(); err != nil {
 		return nil, err
 	}
@@ -92,6 +101,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	defer cancel()
 	options := lab.Options{
 		Binary: o.Binary, Hosts: o.Hosts, Clients: 4, Sleepers: t.field.numbers, Failover: o.Failover, ResumeTime: resumeTime, Switch: o.Switch, Talk: true,
+		Witnesses: t.field.witnesses, LookAfter: o.LookAfter, Idle: o.Idle, StayAwake: []string{"network: 0", "at_least: 1s"},
 	}
 	for _, sv := range t.field.services {
 		options.Services = append(options.Services, forFile(sv))
@@ -132,7 +142,7 @@ func (t *trial) play(ctx context.Context) (result *Result, err error) {
 		return nil, err
 	}
 	t.journal.Do(func(h *history.History) { h.Controls, h.Began = controls, time.Now() })
-	t.say("run", "the cluster is whole; %d faults follow in %s", len(t.Plan()), t.Duration)
+	t.say("run", "the cluster is whole: %s; %d faults follow in %s", t.Shape(), len(t.Plan()), t.Duration)
 	wrong := t.storm(ctx)
 	if wrong != nil { // what was seen until then is judged all the same, and proves nothing more
 		t.journal.Do(func(h *history.History) { h.Blind, h.Ended = append(h.Blind, wrong.Error()), time.Now() })
@@ -142,9 +152,13 @@ func (t *trial) play(ctx context.Context) (result *Result, err error) {
 }
 
 func (t *trial) setup() history.Setup {
-	s := history.Setup{Clients: clients, Services: t.field.all(), Failover: 3 * t.Failover / 2, Initial: t.Failover, Resume: resumeTime, Settle: settle, Rouse: rouse, Extra: extra}
+	s := history.Setup{Clients: places, Services: t.field.all(), Failover: 3 * t.Failover / 2, Initial: t.Failover, Resume: resumeTime, Settle: t.Settle, Rouse: rouse, Extra: extra}
 	for _, name := range t.field.hosts {
-		s.Hosts = append(s.Hosts, history.Host{Name: name, Sleeper: slices.Contains(t.field.sleepers, name)})
+		host := history.Host{Name: name, Sleeper: slices.Contains(t.field.sleepers, name)}
+		if host.Sleeper {
+			host.Alarm = t.LookAfter
+		}
+		s.Hosts = append(s.Hosts, host)
 	}
 	return s
 }
@@ -213,7 +227,7 @@ func (t *trial) writePlan() error {
 	if there, err := os.ReadDir(t.Dir); err != nil || len(there) > 0 {
 		return errors.Join(err, fmt.Errorf("the folder %s is not empty; give the run another with --dir", t.Dir))
 	}
-	p := Plan{Seed: t.Seed, Hosts: t.Hosts, Duration: t.Duration, Failover: t.Failover, Switch: t.Switch, Version: t.Version, Deeds: t.Plan()}
+	p := Plan{Seed: t.Seed, Hosts: t.Hosts, Witnesses: t.Witnesses, LookAfter: t.LookAfter, Idle: t.Idle, Duration: t.Duration, Failover: t.Failover, Switch: t.Switch, Version: t.Version, Deeds: t.Plan()}
 	return writeJSON(filepath.Join(t.Dir, PlanFile), p)
 }
 

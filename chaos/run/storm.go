@@ -24,11 +24,11 @@ func (t *trial) storm(ctx context.Context) error {
 	defer hush()
 	t.cast()
 	g, everybody := errgroup.WithContext(everybody)
-	c := &workload.Clients{Lab: t.lab, Journal: t.journal, Names: clients, Services: t.clientServices(), Seed: t.Seed, Calm: t.calm}
+	c := &workload.Clients{Lab: t.lab, Journal: t.journal, Names: places, Services: t.clientServices(), Seed: t.Seed, Calm: t.calm, Gate: &t.clients}
 	g.Go(func() error { return c.Run(everybody) })
 	g.Go(func() error { t.sampler.run(everybody); return nil })
 	g.Go(func() error { t.pulse(everybody); return nil })
-	g.Go(func() error { return workload.Ask(everybody, t.lab.Host(clients[0]), t.asked()) })
+	g.Go(func() error { return workload.Ask(everybody, t.lab.Host(places[0]), t.asked()) })
 	var operating sync.WaitGroup
 	for _, name := range []string{"morning", "evening"} {
 		o := *t.operator
@@ -69,7 +69,7 @@ func (t *trial) asked() []netip.Addr {
 // cast makes the nemesis and the operator.
 func (t *trial) cast() {
 	t.operator = &workload.Operator{
-		Lab: t.lab, Journal: t.journal, Hosts: t.field.hosts, Sleepers: t.field.sleepers, Services: t.field.names(), Seed: t.Seed,
+		Lab: t.lab, Journal: t.journal, Hosts: t.field.hosts, Sleepers: t.field.sleepers, Services: t.field.names(), Seed: t.Seed, Gate: &t.operators,
 		Failover: []time.Duration{t.Failover, t.Failover * 3 / 4, t.Failover * 3 / 2}, Tell: func(s string) { t.say("operator", "%s", s) },
 	}
 	for _, sv := range t.field.extra {
@@ -77,8 +77,8 @@ func (t *trial) cast() {
 	}
 	t.operator.Other = t.field.inOtherMode
 	t.nemesis = &nemesis.Nemesis{
-		Lab: t.lab, Journal: t.journal, Scout: t.sampler, Foreign: foreign, Forget: t.operator.Forget, Tell: func(s string) { t.say("nemesis", "%s", s) },
-		Field: nemesis.Field{Hosts: t.field.hosts, Services: t.field.names(), Switch: t.Switch, Failover: t.Failover},
+		Lab: t.lab, Journal: t.journal, Scout: t.sampler, Stage: t, Foreign: foreign, Forget: t.operator.Forget, Tell: func(s string) { t.say("nemesis", "%s", s) },
+		Field: t.stage(t.Switch),
 	}
 }
 
@@ -158,27 +158,39 @@ func (t *trial) soothe(ctx context.Context) error {
 	close(t.calm)
 	calm := time.Now()
 	t.journal.Do(func(h *history.History) { h.Calm = calm })
-	t.say("run", "calm; in %s everything must be well", settle)
-	if err := t.handBack(ctx, calm.Add(encore)); err != nil {
+	t.say("run", "calm; in %s everything must be well", t.Settle)
+	if err := t.handBack(ctx, calm.Add(t.encore())); err != nil {
 		return err
 	}
-	if !until(ctx, calm.Add(encore)) {
+	if !until(ctx, calm.Add(t.encore())) {
 		return ctx.Err()
 	}
-	again, end := context.WithDeadline(ctx, calm.Add(2*encore))
+	again, end := context.WithDeadline(ctx, calm.Add(2*t.encore()))
 	t.operator.Name = "night"
 	err := t.operator.Night(again)
 	end()
 	if err == nil {
-		err = t.nemesis.Rouse(ctx)
+		err = t.rise(ctx)
 	}
-	if err == nil && !until(ctx, calm.Add(settle+last)) {
+	over := calm.Add(t.Settle + t.last())
+	if follows := time.Now().Add(16*3*t.Failover/2 + 3*time.Second); len(t.field.hosts) == 2 && over.Before(follows) {
+		over = follows // the vote goes after the services when they have stayed for ten failovers, of 3/2 of the first one at most
+	}
+	if err == nil && !until(ctx, over) {
 		err = ctx.Err()
 	}
 	if err != nil {
 		return err
 	}
 	return t.ends(ctx)
+}
+
+// rise wakes everybody in the end, but those who may go back to sleep by themselves: clients ask all the time now, and wake whom they need.
+func (t *trial) rise(ctx context.Context) error {
+	if t.Idle > 0 {
+		return t.nemesis.Rouse(ctx)
+	}
+	return t.nemesis.Rise(ctx)
 }
 
 // handBack moves every service to one of its targets: where an operator moved one to another host, it stays there as long

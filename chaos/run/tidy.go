@@ -60,7 +60,7 @@ func suspends(h *history.History) []history.Suspend {
 			return f.Kind == history.Freeze && f.Host == p.Host && !p.At.Before(f.From) && !p.At.After(f.Took.Add(time.Second))
 		})
 		if !forced {
-			out = append(out, history.Suspend{Host: p.Host, At: p.At, Voters: h.VotersAt(p.At)})
+			out = append(out, history.Suspend{Host: p.Host, At: p.At, Voters: h.VotersAt(p.At), After: h.VotersAfter(p.Host, p.At)})
 		}
 	}
 	return out

@@ -51,6 +51,8 @@ func TestTidy(t *testing.T) {
 		Samples: []history.Sample{
 			{At: sec(1), Host: "h1", Leader: "h2", Voters: []string{"x"}},
 			{At: sec(2), Host: "h2", Leader: "h2", Voters: []string{"h1", "h2"}},
+			{At: sec(50.3), Host: "h1", Leader: "h2", Voters: []string{"hearsay"}},
+			{At: sec(50.4), Host: "h2", Leader: "h2", Voters: []string{"h2"}},
 			{At: sec(60), Host: "h2", Leader: "h2", Voters: []string{"late"}},
 		},
 	}
@@ -63,7 +65,7 @@ func TestTidy(t *testing.T) {
 			t.Errorf("record %d is from %v, want %v", i, h.Records[i].At, want)
 		}
 	}
-	want := []history.Suspend{{Host: "h3", At: sec(50), Voters: []string{"h1", "h2"}}}
+	want := []history.Suspend{{Host: "h3", At: sec(50), Voters: []string{"h1", "h2"}, After: []string{"h2"}}}
 	if diff := cmp.Diff(want, h.Suspends); diff != "" {
 		t.Error(diff)
 	}
@@ -77,8 +79,9 @@ func TestLocalAddresses(t *testing.T) {
 }
 
 func TestFieldsAreDistinct(t *testing.T) {
-	for n := LeastHosts; n <= MostHosts; n++ {
-		f := fieldOf(n, uint64(n))
+	for n := LeastHosts; n <= 2*MostHosts; n++ { // with witnesses from the most hosts on
+		o := Options{Hosts: min(n, MostHosts), Witnesses: max(0, n-MostHosts-2), Seed: uint64(n)}
+		f := fieldOf(o)
 		shared := 0
 		macs := map[string]bool{}
 		for _, sv := range f.all() {
@@ -98,8 +101,13 @@ func TestFieldsAreDistinct(t *testing.T) {
 		if shared != 1 {
 			t.Errorf("%d hosts: %d services that are always there are in mode address, want one of three", n, shared)
 		}
-		if len(f.sleepers) == 0 || len(f.hosts)-len(f.sleepers) < 2 {
-			t.Errorf("%d hosts: %v sleep", n, f.sleepers)
+		if len(f.sleepers) == 0 || len(f.hosts)-len(f.sleepers) < 1 || len(f.witnesses) != o.Witnesses {
+			t.Errorf("%d hosts: %v sleep, %v are witnesses", n, f.sleepers, f.witnesses)
+		}
+		for _, k := range f.witnesses {
+			if slices.ContainsFunc(f.all(), func(sv history.Service) bool { return slices.Contains(sv.Targets, f.hosts[k-1]) }) {
+				t.Errorf("%d hosts, %d witnesses: h%d is one, and is to run a service", n, o.Witnesses, k)
+			}
 		}
 	}
 }
@@ -110,7 +118,12 @@ func TestOptionsAreChecked(t *testing.T) {
 		t.Error(err)
 	}
 	for want, spoil := range map[string]func(*Options){
-		"2 hosts":        func(o *Options) { o.Hosts = 2 },
+		"1 hosts":        func(o *Options) { o.Hosts = 1 },
+		"13 hosts":       func(o *Options) { o.Hosts = 13 },
+		"of 3 hosts 2":   func(o *Options) { o.Hosts, o.Witnesses = 3, 2 },
+		"whole shape":    func(o *Options) { o.Hosts, o.Witnesses = 0, 1 },
+		"idle 1m0s":      func(o *Options) { o.Idle = time.Minute },
+		"look-after 1.5": func(o *Options) { o.LookAfter = 1500 * time.Millisecond },
 		"1s cannot":      func(o *Options) { o.Duration = time.Second },
 		"failover 50ms":  func(o *Options) { o.Failover = 50 * time.Millisecond },
 		"switch \"hub\"": func(o *Options) { o.Switch = "hub" },
@@ -156,5 +169,43 @@ func TestReconsiderAndList(t *testing.T) {
 	}
 	if all, err := List(filepath.Join(dir, "none")); err != nil || len(all) != 0 {
 		t.Errorf("%+v, %v", all, err)
+	}
+}
+
+// Without a number of hosts the seed chooses the shape, and all shapes come.
+func TestASeedChoosesTheShape(t *testing.T) {
+	seen := map[string]int{}
+	for seed := range uint64(200) {
+		o := Options{Seed: seed, Duration: time.Minute, Failover: time.Second, Switch: lab.SwitchUser}
+		if err := o.Check(); err != nil {
+			t.Fatal(err)
+		}
+		o.drawShape()
+		seen[o.Shape()]++
+		again := Options{Seed: seed}
+		if again.drawShape(); again.Shape() != o.Shape() {
+			t.Errorf("seed %d makes %s, and %s", seed, o.Shape(), again.Shape())
+		}
+	}
+	if len(seen) != 6 || seen["5 hosts"] < 50 {
+		t.Error(seen)
+	}
+}
+
+// What no run of a shape comes to is excused in that shape alone.
+func TestWhatIsBeside(t *testing.T) {
+	for _, tt := range []struct {
+		o    Options
+		want []string
+	}{
+		{Options{Hosts: 5}, []string{"last-net", "quorum-wake", "single-vote"}},
+		{Options{Hosts: 5, LookAfter: 3 * time.Second}, []string{"quorum-wake", "single-vote"}},
+		{Options{Hosts: 3}, []string{"last-net", "single-vote"}},
+		{Options{Hosts: 3, Witnesses: 1, LookAfter: 3 * time.Second}, []string{"single-vote"}},
+		{Options{Hosts: 2}, []string{"last-net", "quorum-wake"}},
+	} {
+		if diff := cmp.Diff(tt.want, slices.Sorted(slices.Values(tt.o.beside()))); diff != "" {
+			t.Errorf("%s: %s", tt.o.Shape(), diff)
+		}
 	}
 }

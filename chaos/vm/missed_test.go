@@ -12,7 +12,13 @@ func (w *world) stay() {
 	w.Helper()
 	w.must(func() error { _, err := w.lab.Client(1).Connect(w.limit(), door); return err }())
 	w.awaitOwner("serving", place)
-	_, err := w.shell.run(w.limit(), "systemd-run --quiet --unit=stay systemd-inhibit --what=idle --who=test --why=test sleep infinity")
+	w.inhibit()
+}
+
+// inhibit does so until `systemctl stop stay`.
+func (w *world) inhibit() {
+	w.Helper()
+	_, err := w.shell.run(w.limit(), "systemd-run --quiet --unit=stay -p Restart=on-failure systemd-inhibit --what=idle --who=test --why=test sleep infinity")
 	w.must(err)
 }
 

@@ -86,21 +86,35 @@ func (m *monitor) read() {
 
 // command has QEMU do something.
 func (m *monitor) command(ctx context.Context, name string) error {
+	_, err := m.ask(ctx, name, fmt.Sprintf(`{"execute": %q}`, name))
+	return err
+}
+
+// look asks for something that QEMU tells people only, and gives the text.
+func (m *monitor) look(ctx context.Context, line string) (text string, err error) {
+	answer, err := m.ask(ctx, line, fmt.Sprintf(`{"execute": "human-monitor-command", "arguments": {"command-line": %q}}`, line))
+	if err == nil {
+		err = json.Unmarshal(answer, &text)
+	}
+	return text, err
+}
+
+func (m *monitor) ask(ctx context.Context, name, message string) (json.RawMessage, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, err := fmt.Fprintf(m.conn, `{"execute": %q}`+"\n", name); err != nil {
-		return fmt.Errorf("tell QEMU %s: %w", name, err)
+	if _, err := fmt.Fprintln(m.conn, message); err != nil {
+		return nil, fmt.Errorf("tell QEMU %s: %w", name, err)
 	}
 	select {
 	case a := <-m.answers:
 		if a.Error != nil {
-			return fmt.Errorf("QEMU refuses %s: %s", name, a.Error.Desc)
+			return nil, fmt.Errorf("QEMU refuses %s: %s", name, a.Error.Desc)
 		}
-		return nil
+		return a.Return, nil
 	case <-m.done:
-		return fmt.Errorf("QEMU ended before it did %s", name)
+		return nil, fmt.Errorf("QEMU ended before it did %s", name)
 	case <-ctx.Done():
-		return fmt.Errorf("wait for QEMU's %s: %w", name, context.Cause(ctx))
+		return nil, fmt.Errorf("wait for QEMU's %s: %w", name, context.Cause(ctx))
 	}
 }
 

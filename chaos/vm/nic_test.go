@@ -17,20 +17,24 @@ import (
 	"nightporter/chaos/lab"
 )
 
-// nic stands in for the wake logic of the machine's network card, which no emulated one has: it is armed by the machine's suspend, and
-// resumes the machine at the first magic packet for its address. It forgets nothing: whoever judges reads what happened here.
+// nic stands in for the wake logic of the machine's network card, which no emulated one has: it listens while the machine is suspended, and
+// resumes it at the first magic packet for its address, if the card's own register has that armed. It forgets nothing: whoever judges reads
+// what happened here.
 type nic struct {
 	mac     net.HardwareAddr
 	socket  *os.File
 	done    chan struct{}
 	monitor *monitor
+	armed   func(ctx context.Context, m *monitor) (bool, error) // nil: the card has no such register
 
 	mu       sync.Mutex
 	asleep   bool
+	idle     bool // by s2idle: to QEMU the machine runs, and what resumes it is its power key
 	called   bool // in this sleep
 	suspends []time.Time
 	wakeups  []time.Time
 	magics   []string // by what the machine was woken, for each wakeup
+	deaf     int      // magic packets that came while the card was not armed
 	trouble  error
 	changed  chan struct{} // closed and made anew with every change
 }
@@ -61,15 +65,20 @@ func (n *nic) note(e event) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch e.Name {
-	case "SUSPEND":
-		n.asleep, n.called = true, false
+	case "SUSPEND", toIdle:
+		n.asleep, n.idle, n.called = true, e.Name == toIdle, false
 		n.suspends = append(n.suspends, e.At)
-	case "WAKEUP":
+	case "WAKEUP", fromIdle:
 		n.asleep = false
 		n.wakeups = append(n.wakeups, e.At)
 	default:
 		return
 	}
+	n.stir()
+}
+
+// stir has those look again who wait for something here. It is called with the lock.
+func (n *nic) stir() {
 	close(n.changed)
 	n.changed = make(chan struct{})
 }
@@ -86,23 +95,55 @@ func (n *nic) listen(ctx context.Context) {
 		case err != nil:
 			continue // a link of the host went down
 		}
-		if by, ok := wakes(frame[:size], n.mac); ok && n.call() {
-			err := n.monitor.command(ctx, "system_wakeup")
-			n.mu.Lock()
-			n.magics = append(n.magics, by)
-			n.trouble = errors.Join(n.trouble, err)
-			n.mu.Unlock()
+		if by, ok := wakes(frame[:size], n.mac); ok {
+			n.hear(ctx, by)
 		}
 	}
 }
 
-// call says whether the machine sleeps and nobody has called it yet.
-func (n *nic) call() bool {
+// hear takes a magic packet.
+func (n *nic) hear(ctx context.Context, by string) {
+	n.mu.Lock()
+	first, idle := n.asleep && !n.called, n.idle
+	n.mu.Unlock()
+	if !first {
+		return
+	}
+	armed, err := true, error(nil)
+	if n.armed != nil {
+		armed, err = n.armed(ctx, n.monitor)
+	}
+	switch {
+	case err != nil || !armed:
+	case idle:
+		err = n.monitor.command(ctx, "system_powerdown")
+	default:
+		err = n.resume(ctx)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	first := n.asleep && !n.called
-	n.called = n.called || n.asleep
-	return first
+	n.trouble = errors.Join(n.trouble, err)
+	if n.called = armed; armed {
+		n.magics = append(n.magics, by)
+	} else {
+		n.deaf++
+	}
+	n.stir()
+}
+
+// resume ends a suspend to RAM. QEMU reads nothing from a cable whose frames found its machine suspended, until the card's model asks for them, and
+// that of a card with a register to look at never does. A stop of microseconds makes QEMU look itself.
+func (n *nic) resume(ctx context.Context) error {
+	commands := []string{"system_wakeup"}
+	if n.armed != nil {
+		commands = append(commands, "stop", "cont")
+	}
+	for _, c := range commands {
+		if err := n.monitor.command(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (n *nic) close() {

@@ -69,7 +69,7 @@ func (s *shell) ready(ctx context.Context) error {
 func (s *shell) run(ctx context.Context, command string) (string, error) {
 	s.one.Lock()
 	defer s.one.Unlock()
-	if _, err := fmt.Fprintf(s.conn, "{ %s ; } 2>&1; echo; echo %s $?\n", command, shellEnd); err != nil {
+	if _, err := fmt.Fprintf(s.conn, "{ %s ; } 2>&1; status=$?; echo; echo %s $status\n", command, shellEnd); err != nil {
 		return "", fmt.Errorf("`%s` in the guest: %w", command, err)
 	}
 	var out []string

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// patience bounds one wait: an emulated boot takes 30 s on a quiet machine, and minutes on a busy one.
-	patience = 240 * time.Second
+	// patience bounds one wait: an emulated boot takes 15 s on a quiet machine, and was seen to take more than four minutes on one with a load of 40.
+	patience = 10 * time.Minute
 	// idle is what the guest's host waits for before it goes to sleep by itself.
 	idle = "20s"
 	web  = "web"
@@ -37,6 +37,7 @@ var (
 // world is a lab of two always-on hosts and clients, and the machine in the place of its third host.
 type world struct {
 	*testing.T
+	machine machine
 	lab     *lab.Lab
 	place   *lab.Host
 	monitor *monitor
@@ -49,9 +50,9 @@ type world struct {
 }
 
 // build starts everything and waits until the machine serves.
-func build(t *testing.T) *world {
+func build(t *testing.T, m machine) *world {
 	t.Helper()
-	w := &world{T: t}
+	w := &world{T: t, machine: m}
 	t.Cleanup(w.end)
 	l, err := lab.Up(w.limit(), lab.Options{
 		Binary: program, Hosts: 3, Clients: 2, Sleepers: []int{3}, Failover: 6 * time.Second,
@@ -69,11 +70,14 @@ func build(t *testing.T) *world {
 	w.must(err)
 	w.talk, err = listen(w.limit(), l)
 	w.must(err)
-	w.must(furnish(w.limit(), l, w.place, system, idle))
+	w.must(furnish(w.limit(), l, w.place, system, m))
 	w.switchOn()
 	began := time.Now()
 	w.must(w.shell.ready(w.limit()))
 	w.Logf("the guest runs its units after %v", time.Since(began).Round(time.Second))
+	if m.awake {
+		w.inhibit()
+	}
 	w.awaitOwner("serving", place)
 	w.Logf("and serves after %v", time.Since(began).Round(time.Second))
 	return w
@@ -86,7 +90,7 @@ func (w *world) switchOn() {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		code, err := w.place.Exec(ctx, lab.Stdio{}, "bash", "-c", plugIn, "machine", w.place.Dir(), system, w.place.MAC().String())
+		code, err := w.place.Exec(ctx, lab.Stdio{}, append([]string{"bash", "-c", plugIn, "machine", w.place.Dir()}, w.machine.words(w.place.MAC())...)...)
 		if ctx.Err() == nil {
 			w.Errorf("QEMU ended with status %d (%v)", code, err)
 		}
@@ -97,9 +101,16 @@ func (w *world) switchOn() {
 	w.must(err)
 	w.monitor, err = watchMachine(w.limit(), filepath.Join(w.place.Dir(), "qmp.sock"), w.nic.note)
 	w.must(err)
-	w.nic.monitor = w.monitor
+	w.nic.monitor, w.nic.armed = w.monitor, w.machine.armed
 	go w.nic.listen(ctx)
-	w.stop = append(w.stop, w.nic.close, w.monitor.close)
+	console := make(chan struct{})
+	go func() {
+		defer close(console)
+		if err := watchConsole(ctx, filepath.Join(w.place.Dir(), "console.log"), w.nic.note); err != nil {
+			w.Error(err)
+		}
+	}()
+	w.stop = append(w.stop, func() { <-console }, w.nic.close, w.monitor.close)
 	w.shell, err = openShell(w.limit(), filepath.Join(w.place.Dir(), "shell.sock"))
 	w.must(err)
 	w.stop = append(w.stop, w.shell.close)
@@ -111,7 +122,7 @@ func (w *world) switchOn() {
 // end takes everything down. The lab's end would end the machine too, however this comes to it.
 func (w *world) end() {
 	if w.Failed() && w.shell != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		text, err := w.shell.run(ctx, "systemctl --failed --no-legend; journalctl -b -u nightporter -n 200 -o short-precise --no-pager")
 		cancel()
 		w.Logf("the guest's agent (%v):\n%s", err, text)

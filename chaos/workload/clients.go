@@ -34,6 +34,7 @@ type Clients struct {
 	Seed     uint64
 	// Calm is closed when the run comes to its end: from then on nobody pauses.
 	Calm <-chan struct{}
+	Gate *Gate // keeps connections back; datagrams go on
 }
 
 const (
@@ -73,7 +74,7 @@ func (c *Clients) connect(ctx context.Context, name string, sv Service) {
 	r := draws(c.Seed, name+sv.Name)
 	for ctx.Err() == nil {
 		for end := time.Now().Add(3*time.Second + time.Duration(r.Int64N(int64(7*time.Second)))); time.Now().Before(end) && ctx.Err() == nil; {
-			c.request(ctx, name, sv, sv.Addrs[r.IntN(len(sv.Addrs))])
+			c.Gate.pass(func() { c.request(ctx, name, sv, sv.Addrs[r.IntN(len(sv.Addrs))]) })
 			pause(ctx, requestEvery)
 		}
 		if !sv.Sleepers {

@@ -27,6 +27,7 @@ type Operator struct {
 	Seed     uint64
 	Name     string
 	Tell     func(string)
+	Gate     *Gate // keeps Run from giving commands
 	// Depart lets a host leave and join again; nil: this operator does not.
 	Depart func(ctx context.Context, host string) error
 
@@ -40,7 +41,11 @@ const commandLimit = 8 * time.Second
 func (o *Operator) Run(ctx context.Context) error {
 	r := draws(o.Seed, o.Name)
 	for pause(ctx, 200*time.Millisecond+time.Duration(r.Int64N(int64(2*time.Second)))) {
-		o.once(ctx, r)
+		o.Gate.pass(func() {
+			if ctx.Err() == nil {
+				o.once(ctx, r)
+			}
+		})
 		if o.wrong != nil {
 			return o.wrong
 		}
@@ -157,11 +162,16 @@ func (o *Operator) power(ctx context.Context, r *rand.Rand, ask, host string) {
 			}
 		})
 	}
-	o.give(ctx, history.Command{Verb: "sleep", Host: ask, Arg: host}, func(ctx context.Context, c *api.Client, _ *history.Command) error {
+	o.Sleep(ctx, ask, host)
+	both.Wait()
+}
+
+// Sleep puts a host to sleep, and says whether it was done.
+func (o *Operator) Sleep(ctx context.Context, ask, host string) bool {
+	return o.give(ctx, history.Command{Verb: "sleep", Host: ask, Arg: host}, func(ctx context.Context, c *api.Client, _ *history.Command) error {
 		_, err := c.SleepAnyway(ctx, host) // also a host that was called in vain before, because it had lost its power
 		return err
 	})
-	both.Wait()
 }
 
 func (o *Operator) wake(ctx context.Context, ask, host string) {

@@ -108,7 +108,7 @@ configuration by its host name (the part before the first dot, in lower case) or
 // loadConfig reads the configuration as this host, or the named one, sees it. alone leaves the host itself unread.
 func (sh *shell) loadConfig(path, node string, alone bool) (*config.Config, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		text := "there is no such file; name another with --config, or start from `nightporter config example`"
+		text := "there is no such file; name another with --config, or make it with `nightporter setup`, on a further host of a cluster with `nightporter setup --join`"
 		return nil, &config.Problems{List: []config.Problem{{File: path, Message: text}}}
 	}
 	return sh.readConfig(path, node, alone)

@@ -42,7 +42,10 @@ var errPromise = errors.New("not every promise was kept")
 
 func chaosFlags(cmd *cobra.Command, o *chaosrun.Options) {
 	f := cmd.Flags()
-	f.IntVar(&o.Hosts, "hosts", 5, fmt.Sprintf("how many hosts, %d to %d; two fifths of them may sleep", chaosrun.LeastHosts, chaosrun.MostHosts))
+	f.IntVar(&o.Hosts, "hosts", 0, fmt.Sprintf("how many hosts, %d to %d, witnesses included; two fifths of those that are none may sleep; without it the seed chooses the shape, in five of eight cases with five hosts", chaosrun.LeastHosts, chaosrun.MostHosts))
+	f.IntVar(&o.Witnesses, "witnesses", 0, "how many of the hosts only vote; two at least must not be witnesses")
+	f.DurationVar(&o.LookAfter, "look-after", 0, "look_after of the sleepers, 3s to 1m: their clocks wake them to look after the others, and nights come in which nobody else is awake; 0: off")
+	f.DurationVar(&o.Idle, "idle", 0, "idle of the sleepers, 2s to 8s: they go to sleep by themselves, and are woken by clients who come back; 0: off")
 	f.DurationVar(&o.Duration, "duration", 10*time.Minute, "how long the faults go on, 10s to 2h; building, healing and judging come on top")
 	f.DurationVar(&o.Failover, "failover", time.Second, "the cluster's setting in the beginning, 200ms to 5s; operators change it meanwhile")
 	f.StringVar(&o.Switch, "switch", chaosrun.Auto, "bridge: the kernel's; user: the lab's own switch, which can delay, double and reorder; auto: the one that the plan needs")
@@ -61,6 +64,9 @@ The run leaves a folder with the plan, the history, the verdicts as JSON, a page
 minutes and more, a check that had nothing to judge counts as a failure as well.`,
 		Example: `  nightporter chaos run
   nightporter chaos run --hosts 5 --duration 10m --seed 7
+  nightporter chaos run --hosts 2
+  nightporter chaos run --hosts 3 --witnesses 1
+  nightporter chaos run --hosts 3 --look-after 4s
   nightporter chaos run --duration 1m --switch bridge --dir /tmp/run`,
 		Args: takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -115,7 +121,10 @@ func (sh *shell) showVerdicts(all []check.Verdict, html string) error {
 	return sh.show(all, func(p *page) {
 		p.line("")
 		for _, v := range all {
-			p.line("%-15s %-8s %-7s %8d judged  %s", v.Check, v.Keeps, v.State, v.Judged, v.Promise)
+			p.line("%-15s %-8s %-8s %8d judged  %s", v.Check, v.Keeps, v.Word(), v.Judged, v.Promise)
+			for _, c := range v.Seen {
+				p.line("    %s", c)
+			}
 			for _, f := range v.Findings {
 				p.line("    %s", f)
 			}

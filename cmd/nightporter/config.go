@@ -85,7 +85,7 @@ func (sh *shell) check(path, node string, alone bool) error {
 	}
 	shown := sh.show(result, func(p *page) {
 		for _, q := range result.Problems {
-			p.line("%s", q)
+			p.lines(q.String())
 		}
 		for _, n := range result.Notes {
 			p.line("note: %s", n)

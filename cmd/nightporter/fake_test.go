@@ -32,17 +32,19 @@ var (
 func (f *fakeAgent) Status(ctx context.Context) (api.Status, error) {
 	nodes, err := f.Members(ctx)
 	s := api.Status{
-		Node: "alpha", Version: "v0.1", Cluster: api.Cluster{ID: "c0ffee", Name: "home"}, Leader: "alpha",
+		Node: "alpha", Time: since.Add(time.Hour), Version: "v0.1", Known: api.Known{Index: 412, Current: true}, Cluster: api.Cluster{ID: "c0ffee", Name: "home"}, Leader: "alpha",
 		Quorum:   api.Quorum{Voters: names, Awake: names[:2], Needed: 2, Have: true},
 		Failover: api.Duration(300 * time.Millisecond), FailoverFile: api.Duration(time.Second),
 		LAN:      api.LAN{Interface: "eth0", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}},
 		Sleep:    api.HostSleep{How: "suspend", Delay: "held", DelayMax: api.Duration(5 * time.Second)},
 		Problems: []string{"delta's wake address is not known"}, Nodes: nodes,
+		Troubles: []api.Trouble{{What: "delta's wake address is not known", Do: "name it in the configuration of delta (wake: [MAC]) and restart its agent"}},
 	}
 	for _, v := range f.services {
 		s.Services = append(s.Services, api.ServiceStatus{
-			Service: v, ModeGives: "what it gives", Owner: "alpha", OwnerState: "holding", Epoch: 7, Reason: "owner-sleeps", Since: since, Role: "holding",
-			Lease: api.Lease{State: "held", Epoch: 7, Left: api.Duration(187654321), Refused: []api.Refusal{{Voter: "bravo", Reason: "held-by-other", Holder: "delta", Left: api.Duration(time.Second)}}},
+			Service: v, ModeGives: "what it gives", Owner: "alpha", OwnerState: "holding", Epoch: 7, Reason: "owner-sleeps", Since: since, Cause: "its owner was about to sleep", By: "alpha", Role: "holding",
+			Holder: api.Holder{Lease: "held", Fence: "open"},
+			Lease:  api.Lease{State: "held", Epoch: 7, Left: api.Duration(187654321), Refused: []api.Refusal{{Voter: "bravo", Reason: "held-by-other", Holder: "delta", Left: api.Duration(time.Second)}}},
 			Health: []api.TargetHealth{
 				{Node: "bravo", State: "failing", Detail: "http 8080/health: status 503, not 200 to 299", Age: api.Duration(time.Second)},
 				{Node: "delta", State: "unknown", Detail: "it is asleep"},
@@ -56,8 +58,8 @@ func (f *fakeAgent) Status(ctx context.Context) (api.Status, error) {
 
 func (f *fakeAgent) Members(context.Context) ([]api.NodeStatus, error) {
 	return []api.NodeStatus{
-		{Name: "alpha", Alive: true, Power: "awake", PowerReason: "node-joined", Since: since, Policy: "always-on", Voter: true, Leader: true, Addr: netip.MustParseAddrPort("192.0.2.11:7374"), Wake: []api.MAC{{2, 0, 0, 0, 0, 0x11}}, Version: "v0.1"},
-		{Name: "delta", Power: "asleep", PowerReason: "operator-sleep", Since: since, Policy: "sleeps", Maintenance: true, WakeFitness: &api.WakeFitness{
+		{Name: "alpha", Alive: true, Power: "awake", PowerReason: "node-joined", Since: since, Policy: "always-on", Voter: true, Leader: true, Secrets: []string{"00112233", "44556677"}, Addr: netip.MustParseAddrPort("192.0.2.11:7374"), Wake: []api.MAC{{2, 0, 0, 0, 0, 0x11}}, Version: "v0.1"},
+		{Name: "delta", Power: "asleep", PowerReason: "operator-sleep", Since: since, Policy: "sleeps", Maintenance: true, Secrets: []string{"00112233"}, WakeFitness: &api.WakeFitness{
 			Why: "delta could not be woken", WoL: "armed", SecureOn: true, Mode: "auto", Since: since, Revoked: "wake-failed", Canary: api.CanaryResult{Node: "delta", Result: "canary-passed"},
 		}, Wakes: api.WakeTimes{
 			Woken: 12, Failures: 1, Limit: api.Duration(15 * time.Second), Phases: []api.PhaseTimes{
@@ -95,8 +97,8 @@ func (f *fakeAgent) History(_ context.Context, s string) (api.History, error) {
 	return api.History{
 		Service: s,
 		Changes: []api.Change{
-			{Index: 4, At: since, Epoch: 6, To: "delta", Reason: "first-owner", By: "alpha"},
-			{Index: 9, At: since.Add(2 * time.Second), Epoch: 7, From: "delta", To: "alpha", Reason: "owner-sleeps", By: "alpha", Detail: "by hand"},
+			{Service: s, Index: 4, At: since, Epoch: 6, To: "delta", Reason: "first-owner", By: "alpha"},
+			{Service: s, Index: 9, At: since.Add(2 * time.Second), Epoch: 7, From: "delta", To: "alpha", Reason: "owner-sleeps", By: "alpha", Detail: "by hand"},
 		},
 		Wakes: []api.WakeRecord{
 			{ID: "1", Node: "delta", Cause: "demand", Client: "192.0.2.7:51234", Port: "tcp/8080", By: "alpha", Started: since.Add(time.Second), Ended: since.Add(4 * time.Second), Result: "woke-up", Phases: []api.PhaseTime{
@@ -105,6 +107,56 @@ func (f *fakeAgent) History(_ context.Context, s string) (api.History, error) {
 			{ID: "2", Node: "delta", Cause: "operator-wake", By: "bravo", Started: since.Add(9 * time.Second)},
 		},
 	}, f.find(s)
+}
+
+func (f *fakeAgent) HistoryOf(ctx context.Context, q api.HistoryQuery) (api.History, error) {
+	if q.Name == "nobody" {
+		return api.History{}, api.UnknownName(q.Name, []string{"web"}, names)
+	}
+	h, err := f.History(ctx, "web")
+	if q.Name == "quiet" {
+		return api.History{Service: q.Name}, nil
+	}
+	if h.Service = ""; q.Name == "web" {
+		h.Service = q.Name
+	}
+	e, _ := f.Events(ctx, api.EventsQuery{})
+	h.Events = e.Events[:1]
+	return h, err
+}
+
+func (f *fakeAgent) Events(_ context.Context, q api.EventsQuery) (api.Events, error) {
+	if slices.Contains(q.Kinds, "nonsense") {
+		return api.Events{}, api.Invalid(`there are no events of the kind "nonsense"`, "the kinds are cluster, owner")
+	}
+	list := []api.Event{
+		{Index: 7, At: since, Kind: "power", Node: "delta", From: "awake", To: "suspending", Reason: "idle", By: "alpha", Sentence: "delta: awake -> suspending, because nobody had needed it (idle), by alpha"},
+		{Index: 9, At: since.Add(2 * time.Second), Kind: "owner", Service: "web", Epoch: 7, From: "delta", To: "alpha", Reason: "owner-sleeps", By: "alpha", Sentence: "web: delta -> alpha (epoch 7), because its owner was about to sleep, by alpha"},
+	}
+	return api.Events{Events: list[max(0, 2-q.Last)%2:], Cursor: api.Cursor{Index: 9, Number: 14}}, nil
+}
+
+func (f *fakeAgent) Watch(ctx context.Context, _ api.WatchQuery) (api.Watched, error) {
+	s, err := f.Status(ctx)
+	return api.Watched{Mark: "m", Status: s}, err
+}
+
+func (f *fakeAgent) Explain(ctx context.Context, n string) (api.Explained, error) {
+	if f.find(n) != nil {
+		w, err := f.Why(ctx, n)
+		if err != nil {
+			return api.Explained{}, api.UnknownName(n, []string{"web"}, names)
+		}
+		w.Rules = []api.Rule{{Sentence: "somebody can put it to sleep", Key: "`nightporter sleep " + n + "`"}, {Sentence: "it may crash"}}
+		return api.Explained{Node: &w}, nil
+	}
+	return api.Explained{Service: &api.ServiceWhy{
+		Service: n, Summary: "alpha holds web as a front", Owner: "alpha", OwnerState: "holding", Epoch: 7, Since: since, Reason: "owner-sleeps", By: "alpha",
+		Choices: []api.Choice{
+			{Node: "delta", Kind: "target", State: "passed-over", Reason: "it is asleep"}, {Node: "alpha", Kind: "front", State: "holds", Reason: "it has the service"},
+		},
+		Rules: []api.Rule{{Sentence: "it moves to delta when that is awake", Key: "targets: [delta]"}}, Notes: []string{"this is as bravo sees it"},
+	}}, nil
 }
 
 func (f *fakeAgent) Version(context.Context) (api.Version, error) {
@@ -144,6 +196,24 @@ func (f *fakeAgent) Wakes(_ context.Context, q api.WakesQuery) (api.Wakes, error
 		},
 		Notes: []string{"what charlie refused is not known: no answer"},
 	}, err
+}
+
+func (f *fakeAgent) Doctor(_ context.Context, q api.DoctorQuery) (api.DoctorReport, error) {
+	r := api.DoctorReport{
+		Nodes: []api.DoctorNode{
+			{Node: "alpha", State: "examined", At: since, Version: "v0.1", Findings: []api.Finding{
+				{Level: api.Warn, Area: "wol", Name: "wol-unarmed", What: "Wake-on-LAN is off: eno1: Disabled", Why: "The agent arms it.", Fix: "ethtool -s eno1 wol g"},
+				{Level: api.Fine, Area: "clock", Name: "fine", What: "the wall clock is kept right"},
+			}, Reached: []api.DoctorReach{}, Holds: []api.DoctorHold{}, Heard: []api.DoctorHeard{}},
+			{Node: "bravo", State: "examined", Via: "alpha", Findings: []api.Finding{}, Reached: []api.DoctorReach{}, Holds: []api.DoctorHold{}, Heard: []api.DoctorHeard{}},
+			{Node: "delta", State: "asleep", Detail: "it was not woken for this", Findings: []api.Finding{}, Reached: []api.DoctorReach{}, Holds: []api.DoctorHold{}, Heard: []api.DoctorHeard{}},
+		},
+		Together: []api.Finding{{Level: api.Note, Area: "versions", Name: "peer-asleep", What: "delta is asleep and was not examined", Why: "What is wrong there is not known.", Fix: "nightporter doctor --peers --wake"}},
+	}
+	if q.Wake {
+		r.Together = []api.Finding{{Level: api.Fail, Area: "firewall", Name: "blocked-one-way", What: "alpha does not reach 7373/udp of delta", Why: "It is the classic fault.", Fix: "on delta: nft"}}
+	}
+	return r, nil
 }
 
 func (f *fakeAgent) Report(_ context.Context, q api.ReportQuery) (api.Report, error) {
@@ -235,3 +305,30 @@ func (f *fakeAgent) Leave(context.Context) error { return nil }
 func (f *fakeAgent) Forget(_ context.Context, n string) error { return findNode(strings.ToLower(n)) }
 
 func (f *fakeAgent) Propose(_ context.Context, c []byte) ([]byte, error) { return c, nil }
+
+func (f *fakeAgent) Drain(_ context.Context, q api.DrainQuery) (api.Drained, error) {
+	if q.Node == "alpha" && !q.Force {
+		return api.Drained{}, api.Refused("cannot drain alpha: nobody else could hold service web now (delta is asleep)", "wake or start another host first")
+	}
+	out := api.Drained{Node: q.Node, Drain: api.Drain{Since: since, By: "alpha", Text: q.Text, Force: q.Force}}
+	if q.Wait {
+		out.Moved = []api.Moved{{Service: "web", From: q.Node, To: "alpha", Epoch: 8}}
+	} else {
+		out.Pending = []string{"web"}
+	}
+	if q.Force {
+		out.Nobody, out.Pending, out.Notes = []string{"web"}, nil, []string{"no target is left"}
+	}
+	return out, findNode(q.Node)
+}
+
+func (f *fakeAgent) Undrain(_ context.Context, n string) error { return findNode(n) }
+
+// Backup gives a state with web as it is at first, and another failover.
+func (f *fakeAgent) Backup(context.Context) (api.BackupOf, error) {
+	const state = `{"cluster":{"id":"000102030405060708090a0b0c0d0e0f","name":"home","created":"2026-01-02T03:04:05Z"},` +
+		`"timing":{"failover":2000000000,"largest":2000000000,"changed":"2026-01-02T03:04:05Z"},"inrush":-1,` +
+		`"services":{"web":{"name":"web","addresses":["192.0.2.200"],"mac":"02:00:00:00:00:01","ports":[{"protocol":"tcp","number":8080}],"targets":["delta","echo"],"hold":"drop"}},` +
+		`"ownerships":{},"nodes":{},"history":{},"wakes":[],"drains":{"alpha":{"since":"2026-01-02T03:04:05Z","by":"bravo","text":"new disk","force":true},"delta":{"since":"2026-01-02T03:04:05Z","by":"bravo"}}}`
+	return api.BackupOf{State: append([]byte("NPS\x02"), state...), Index: 7, By: "alpha"}, nil
+}

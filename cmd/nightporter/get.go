@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,7 +29,7 @@ func getVerb(sh *shell) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return sh.show(chosen, func(p *page) { fmt.Fprint(&p.buf, config.FormatServices(fromAPI(chosen))) })
+				return sh.show(chosen, func(p *page) { p.lines(strings.TrimSuffix(config.FormatServices(fromAPI(chosen)), "\n")) })
 			})
 		},
 	}

@@ -27,7 +27,7 @@ to a new file that only its owner can read; an existing file is never replaced.`
 				_, err := sh.out.Write(config.NewSecret())
 				return err
 			}
-			if err := writeNew(path, config.NewSecret()); err != nil {
+			if err := writeNew(path, config.NewSecret(), "hosts that have it would be locked out; remove it first if you mean it"); err != nil {
 				return err
 			}
 			return sh.show(map[string]string{"secret_file": path}, func(p *page) {
@@ -39,18 +39,18 @@ to a new file that only its owner can read; an existing file is never replaced.`
 	return cmd
 }
 
-// writeNew makes a file of mode 0600 that was not there before.
-func writeNew(path string, data []byte) error {
+// writeNew makes a file of mode 0600 that was not there before; instead is what to do about one that was.
+func writeNew(path string, data []byte, instead string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%s is there already and is not replaced: hosts that have it would be locked out; remove it first if you mean it", path)
+		return fmt.Errorf("%s is there already and is not replaced: %s", path, instead)
 	}
 	if err != nil {
-		return fmt.Errorf("make the secret file: %w", err)
+		return fmt.Errorf("make %s: %w", path, err)
 	}
 	_, err = f.Write(data)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("write the secret file: %w", errors.Join(err, os.Remove(path)))
+		return fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(path)))
 	}
 	return nil
 }

@@ -33,8 +33,11 @@ type page struct{ buf bytes.Buffer }
 
 // line adds a line.
 func (p *page) line(format string, args ...any) {
-	fmt.Fprintf(&p.buf, format+"\n", args...)
+	p.buf.WriteString(plain(fmt.Sprintf(format, args...)) + "\n")
 }
+
+// lines adds a text that may have several.
+func (p *page) lines(text string) { p.buf.WriteString(plainLines(text) + "\n") }
 
 // table adds rows below a heading, in columns. An empty cell stands as "-".
 func (p *page) table(heading []string, rows [][]string) {
@@ -42,7 +45,7 @@ func (p *page) table(heading []string, rows [][]string) {
 	for _, row := range append([][]string{heading}, rows...) {
 		cells := make([]string, len(row))
 		for i, c := range row {
-			if cells[i] = c; c == "" {
+			if cells[i] = plain(c); c == "" {
 				cells[i] = "-"
 			}
 		}

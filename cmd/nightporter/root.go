@@ -50,6 +50,7 @@ type agentRunner func(ctx context.Context, cfg *config.Config, path string, log 
 func run(ctx context.Context, sh *shell, args []string) int {
 	root := newRoot(sh)
 	strict(root)
+	completeNames(sh, root)
 	root.SetArgs(args)
 	root.SetOut(sh.out)
 	root.SetErr(sh.err)
@@ -99,6 +100,9 @@ host cannot be reached; 4 nobody can decide now (no leader, no answer in time): 
 const rootExample = `  nightporter keygen --out /etc/nightporter/secret    make the cluster's secret, once
   nightporter config check                            test the configuration of this host
   nightporter status                                  who holds what, who sleeps, what is wrong
+  nightporter why web                                 why it is there, and what would change that
+  nightporter events --follow                         what happens, as it happens
+  nightporter doctor                                  what keeps this host from working, and what mends it
   nightporter sleep delta                             hand over what delta holds and suspend it`
 
 func newRoot(sh *shell) *cobra.Command {
@@ -139,12 +143,13 @@ func (sh *shell) checkFlags() error {
 // verbs lists the commands, one file each.
 func verbs(sh *shell) []*cobra.Command {
 	return []*cobra.Command{
-		agentVerb(sh), keygenVerb(sh), configVerb(sh), versionVerb(sh),
-		statusVerb(sh), membersVerb(sh), historyVerb(sh), whyVerb(sh), wakesVerb(sh), reportVerb(sh),
-		getVerb(sh), applyVerb(sh), deleteVerb(sh), moveVerb(sh), setVerb(sh),
+		setupVerb(sh), agentVerb(sh), keygenVerb(sh), secretVerb(sh), configVerb(sh), versionVerb(sh),
+		statusVerb(sh), membersVerb(sh), historyVerb(sh), eventsVerb(sh), whyVerb(sh), wakesVerb(sh), reportVerb(sh), doctorVerb(sh),
+		getVerb(sh), applyVerb(sh), deleteVerb(sh), moveVerb(sh), setVerb(sh), drainVerb(sh), undrainVerb(sh),
 		sleepVerb(sh), wakeVerb(sh), canaryVerb(sh),
 		joinVerb(sh), leaveVerb(sh), forgetVerb(sh), purgeVerb(sh),
-		labCommand(), demoVerb(sh), chaosVerb(sh),
+		backupVerb(sh), restoreVerb(sh), recoverVerb(sh),
+		labCommand(), demoVerb(sh), chaosVerb(sh), manVerb(sh),
 	}
 }
 
@@ -180,12 +185,16 @@ func (sh *shell) showError(err error) {
 		return
 	}
 	if p, found := errors.AsType[*config.Problems](err); found {
-		fmt.Fprintln(sh.err, p) // in the form of a compiler, for editors that jump to the place
+		fmt.Fprintln(sh.err, plainLines(p.Error())) // in the form of a compiler, for editors that jump to the place
 		return
 	}
 	if ok && e.Hint != "" {
-		fmt.Fprintf(sh.err, "nightporter: %s\n  %s\n", e.Message, e.Hint)
+		fmt.Fprintf(sh.err, "nightporter: %s\n  %s\n", plain(e.Message), plain(e.Hint))
 		return
 	}
-	fmt.Fprintf(sh.err, "nightporter: %v\n", err)
+	text := plainLines(err.Error())
+	if ok { // the daemon's, which is one line
+		text = plain(err.Error())
+	}
+	fmt.Fprintf(sh.err, "nightporter: %s\n", text)
 }

@@ -1,189 +1,291 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"nightporter/api"
-	"nightporter/config"
 )
 
 func statusVerb(sh *shell) *cobra.Command {
-	return &cobra.Command{
+	var watch, details bool
+	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Tell who holds what, who sleeps, and what is wrong",
-		Long: `Tell what the agent of this host knows: first what is wrong, then the services, then the nodes.
-LEASE and FENCE are those of this host; the rest is what the cluster has agreed on. For services with
-checks it tells what each target says of itself: ready, failing and why, or unknown. How long a host
-takes to wake stands below the nodes: until the first packet left (CALLED), the host says that it is
-awake (BACK), the log says so (AWAKE), its checks pass (READY) and it has opened the service (SERVED);
-a wake has failed after LIMIT. Hosts that could not be woken stand among what is wrong.`,
+		Long: `Tell what the agent of this host knows, on one screen: what is wrong and what to do about it, then the services,
+then the nodes. It works on any host of the cluster; on one that has lost touch it says how old its knowledge is.
+
+Of a service: who has it (serves: a target; holds: a front, while no target is ready; claims: it is about to; silent: it gives
+no sign of life), since when, why (the reason of the last change of owner), under which epoch, and its lease and fence.
+The holder is asked for these (held, asking, refused; open, closed). Where it does not answer at once, a voter says what it
+granted (granted, SILENT), and a fence is "open" when the holder announced it, or "open?" when that may be over or only
+its lease says that it must be; "?" is not known here.
+
+Of a node: its power state since when and why, its vote, when it was last seen, and whether it can be woken (WAKES): yes, as
+shown by its last canary or wake; no; untested; or - for one that never sleeps.
+
+--details adds the modes, the checks, how the hosts sleep, and how long their wakes take: until the first packet left (CALLED),
+the host says that it is awake (BACK), the log says so (AWAKE), its checks pass (READY) and it has opened the service
+(SERVED); a wake has failed after LIMIT. --watch shows it anew whenever something changes, until it is interrupted.`,
 		Example: `  nightporter status
-  nightporter status -o json | jq -r '.services[] | .name + " " + .owner'`,
+  nightporter status --watch
+  nightporter status -o json | jq -r '.services[] | .name + " " + .owner'
+  nightporter status --watch -o json | jq -r '.problems[]'`,
 		Args: takesNone,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if watch {
+				return watchStatus(sh, cmd, details)
+			}
 			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
-				s, err := c.Status(ctx)
+				w, err := c.Watch(ctx, api.WatchQuery{Ask: true})
+				s := w.Status
+				if api.CodeOf(err) == api.CodeVersion { // an older daemon
+					s, err = c.Status(ctx)
+				}
 				if err != nil {
 					return err
 				}
-				return sh.show(s, func(p *page) { drawStatus(p, s) })
+				return sh.show(s, func(p *page) { drawStatus(p, s, screenOf(sh.out, sh.getenv), details) })
 			})
 		},
 	}
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it anew whenever something changes; with -o json one object per line")
+	cmd.Flags().BoolVar(&details, "details", false, "show all that is known, on more than one screen")
+	return cmd
 }
 
-func drawStatus(p *page, s api.Status) {
-	leader := s.Leader
-	if leader == "" {
-		leader = "none"
+// watchStatus shows each new status until it is interrupted. At a terminal it takes the place of the one before.
+func watchStatus(sh *shell, cmd *cobra.Command, details bool) error {
+	mark, first := "", true
+	return sh.follow(cmd, func(ctx context.Context, c *api.Client) error {
+		w, err := c.Watch(ctx, api.WatchQuery{Mark: mark, Wait: sh.patienceOf(), Ask: true})
+		if err != nil || w.Mark == mark {
+			return err
+		}
+		mark = w.Mark
+		if sh.output == "json" {
+			return sh.showLine(w.Status)
+		}
+		at := screenOf(sh.out, sh.getenv)
+		var p page
+		switch {
+		case at.terminal && first:
+			p.buf.WriteString("\x1b[2J")
+		case !at.terminal && !first:
+			p.line("")
+		}
+		first = false
+		drawStatus(&p, w.Status, at, details)
+		text := p.buf.String()
+		if at.terminal {
+			text = repaint(at.fits(text))
+		}
+		_, err = sh.out.Write([]byte(text))
+		return err
+	})
+}
+
+func drawStatus(p *page, s api.Status, at screen, details bool) {
+	title := "cluster " + s.Cluster.Name + ", seen from " + s.Node + " (" + s.Version + ")"
+	if !s.Time.IsZero() {
+		title += " at " + s.Time.UTC().Format(time.DateTime) + " UTC"
 	}
-	p.line("cluster %s, seen from %s (%s)", s.Cluster.Name, s.Node, s.Version)
-	p.line("leader %s, %d of %s awake (%d needed), failover %s", leader,
-		len(s.Quorum.Awake), count(len(s.Quorum.Voters), "voter"), s.Quorum.Needed, s.Failover)
-	if note := config.FailoverNote(time.Duration(s.Failover)); note != "" && s.Failover != 0 {
-		p.line("note: %s", note)
+	p.wrapped(at.width, "", title)
+	if len(s.Troubles) == 0 { // of an older daemon, until that is restarted
+		for _, what := range s.Problems {
+			s.Troubles = append(s.Troubles, api.Trouble{What: what})
+		}
 	}
-	if line := sleepLine(s); line != "" {
-		p.line("%s", line)
+	for _, t := range s.Troubles {
+		p.wrapped(at.width, "! ", t.What)
+		if t.Do != "" {
+			p.wrapped(at.width, "  do: ", t.Do)
+		}
 	}
-	for _, problem := range s.Problems {
-		p.line("! %s", problem)
-	}
+	p.wrapped(at.width, "", overview(s))
 	p.line("")
 	if len(s.Services) == 0 {
 		p.line("no services; define some with `nightporter apply -f FILE`")
 	} else {
-		drawServices(p, s.Services)
+		drawServices(p, s, at)
 	}
 	p.line("")
-	drawNodes(p, s.Nodes)
-	drawFitness(p, s.Nodes, s.Problems)
-	drawWakes(p, s.Nodes)
+	drawHosts(p, s, at)
+	if details {
+		drawDetails(p, s)
+	}
 }
 
-// sleepLine tells how this host sleeps, and what a suspend that others start does. An older agent says nothing of it.
-func sleepLine(s api.Status) string {
-	if s.Sleep.How == "" {
+// overview is the cluster in one sentence.
+func overview(s api.Status) string {
+	var parts []string
+	if len(s.Troubles) == 0 {
+		parts = append(parts, "nothing is wrong")
+	}
+	parts = append(parts, "leader "+cmp.Or(s.Leader, "none"),
+		number(uint64(len(s.Quorum.Awake)))+" of "+count(len(s.Quorum.Voters), "voter")+" awake ("+number(uint64(s.Quorum.Needed))+" needed)",
+		"failover "+s.Failover.String())
+	switch {
+	case s.Known.Current:
+		parts = append(parts, "the log is current (entry "+number(s.Known.Index)+")")
+	case s.Known.Age > 0:
+		parts = append(parts, "the log is as of "+time.Duration(s.Known.Age).Round(100*time.Millisecond).String()+" ago (entry "+number(s.Known.Index)+")")
+	default:
+		parts = append(parts, "no leader was heard since the agent started (log entry "+number(s.Known.Index)+")")
+	}
+	return strings.Join(parts, "; ")
+}
+
+// clock prints a time for the narrow screen: without the date where that is today's.
+func clock(t, now time.Time) string {
+	t, now = t.UTC(), now.UTC()
+	switch {
+	case t.IsZero():
 		return ""
+	case t.Format(time.DateOnly) == now.Format(time.DateOnly):
+		return t.Format(time.TimeOnly)
+	case t.Year() == now.Year():
+		return t.Format("01-02 15:04")
 	}
-	how := s.Node + " never sleeps by itself"
-	if i := slices.IndexFunc(s.Nodes, func(n api.NodeStatus) bool { return n.Name == s.Node }); i >= 0 && s.Nodes[i].Policy == "sleeps" {
-		how = s.Node + " sleeps by " + s.Sleep.How
-	}
-	switch s.Sleep.Delay {
-	case "held", "released":
-		return how + "; a suspend by others (lid, systemctl) waits up to " + s.Sleep.DelayMax.String() + " for the hand-over"
-	case "none":
-		return how + "; there is no systemd-logind: a suspend by others comes without a hand-over"
-	}
-	return how + "; whether a suspend by others waits for the hand-over is not known"
+	return t.Format(time.DateOnly)
 }
 
-// wakePhases are the columns of how long wakes take.
-var wakePhases = []string{"called", "back", "awake", "ready", "served"}
+// deeds say what an owner does.
+var deeds = map[string]string{"serving": "serves", "holding": "holds", "claiming": "claims", "silent": "SILENT"}
 
-// drawWakes tells how long the hosts take to wake, as far as that was ever measured.
-func drawWakes(p *page, nodes []api.NodeStatus) {
+func drawServices(p *page, s api.Status, at screen) {
 	var rows [][]string
-	for _, n := range nodes {
-		if n.Wakes.Woken+n.Wakes.Failures == 0 {
-			continue
-		}
-		row := []string{n.Name, number(n.Wakes.Woken), number(n.Wakes.Failures), short(n.Wakes.Limit)}
-		for _, name := range wakePhases {
-			cell := ""
-			for _, t := range n.Wakes.Phases {
-				if t.Phase == name {
-					cell = short(t.P50) + "/" + short(t.P95) + "/" + short(t.Max)
-				}
-			}
-			row = append(row, cell)
+	for _, v := range s.Services {
+		holder := strings.TrimSpace(v.Owner + " " + deeds[v.OwnerState])
+		lease, fence := holderWords(v)
+		row := []string{v.Name, cmp.Or(holder, "NOBODY"), clock(v.Since, s.Time), v.Reason, number(v.Epoch), lease, fence}
+		if at.wide() {
+			row = []string{v.Name, list(v.Addresses), cmp.Or(holder, "NOBODY"), moment(v.Since), v.Reason, number(v.Epoch), lease, fence, v.Role, v.By}
 		}
 		rows = append(rows, row)
 	}
-	if len(rows) == 0 {
-		return
+	heading := []string{"SERVICE", "HOLDER", "SINCE", "WHY", "EPOCH", "LEASE", "FENCE"}
+	if at.wide() {
+		heading = []string{"SERVICE", "ADDRESS", "HOLDER", "SINCE (UTC)", "WHY", "EPOCH", "LEASE", "FENCE", "HERE", "BY"}
 	}
-	p.line("")
-	p.line("how long wakes take, from the demand (p50/p95/max of the newest)")
-	p.table([]string{"NODE", "WOKEN", "FAILED", "LIMIT", "CALLED", "BACK", "AWAKE", "READY", "SERVED"}, rows)
-}
-
-// short prints a time to the millisecond, or a short one to the hundredth of it.
-func short(d api.Duration) string {
-	if t := time.Duration(d); t >= 10*time.Millisecond {
-		return t.Round(time.Millisecond).String()
-	}
-	return time.Duration(d).Round(10 * time.Microsecond).String()
-}
-
-func drawServices(p *page, services []api.ServiceStatus) {
-	var rows [][]string
-	for _, v := range services {
-		lease := v.Lease.State
-		if v.Lease.State == "held" {
-			lease += " " + time.Duration(v.Lease.Left).Round(time.Millisecond).String()
-		}
-		fence := strings.TrimSpace(v.Fence.State + " " + v.Fence.Kind)
-		rows = append(rows, []string{v.Name, list(v.Addresses), v.Owner, v.OwnerState, number(v.Epoch), v.Reason, moment(v.Since), v.Role, lease, fence})
-	}
-	p.table([]string{"SERVICE", "ADDRESS", "OWNER", "STATE", "EPOCH", "REASON", "SINCE", "HERE", "LEASE", "FENCE"}, rows)
-	drawModes(p, services)
-	for _, v := range services {
+	p.grid(at.width, heading, rows)
+	for _, v := range s.Services {
 		for _, r := range v.Lease.Refused {
-			p.line("%s: voter %s refuses the lease (%s%s)", v.Name, r.Voter, r.Reason, inTheWay(r))
+			p.wrapped(at.width, "", v.Name+": voter "+r.Voter+" refuses the lease ("+r.Reason+inTheWay(r)+")")
 		}
-		drawWaiting(p, v)
-		for _, l := range v.Fence.Limits {
-			p.line("limit of the fence of %s: %s", v.Name, l)
-		}
+		drawWaiting(p, v, at)
 	}
-	drawHealth(p, services)
 }
 
-// drawHealth tells what the targets of services with checks say of themselves.
-func drawHealth(p *page, services []api.ServiceStatus) {
+// holderWords say what is known of the lease and the fence of a service's owner.
+func holderWords(v api.ServiceStatus) (lease, fence string) {
+	lease, fence = v.Holder.Lease, v.Holder.Fence
+	switch lease {
+	case "none":
+		lease = ""
+	case "unknown", "":
+		lease = "?"
+	case "silent":
+		lease = "SILENT"
+	}
+	switch fence {
+	case "none":
+		fence = ""
+	case "unknown", "":
+		fence = "?"
+	case "presumed-open":
+		fence = "open?"
+	}
+	return lease, fence
+}
+
+func drawHosts(p *page, s api.Status, at screen) {
 	var rows [][]string
-	for _, v := range services {
-		for _, h := range v.Health {
-			rows = append(rows, []string{v.Name, h.Node, h.State, h.Detail})
+	for _, n := range s.Nodes {
+		state, seen := n.Power, clock(n.LastSeen, s.Time)
+		if n.Alive && n.Power != "asleep" { // of one that has just gone to sleep gossip does not know yet
+			seen = "now"
+		} else if !n.Alive && n.Power == "awake" {
+			state = "LOST"
 		}
+		if n.Maintenance {
+			state += ",maint"
+		}
+		row := []string{n.Name, state, clock(n.Since, s.Time), n.PowerReason, vote(n), seen, wakable(n)}
+		if at.wide() {
+			addr := ""
+			if n.Addr.IsValid() {
+				addr = n.Addr.String()
+			}
+			if !n.Alive {
+				seen = moment(n.LastSeen)
+			}
+			row = []string{n.Name, addr, state, moment(n.Since), n.PowerReason, vote(n), seen, wakable(n), n.Policy, held(s.Services, n.Name), list(n.Wake), n.Version}
+		}
+		rows = append(rows, row)
 	}
-	if len(rows) > 0 {
-		p.line("")
-		p.table([]string{"CHECKS OF", "ON", "STATE", "DETAIL"}, rows)
+	heading := []string{"NODE", "STATE", "SINCE", "WHY", "VOTE", "SEEN", "WAKES"}
+	if at.wide() {
+		heading = []string{"NODE", "ADDRESS", "STATE", "SINCE (UTC)", "WHY", "VOTE", "SEEN", "WAKES", "POLICY", "HAS", "MAC", "VERSION"}
 	}
+	p.grid(at.width, heading, rows)
 }
 
-// drawModes says once of each mode which services have it, and what it gives.
-func drawModes(p *page, services []api.ServiceStatus) {
-	names, gives := map[string][]string{}, map[string]string{}
+func vote(n api.NodeStatus) string {
+	switch {
+	case n.Leader:
+		return "leader"
+	case n.Voter && n.Role != "":
+		return n.Role
+	case n.Voter:
+		return "voter"
+	}
+	return "no"
+}
+
+// wakable says whether a host can be woken, as far as that was ever shown.
+func wakable(n api.NodeStatus) string {
+	f := n.WakeFitness
+	switch {
+	case n.Policy != "sleeps":
+		return ""
+	case f == nil:
+		return "?"
+	case f.CannotBeWoken:
+		return "NO"
+	case !f.MaySleep && (f.WoL == "unarmed" || f.Revoked != ""):
+		return "no"
+	case f.Since.IsZero() && n.Wakes.Woken == 0:
+		return "untested"
+	}
+	return "yes"
+}
+
+// held names the services that a node has.
+func held(services []api.ServiceStatus, node string) string {
+	var names []string
 	for _, v := range services {
-		if v.ModeGives != "" { // an older agent says nothing of it
-			names[v.Mode], gives[v.Mode] = append(names[v.Mode], v.Name), v.ModeGives
+		if v.Owner == node {
+			names = append(names, v.Name)
 		}
 	}
-	for _, mode := range slices.Sorted(maps.Keys(names)) {
-		p.line("mode %s (%s): %s", mode, strings.Join(names[mode], ", "), gives[mode])
-	}
+	return strings.Join(names, ",")
 }
 
 // drawWaiting says who waits.
-func drawWaiting(p *page, v api.ServiceStatus) {
+func drawWaiting(p *page, v api.ServiceStatus, at screen) {
 	if n := v.Waiting.Attempts; n > 0 {
-		p.line("%s: %s to connect kept here for a target", v.Name, count(n, "attempt"))
+		p.wrapped(at.width, "", v.Name+": "+count(n, "attempt")+" to connect kept here for a target")
 	}
 	if n := v.Waiting.Connections; n > 0 {
-		p.line("%s: %s of a sleeping target looked after here", v.Name, count(n, "connection"))
+		p.wrapped(at.width, "", v.Name+": "+count(n, "connection")+" of a sleeping target looked after here")
 	}
-	for _, at := range v.Waiting.Shut {
-		p.line("%s: nobody listens at %s on this host; who asks there waits", v.Name, at)
+	for _, shut := range v.Waiting.Shut {
+		p.wrapped(at.width, "", v.Name+": nobody listens at "+shut+" on this host; who asks there waits")
 	}
 }
 

@@ -22,8 +22,8 @@ const module = "nightporter/"
 // allowed is the import table of docs/design.md: by top-level folder, the folders of ours that it may import, or
 // single packages of a folder. The folder's own packages may always import each other.
 var allowed = map[string][]string{
-	"cmd":       {"agent", "api", "config", "chaos"},
-	"agent":     {"cluster", "lease", "fsm", "identity", "wake", "health", "front", "idle", "login", "api", "config", "internal/labpage", "internal/mutant"},
+	"cmd":       {"agent", "api", "config", "chaos", "doctor", "setup"},
+	"agent":     {"cluster", "lease", "fsm", "identity", "wake", "health", "front", "idle", "login", "api", "config", "doctor", "metrics", "web", "internal/labpage", "internal/mutant"},
 	"cluster":   {"fsm", "lease", "internal/mutant"},
 	"chaos":     {"api", "fsm", "config", "internal/labpage", "internal/markup", "internal/mutant"},
 	"fsm":       {"internal/mutant"},
@@ -34,14 +34,18 @@ var allowed = map[string][]string{
 	"front":     {"internal/markup"},
 	"idle":      {},
 	"login":     {},
+	"metrics":   {},
+	"web":       {},
 	"config":    {},
+	"doctor":    {"api", "cluster", "config", "identity", "wake"},
+	"setup":     {"config"},
 	"api":       {},
 	"packaging": {},
-	"internal":  {"agent", "api", "chaos", "cluster", "config", "fsm", "identity", "lease", "login", "wake"},
+	"internal":  {"agent", "api", "chaos", "cluster", "config", "fsm", "identity", "idle", "lease", "login", "wake"},
 }
 
-// testsMayImport is what any package's tests may import besides: the harness for network namespaces.
-var testsMayImport = []string{"internal/nstest"}
+// testsMayImport is what any package's tests may import besides: the harness for network namespaces, and the one for a browser.
+var testsMayImport = []string{"internal/nstest", "internal/browser"}
 
 // listed is what `go list -json` tells about a package.
 type listed struct {

@@ -24,13 +24,18 @@ const (
 // ask is one connection after the other to one service, until the run ends.
 func (c *client) ask(service string, port uint16) {
 	for !c.w.over() {
-		if r := c.once(service, port); r.Ended.Sub(r.Began) > time.Second || !c.w.over() { // else it had no chance
-			c.w.rec.request(r)
-		}
-		select {
-		case <-time.After(askEvery):
-		case <-c.w.ending:
-		}
+		c.next(service, port)
+	}
+}
+
+// next is one of them, and the pause after it.
+func (c *client) next(service string, port uint16) {
+	if r := c.once(service, port); r.Ended.Sub(r.Began) > time.Second || !c.w.over() { // else it had no chance
+		c.w.rec.request(r)
+	}
+	select {
+	case <-time.After(askEvery):
+	case <-c.w.ending:
 	}
 }
 

@@ -30,6 +30,7 @@ type files struct {
 	promise     string
 	applied     cluster.Mark
 	past        *cluster.Past
+	superseded  *agent.Superseded
 }
 
 func newFiles() *files { return &files{raft: newStore()} }
@@ -40,7 +41,7 @@ func (f *files) clone() *files {
 	defer f.mu.Unlock()
 	c := f.rest()
 	c.raft = f.raft.clone()
-	c.peers, c.promise, c.applied = f.peers, f.promise, f.applied
+	c.peers, c.promise, c.applied, c.superseded = f.peers, f.promise, f.applied, f.superseded
 	return c
 }
 
@@ -199,6 +200,24 @@ func (d *lifeDisk) SavePast(p cluster.Past) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.past = &p
+	return nil
+}
+
+// LoadSuperseded implements agent.Disk.
+func (d *lifeDisk) LoadSuperseded() (*agent.Superseded, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.superseded, nil
+}
+
+// SaveSuperseded implements agent.Disk.
+func (d *lifeDisk) SaveSuperseded(s agent.Superseded) error {
+	if err := d.write(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.superseded = &s
 	return nil
 }
 

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -23,6 +24,7 @@ type kernel struct {
 	generation uint64 // counts the entries into a suspend
 	rooms      map[string]*room
 	ways       map[netip.Addr]announced // what came by
+	served     map[string]int           // connections that were answered, by service
 }
 
 // room is one prepared identity.
@@ -38,6 +40,13 @@ type room struct {
 	ears     map[*ear]struct{}
 }
 
+// servings gives how many connections the machine has answered, by service.
+func (k *kernel) servings() map[string]int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return maps.Clone(k.served)
+}
+
 // ear is one demand listener.
 type ear struct {
 	life *life
@@ -45,7 +54,7 @@ type ear struct {
 }
 
 func newKernel(m *machine) *kernel {
-	return &kernel{m: m, generation: 1, rooms: make(map[string]*room)}
+	return &kernel{m: m, generation: 1, rooms: make(map[string]*room), served: make(map[string]int)}
 }
 
 // passes says whether frames of an identity get through now. The caller holds mu.

@@ -145,6 +145,7 @@ func (k *kernel) syn(c *client, service string, port uint16, answered func(strin
 		return
 	}
 	k.m.use(service, words)
+	k.served[service]++
 	k.m.w.sw.Frame(k.m.addr, c.addr, func() {
 		k.m.w.lan.learn(c, service, k.m)
 		answered(server)

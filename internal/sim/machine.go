@@ -160,8 +160,8 @@ const execTime = 30 * time.Millisecond
 func (l *life) deps() agent.Deps {
 	log := slog.New(l.machine.w.rec.handler(l.machine.name))
 	return agent.Deps{
-		Version: "sim", Log: log, Clock: l.clock, Kernel: lifeKernel{l}, Power: lifePower{l}, Logind: lifeLogind{l}, Caller: lifeCaller{l}, Checks: lifeChecks{l},
-		Listen: l.listen, Reach: lifeReach{l}, Net: lifeNet{l.proc}, Disk: l.disk, Former: l.former, Ready: func(string) {},
+		Version: "sim", Log: log, Clock: l.clock, Kernel: lifeKernel{l}, Power: lifePower{l}, Logind: lifeLogind{l}, Senses: l.senses(), Caller: lifeCaller{l}, Checks: lifeChecks{l},
+		Listen: l.listen, Reach: lifeReach{l}, Net: lifeNet{l.proc}, Disk: l.disk, Former: l.former, Ready: func(string) {}, Watchdog: 0, // no service manager
 	}
 }
 

@@ -19,6 +19,8 @@ type Plan struct {
 	Jitter   time.Duration `json:"jitter"`
 	Length   time.Duration `json:"length"` // of the time with faults
 	Steps    []Step        `json:"steps"`
+	Idle     time.Duration `json:"idle,omitempty"`   // after which sleepers go to sleep by themselves; 0 = they do not
+	Pauses   time.Duration `json:"pauses,omitempty"` // of the clients, at most; 0 = they make none
 }
 
 // PlanHost is one host.
@@ -126,6 +128,8 @@ func NewPlan(seed uint64) Plan {
 		p.drawDuo(few)
 	case seed%16 == 14:
 		p.drawWitness(few)
+	case seed%16 == 15:
+		p.drawIdle(few)
 	}
 	return p
 }

@@ -9,6 +9,7 @@ import (
 
 	"nightporter/agent"
 	"nightporter/chaos/history"
+	"nightporter/wake"
 )
 
 // lifePower is the power supply as one life of the daemon reaches it.
@@ -35,6 +36,12 @@ func (p lifePower) Sources() map[string]uint64 { return nil }
 func (p lifePower) WakeFacts() (agent.WakeFacts, error) {
 	return agent.WakeFacts{}, p.life.syscall(func() error { return nil })
 }
+
+// Refusals implements agent.Power: this kernel keeps nothing.
+func (p lifePower) Refusals() wake.Refusals { return wake.Refusals{} }
+
+// Halfway implements agent.Power: a sleep is one here.
+func (p lifePower) Halfway() bool { return false }
 
 // Resumes implements agent.Power. Who asks in the middle of a suspend is answered after it.
 func (p lifePower) Resumes() (n uint64, counted bool) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -105,9 +106,16 @@ func (m *machine) status() (api.Status, error) {
 func (w *world) live() {
 	began := time.Now()
 	w.rec.note(func(h *history.History) { h.Began = began })
-	for _, c := range w.clients {
-		for _, s := range w.plan.Services {
-			w.running.Go(func() { c.ask(s.Name, servicePort) })
+	w.begun.Store(true)
+	for i, c := range w.clients {
+		for j, s := range w.plan.Services {
+			w.running.Go(func() {
+				if w.plan.Pauses > 0 {
+					c.visits(s.Name, servicePort, rand.New(rand.NewPCG(w.plan.Seed, uint64(100*i+j))))
+					return
+				}
+				c.ask(s.Name, servicePort)
+			})
 		}
 	}
 	w.running.Go(w.sample)
@@ -150,7 +158,7 @@ func (w *world) rouse() {
 			return
 		}
 		for _, m := range w.machines {
-			if slept[m] {
+			if slept[m] && !w.mayRest(m) {
 				m.call("power button")
 			}
 			slept[m] = m.state() == history.Asleep
@@ -227,7 +235,8 @@ const tidying = 2 * time.Second
 func (w *world) look() bool {
 	var all []history.End
 	for _, m := range w.machines {
-		e := history.End{Host: m.name, Up: m.state() == history.Up, Owners: map[string]string{}, Open: m.kernel.open(), Present: m.kernel.present()}
+		e := history.End{Host: m.name, Rests: w.mayRest(m), Owners: map[string]string{}, Open: m.kernel.open(), Present: m.kernel.present()}
+		e.Up = !e.Rests && m.state() == history.Up
 		slices.Sort(e.Open)
 		slices.Sort(e.Present)
 		st, err := m.status()

@@ -15,10 +15,10 @@ import (
 
 // What the simulation may name of the agent's package: the function that the command calls, what it replaces, and the types
 // that its replacements give back.
-var seam = []string{"Run", "Deps", "Hold", "Peers", "Wire", "Sight", "Mirror", "Estate", "ErrReplaced", "WakeFacts", "LogindLink"}
+var seam = []string{"Run", "Deps", "Hold", "Peers", "Wire", "Sight", "Mirror", "Estate", "Superseded", "ErrReplaced", "WakeFacts", "LogindLink", "Senses", "Watched"}
 
 // replaced is all that agent.Deps names, and Version, Log. A new field is a decision to be made here, too.
-var replaced = []string{"Version", "Log", "Clock", "Kernel", "Power", "Caller", "Checks", "Hook", "Listen", "Front", "Reach", "Uses", "Logind", "Senses", "Net", "Disk", "Former", "Ready"}
+var replaced = []string{"Version", "Log", "Clock", "Kernel", "Power", "Caller", "Checks", "Hook", "Hooks", "Post", "Listen", "Front", "Reach", "WakeTimes", "Falls", "Uses", "Logind", "Senses", "Net", "Web", "Disk", "Former", "Examine", "Ready", "Watchdog"}
 
 // uses lists what files name of a package, with where.
 func uses(t *testing.T, pattern, pkg string) (names []string, calls, made int) {
@@ -97,7 +97,7 @@ func TestOnlyTheOutsideIsReplaced(t *testing.T) {
 		"cluster":  {"Dial", "Directory", "Gossip", "GossipConfig", "Identity", "Keys", "Mark", "NewIdentity", "NewTransport", "Past", "RaftConfig", "StartGossip", "Stores"},
 		"fsm":      {"Check", "CheckUnit", "OperatorMoved", "Service"},
 		"identity": {"Answer", "Drift", "Fence", "Foreign", "Heirloom", "LAN", "Legacy", "Spec", "Stir"},
-		"wake":     {"Demand", "Flow", "Guard"},
+		"wake":     {"Demand", "Flow", "Guard", "Refusals"},
 	} {
 		names, _, _ := uses(t, "*.go", pkg)
 		for _, n := range names {

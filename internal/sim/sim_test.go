@@ -129,6 +129,27 @@ func TestCalm(t *testing.T) {
 	}
 }
 
+// TestIdleHosts: with nothing else going on, hosts that nobody uses go to sleep by themselves, again and again, and clients who come back have
+// them called.
+func TestIdleHosts(t *testing.T) {
+	slept, called := 0, 0
+	for _, seed := range []uint64{15, 31, 47} {
+		p := NewPlan(seed)
+		p.Steps = nil
+		if p.Idle == 0 {
+			t.Fatal("the plan has no idle hosts")
+		}
+		res := run(t, p)
+		if verdicts := check.Judge(res.History); !check.OK(verdicts) {
+			t.Errorf("seed %d:\n%s", seed, words(verdicts))
+		}
+		slept, called = slept+len(res.History.Suspends), called+len(res.History.Magics)
+	}
+	if t.Logf("hosts went to sleep %d times; %d magic packets", slept, called); slept < 4 || called < 2 {
+		t.Errorf("hosts went to sleep %d times, and %d magic packets were sent", slept, called)
+	}
+}
+
 // TestLids: hosts are suspended by others, through a logind that waits for their agents' locks: those that hold something and those that
 // lead more often than others, hosts that are always on as well, and while operators move things and send hosts to sleep.
 func TestLids(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"nightporter/api"
@@ -26,6 +27,7 @@ type world struct {
 	lan      *lan
 	machines []*machine
 	clients  []*client
+	begun    atomic.Bool    // the cluster is whole, and hosts may go to sleep by themselves
 	running  sync.WaitGroup // everything of the world that is to end before the run is judged
 	calm     chan struct{}  // closed when the faults are over
 	ending   chan struct{}  // closed at the end of the run
@@ -84,6 +86,7 @@ func hostAddr(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, byte(
 func (p Plan) file(secret string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "cluster: sim\nsecret_file: %s\ninterface: %s\nfailover: %s\nbootstrap_expect: %d\nwol: assumed\ncanary: off\n", secret, lanName, p.Failover, len(p.Hosts))
+	b.WriteString(p.idleLines())
 	b.WriteString("nodes:\n")
 	for i, h := range p.Hosts {
 		power := config.AlwaysOn

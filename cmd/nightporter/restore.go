@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"nightporter/agent"
+	"nightporter/api"
+	"nightporter/config"
+)
+
+// restored tells what a restore changes, or has changed.
+type restored struct {
+	Cluster   string       `json:"cluster"`
+	Made      time.Time    `json:"made"`
+	Created   []string     `json:"created"`
+	Changed   []string     `json:"changed"`
+	Unchanged []string     `json:"unchanged"`
+	Extra     []string     `json:"extra"`    // services that the backup does not have and that stay
+	Deleted   []string     `json:"deleted"`  // with --prune
+	Failover  api.Duration `json:"failover"` // 0 = stays
+	Inrush    int          `json:"wake_inrush"`
+	Drained   []string     `json:"drained"` // hosts that were in maintenance, and are members and not so now
+	Notes     []string     `json:"notes"`
+	Done      bool         `json:"done"` // false: --diff
+}
+
+func restoreVerb(sh *shell) *cobra.Command {
+	var diff, prune, other bool
+	cmd := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Bring definitions and settings back from a backup",
+		Long: `Bring the definitions of services, failover, wake_inrush and the hosts' maintenance back from the file that
+"backup" wrote, into the cluster of this host, new or old. Services of the same name are overwritten; those that the
+backup does not have stay, unless --prune deletes them. Who holds what is not brought back, and epochs never go back:
+a service whose address or MAC changes is taken from its holder first. --diff only tells what would change.
+
+Members are not brought back either: hosts join by themselves. A file of another cluster is refused unless
+--other-cluster says that it is meant.`,
+		Example: `  nightporter restore --diff /root/nightporter.backup
+  nightporter restore /root/nightporter.backup`,
+		Args: takes(1, 1, "name one FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, raw, err := sh.readFile(args[0])
+			if err != nil {
+				return err
+			}
+			saved, err := agent.ReadBackup(raw)
+			if err != nil {
+				return fmt.Errorf("%s cannot be restored: %w", name, err)
+			}
+			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
+				r, err := planRestore(ctx, c, saved, other, prune)
+				if err != nil {
+					return err
+				}
+				if !diff {
+					err = carryOut(ctx, c, saved, r)
+					r.Done = err == nil
+				}
+				if err != nil {
+					return err
+				}
+				return sh.show(r, func(p *page) { drawRestored(p, r) })
+			})
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&diff, "diff", false, "only tell what would change")
+	flags.BoolVar(&prune, "prune", false, "delete the services that the backup does not have")
+	flags.BoolVar(&other, "other-cluster", false, "the backup is of a cluster of another name, and that is meant")
+	return cmd
+}
+
+// planRestore compares a backup with the cluster, and refuses what does not fit.
+func planRestore(ctx context.Context, c *api.Client, saved agent.Saved, other, prune bool) (*restored, error) {
+	status, err := c.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	have, err := c.Services(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if status.Cluster.Name != saved.Cluster && !other {
+		return nil, api.Refused(fmt.Sprintf("cannot restore: the backup is of the cluster %s, and this host belongs to %s", saved.Cluster, status.Cluster.Name), "give --other-cluster if that is meant")
+	}
+	text := config.FormatServices(fromAPI(saved.Services))
+	if _, err := config.LoadServices("the backup", strings.NewReader(text), status.LAN.Prefixes); err != nil && len(saved.Services) > 0 {
+		return nil, fmt.Errorf("the backup does not fit here, and nothing was changed: %w", err)
+	}
+	r := compareRestore(saved, have, status)
+	if prune {
+		r.Deleted, r.Extra = r.Extra, []string{}
+	}
+	return r, nil
+}
+
+// compareRestore is pure: what would change.
+func compareRestore(saved agent.Saved, have []api.Service, status api.Status) *restored {
+	r := &restored{
+		Cluster: saved.Cluster, Made: saved.Made, Created: []string{}, Changed: []string{}, Unchanged: []string{}, Extra: []string{}, Deleted: []string{},
+		Drained: []string{}, Notes: []string{},
+	}
+	members := make(map[string]api.NodeStatus)
+	for _, n := range status.Nodes {
+		members[n.Name] = n
+	}
+	now := make(map[string]api.Service)
+	for _, s := range have {
+		now[s.Name] = s
+	}
+	for _, s := range saved.Services {
+		old, known := now[s.Name]
+		delete(now, s.Name)
+		switch {
+		case !known:
+			r.Created = append(r.Created, s.Name)
+		case agent.SameDefinition(old, s, status.Cluster.Name):
+			r.Unchanged = append(r.Unchanged, s.Name)
+		default:
+			r.Changed = append(r.Changed, s.Name)
+		}
+		for _, t := range s.Targets {
+			if _, is := members[t]; !is {
+				r.Notes = append(r.Notes, fmt.Sprintf("service %s names the target %s, which is no member now", s.Name, t))
+			}
+		}
+	}
+	r.Extra = append(r.Extra, slices.Sorted(maps.Keys(now))...)
+	if saved.Failover != time.Duration(status.Failover) {
+		r.Failover = api.Duration(saved.Failover)
+	}
+	limit := saved.Inrush
+	if limit == config.NoLimit {
+		limit = 0
+	}
+	if saved.Inrush != 0 && limit != status.Inrush {
+		r.Inrush = saved.Inrush
+	}
+	for _, name := range slices.Sorted(maps.Keys(saved.Drained)) {
+		if n, is := members[name]; is && !n.Maintenance {
+			r.Drained = append(r.Drained, name)
+		}
+	}
+	return r
+}
+
+// carryOut makes the changes. Deletions come first, since an address may have gone from one service to another; maintenance last.
+func carryOut(ctx context.Context, c *api.Client, saved agent.Saved, r *restored) error {
+	for _, name := range r.Deleted {
+		if err := c.Delete(ctx, name); err != nil {
+			return err
+		}
+	}
+	var list []api.Service
+	for _, s := range saved.Services {
+		if !slices.Contains(r.Unchanged, s.Name) {
+			list = append(list, s)
+		}
+	}
+	if len(list) > 0 {
+		if _, err := c.Apply(ctx, list); err != nil {
+			return fmt.Errorf("not everything is restored; what was done stays, and the command may be repeated: %w", err)
+		}
+	}
+	if r.Failover != 0 || r.Inrush != 0 {
+		if err := c.Set(ctx, api.Settings{Failover: r.Failover, Inrush: r.Inrush}); err != nil {
+			return err
+		}
+	}
+	for _, name := range r.Drained {
+		d := saved.Drained[name]
+		if _, err := c.Drain(ctx, api.DrainQuery{Node: name, Text: d.Text, Force: d.Force}); err != nil {
+			return errors.Join(fmt.Errorf("the definitions are restored; the maintenance of %s is not", name), err)
+		}
+	}
+	return nil
+}
+
+func drawRestored(p *page, r *restored) {
+	verb := "would be"
+	if r.Done {
+		verb = "was"
+	}
+	for _, part := range []struct {
+		what  string
+		names []string
+	}{{"created", r.Created}, {"changed", r.Changed}, {"deleted", r.Deleted}} {
+		for _, n := range part.names {
+			p.line("service %s %s %s", n, verb, part.what)
+		}
+	}
+	for _, n := range r.Extra {
+		p.line("service %s is not in the backup and stays", n)
+	}
+	if r.Failover != 0 {
+		p.line("failover %s set to %s", verb, time.Duration(r.Failover))
+	}
+	switch {
+	case r.Inrush == config.NoLimit:
+		p.line("wake-inrush %s set to any number", verb)
+	case r.Inrush != 0:
+		p.line("wake-inrush %s set to %d", verb, r.Inrush)
+	}
+	for _, n := range r.Drained {
+		p.line("%s %s drained", n, verb)
+	}
+	if len(r.Created)+len(r.Changed)+len(r.Deleted)+len(r.Drained) == 0 && r.Failover == 0 && r.Inrush == 0 {
+		p.line("everything is as in the backup of %s UTC", r.Made.UTC().Format(time.DateTime))
+	}
+	for _, n := range r.Notes {
+		p.line("note: %s", n)
+	}
+}
