@@ -265,7 +265,7 @@ func (o *outlet) problems() []string {
 // momentOf names the hook for an event; "" = there is none.
 func momentOf(e fsm.Event) string {
 	switch {
-	case e.Kind == fsm.EventPower && e.To == string(fsm.Asleep):
+	case e.Kind == fsm.EventPower && e.To == string(fsm.Asleep) && e.Reason != fsm.GaveUp: // who did not wake goes on sleeping
 		return "asleep"
 	case e.Kind == fsm.EventPower && e.To == string(fsm.Awake) && hasSlept(e):
 		return "wake"

@@ -45,6 +45,7 @@ func TestMomentsOfHosts(t *testing.T) {
 		{fsm.Event{Kind: fsm.EventPower, From: "off", To: "awake", Reason: fsm.NodeReturned}, ""},
 		{fsm.Event{Kind: fsm.EventPower, From: "awake", To: "suspending", Reason: fsm.NodeIdle}, ""},
 		{fsm.Event{Kind: fsm.EventWake, What: fsm.Ended, Reason: fsm.GaveUp}, "failed_wake"},
+		{fsm.Event{Kind: fsm.EventPower, From: string(fsm.Waking), To: string(fsm.Asleep), Reason: fsm.GaveUp}, ""}, // it did not go to sleep: it never woke
 		{fsm.Event{Kind: fsm.EventWake, What: fsm.Ended, Reason: fsm.WokeUp}, ""},
 		{fsm.Event{Kind: fsm.EventWake, What: fsm.Begun, Reason: fsm.Demand}, ""},
 	} {

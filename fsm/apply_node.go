@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 )
 
 // putNode pins the key of a new node and keeps it for a known one. What the log alone decides about a known node
@@ -85,6 +86,9 @@ func setPower(s *State, c SetPower) (*State, Result) {
 	if c.To == Suspending {
 		n.Sleeps++
 	}
+	if c.Reason == WokeUnasked && n.Power == Asleep && beingCalled(s, n) {
+		c.Reason = WokeUp
+	}
 	n.Power, n.PowerReason, n.PowerSince = c.To, c.Reason, c.At
 	next := withNode(s, n)
 	next.Ledger = ledger
@@ -103,9 +107,29 @@ func beginWake(s *State, c BeginWake) (*State, Result) {
 		return s, Result{}
 	}
 	next := *s
+	if n := s.Nodes[w.Node]; wasCalled(n, w) {
+		n.PowerReason = WokeUp
+		next = *withNode(s, n)
+	}
 	next.Wakes = appendBounded(s.Wakes, w, WakesLimit)
 	next.Ledger = began(s, w)
 	return &next, Result{}
+}
+
+// callLag is by how much the clocks of a caller and of whom it called may differ.
+const callLag = 5 * time.Second
+
+// beingCalled says that the log has a call of this sleep, even if it does not show the node as waking yet.
+func beingCalled(s *State, n Node) bool {
+	return n.Format >= 2 && slices.ContainsFunc(s.Wakes, func(w Wake) bool {
+		return w.Node == n.Name && w.Cause != WokeUnasked && w.Ended.IsZero() && !w.Started.Before(n.PowerSince.Add(-callLag))
+	})
+}
+
+// wasCalled says that a node which came up before the log had its call was called all the same: the magic packet goes first, and the log
+// may have to wait for a leader.
+func wasCalled(n Node, w Wake) bool {
+	return n.Format >= 2 && n.Power == Awake && n.PowerReason == WokeUnasked && w.Cause != WokeUnasked && !w.Started.After(n.PowerSince.Add(callLag))
 }
 
 func endWake(s *State, c EndWake) (*State, Result) {

@@ -98,6 +98,9 @@ func TestSetPower(t *testing.T) {
 }
 
 func TestWakes(t *testing.T) {
+	sleeper := testNode("n", Sleeps)
+	sleeper.Format, sleeper.Power, sleeper.Wake = Format, Asleep, nil
+	up := []Command{PutNode{Node: sleeper, At: at(30)}, SetPower{Node: "n", From: Asleep, To: Awake, Reason: WokeUnasked, At: at(40)}}
 	runApplyCases(t, []applyCase{
 		{name: "begins", command: BeginWake{Wake{ID: "w2", Node: "c", Cause: OperatorWake}}, check: func(s *State) error {
 			return want(len(s.Wakes) == 2 && s.Wakes[1].ID == "w2", "wakes %+v", s.Wakes)
@@ -107,6 +110,23 @@ func TestWakes(t *testing.T) {
 		}},
 		{name: "no ID", command: BeginWake{Wake{Node: "c"}}, refused: Invalid},
 		{name: "unknown node", command: BeginWake{Wake{ID: "w2", Node: "z"}}, refused: UnknownNode},
+		{name: "of a node that was faster than its call", given: up, command: BeginWake{Wake{ID: "w2", Node: "n", Cause: QuorumLost, Started: at(38)}}, check: func(s *State) error {
+			return want(s.Nodes["n"].PowerReason == WokeUp, "%+v", s.Nodes["n"])
+		}},
+		{name: "of a node that was up long before", given: up, command: BeginWake{Wake{ID: "w2", Node: "n", Cause: Demand, Started: at(46)}}, check: func(s *State) error {
+			return want(s.Nodes["n"].PowerReason == WokeUnasked, "%+v", s.Nodes["n"])
+		}},
+		{
+			name: "of a node that is back before it is shown as waking", given: []Command{up[0], BeginWake{Wake{ID: "w2", Node: "n", Cause: Demand, Started: at(39)}}}, command: up[1],
+			check: func(s *State) error { return want(s.Nodes["n"].PowerReason == WokeUp, "%+v", s.Nodes["n"]) },
+		},
+		{
+			name: "of a sleep before, whose caller died", given: []Command{up[0], BeginWake{Wake{ID: "w2", Node: "n", Cause: Demand, Started: at(20)}}}, command: up[1],
+			check: func(s *State) error { return want(s.Nodes["n"].PowerReason == WokeUnasked, "%+v", s.Nodes["n"]) },
+		},
+		{name: "that nobody asked for", given: up, command: BeginWake{Wake{ID: "w2", Node: "n", Cause: WokeUnasked, Started: at(40)}}, check: func(s *State) error {
+			return want(s.Nodes["n"].PowerReason == WokeUnasked, "%+v", s.Nodes["n"])
+		}},
 		{name: "ends", command: EndWake{ID: "w1", Result: WokeUp, At: at(40)}, check: func(s *State) error {
 			return want(s.Wakes[0].Result == WokeUp && s.Wakes[0].Ended.Equal(at(40)), "wakes %+v", s.Wakes)
 		}},
