@@ -50,6 +50,7 @@ func (b *backend) troubles(v cluster.View, s api.Status, unfit string) troubles 
 		out.tell(ability, unfit)
 	}
 	alone := b.quorumTroubles(v, s, &out)
+	cut := !s.LAN.Up || len(alone) > 0 // then that nobody is heard is said, and why, and not once more for each of them
 	cannot, not := fitnessProblems(v.State)
 	out = append(out, cannot...)
 	if s.LAN.Up {
@@ -69,11 +70,11 @@ func (b *backend) troubles(v cluster.View, s api.Status, unfit string) troubles 
 	out = append(out, not...)
 	out.tell("`nightporter config check` says what this host can", b.sleepProblems(s.Sleep, v.Timing)...)
 	for _, sv := range s.Services {
-		b.serviceTroubles(v, sv, &out)
+		b.serviceTroubles(v, sv, cut, &out)
 	}
 	for _, n := range s.Nodes {
 		switch {
-		case slices.Contains(alone, n.Name): // said of all of them together
+		case cut && n.Name != s.Node:
 		case !n.Alive && n.Power == string(fsm.Awake):
 			out.tell("look whether it is on and its agent runs; `nightporter wake "+n.Name+"` calls it, `nightporter forget "+n.Name+"` takes out a host that is gone for good", "node "+n.Name+" is not in touch")
 		case n.Power == string(fsm.Awake) && (n.PowerReason == string(fsm.SuspendFailed) || n.PowerReason == string(fsm.SuspendTimeout)):
@@ -205,13 +206,14 @@ func say(list []string, sentences ...string) []string {
 }
 
 // serviceTroubles are those of one service.
-func (b *backend) serviceTroubles(v cluster.View, sv api.ServiceStatus, out *troubles) {
+func (b *backend) serviceTroubles(v cluster.View, sv api.ServiceStatus, cut bool, out *troubles) {
 	here := b.tenants.shown(sv.Name)
 	ports := fmt.Sprintf("open UDP port %d between the hosts", b.cfg.GossipPort)
 	why := "`nightporter why " + sv.Name + "` tells which host could take it, and what keeps each of them from it"
 	switch {
 	case sv.Owner == "":
 		out.tell(why, "service "+sv.Name+" has no holder: no awake host can take it")
+	case cut:
 	case !v.Present[sv.Owner].Alive:
 		out.tell(why, "service "+sv.Name+" belongs to "+sv.Owner+", which is not in touch")
 	case sv.OwnerState == "silent":

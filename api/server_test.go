@@ -99,7 +99,7 @@ func (b *book) Report(ctx context.Context, q ReportQuery) (Report, error) {
 }
 
 func (b *book) Doctor(ctx context.Context, q DoctorQuery) (DoctorReport, error) {
-	return DoctorReport{Nodes: []DoctorNode{{Node: "delta", Findings: []Finding{{Level: Fail, Name: "wifi"}}, Reached: []DoctorReach{}, Holds: []DoctorHold{}, Heard: []DoctorHeard{}}}, Together: []Finding{{Level: Fail}}}, b.note(ctx, "doctor", q)
+	return DoctorReport{Nodes: []DoctorNode{{Node: "delta", Findings: []Finding{{Level: Fail, Name: "wifi"}}, Reached: []DoctorReach{}, Holds: []DoctorHold{}, Heard: []DoctorHeard{}, Frames: []DoctorFrames{}}}, Together: []Finding{{Level: Fail}}}, b.note(ctx, "doctor", q)
 }
 
 func (b *book) Apply(ctx context.Context, l []Service) (Applied, error) {
@@ -237,7 +237,7 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 		Events{Events: []Event{{Index: 7, Kind: "owner", Sentence: "s"}}, Cursor: Cursor{7, 3}, Gap: true, Skipped: 2},
 		Watched{Mark: "m2", Status: Status{Node: "alpha"}},
 		Explained{Service: &ServiceWhy{Service: "web", Choices: []Choice{{Node: "delta"}}}},
-		DoctorReport{Nodes: []DoctorNode{{Node: "delta", Findings: []Finding{{Level: Fail, Name: "wifi"}}, Reached: []DoctorReach{}, Holds: []DoctorHold{}, Heard: []DoctorHeard{}}}, Together: []Finding{{Level: Fail}}},
+		DoctorReport{Nodes: []DoctorNode{{Node: "delta", Findings: []Finding{{Level: Fail, Name: "wifi"}}, Reached: []DoctorReach{}, Holds: []DoctorHold{}, Heard: []DoctorHeard{}, Frames: []DoctorFrames{}}}, Together: []Finding{{Level: Fail}}},
 		Applied{Created: []string{"web"}},
 		nil,
 		Moved{Service: "web", To: "alpha", Epoch: 7},
