@@ -197,7 +197,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		a.closers = append(a.closers, deps.Senses)
 	}
 	a.founding = &founding{
-		self: cfg.Node, name: cfg.Cluster, expect: cfg.BootstrapExpect, failover: cfg.Failover, services: services(cfg),
+		self: cfg.Node, name: cfg.Cluster, expect: cfg.BootstrapExpect, names: cfg.Nodes, failover: cfg.Failover, services: services(cfg),
 		clock: deps.Clock, raft: a.raft, members: members, disk: deps.Disk, promise: a.meta.setPromise, log: deps.Log,
 	}
 	a.leader = &leader{
@@ -247,6 +247,7 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 		Node: a.cfg.Node, Cluster: a.cfg.Cluster, Bind: at, Advertise: at, Key: keys.Gossip, Also: keys.GossipAlso(),
 		Timing: cluster.Derive(a.cfg.Failover), Meta: a.meta.now(), Log: a.deps.Log,
 		OnChange: ring, OnMessage: a.post.receive, OnConflict: a.post.conflict,
+		OnUnread: func(from netip.Addr) { a.post.unread.note(from, a.deps.Clock.Boot()) },
 	})
 	if err != nil {
 		return err

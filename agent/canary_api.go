@@ -116,18 +116,18 @@ func wakeFitness(state *fsm.State, n fsm.Node) *api.WakeFitness {
 	return out
 }
 
-// fitnessProblems are the sentences of what keeps nodes from sleeping and needs somebody: those that could not be woken first and loud.
-func fitnessProblems(state *fsm.State) (loud, quiet []string) {
+// fitnessProblems are what keeps nodes from sleeping and needs somebody: those that could not be woken first and loud.
+func fitnessProblems(state *fsm.State) (loud, quiet troubles) {
 	for _, name := range slices.Sorted(maps.Keys(state.Nodes)) {
 		f, told := state.Fitness[name]
-		why := unfitToWake(state, name)
+		why, do := whyUnfit(state, name)
 		alone := f.Report.Canary == fsm.CanaryAuto && f.Report.Idle && f.Report.WoL != fsm.WoLUnarmed
 		switch {
 		case why == "" || !told:
 		case cannotBeWoken(f):
-			loud = append(loud, "CANNOT BE WOKEN: "+why)
+			loud.tell(do, "CANNOT BE WOKEN: "+why)
 		case !alone && !f.Canary.Running():
-			quiet = append(quiet, "node "+name+" is not put to sleep: "+why)
+			quiet.tell(do, "node "+name+" is not put to sleep: "+why)
 		}
 	}
 	return loud, quiet

@@ -43,7 +43,8 @@ type Deps struct {
 	Disk      Disk
 	Former    *Estate // what this process left open before it replaced itself by this program; nil = it did not
 	// Examine looks for what keeps this host from working, given what its agent says; nil: a world in which there is nothing to look at.
-	Examine func(ctx context.Context, status api.Status) api.DoctorNode
+	// test has it send test frames from a second MAC, if it holds none.
+	Examine func(ctx context.Context, status api.Status, test bool) api.DoctorNode
 	// Ready tells the service manager how the agent is: "READY=1", "STOPPING=1", "STATUS=...".
 	Ready func(state string)
 	// Watchdog is the silence after which the service manager ends this agent; 0 = nobody does.

@@ -26,18 +26,18 @@ func (b *backend) Doctor(ctx context.Context, q api.DoctorQuery) (api.DoctorRepo
 		if err := b.founded(v.State, "examine all nodes"); err != nil {
 			return api.DoctorReport{}, err
 		}
-		return b.doctorAll(ctx, v, q.Wake), nil
+		return b.doctorAll(ctx, v, q), nil
 	case q.Node != "" && q.Node != b.cfg.Node:
 		if _, known := v.State.Nodes[q.Node]; !known {
 			return api.DoctorReport{}, api.UnknownNode(q.Node, slices.Sorted(maps.Keys(v.State.Nodes)))
 		}
-		return b.peer(q.Node).Doctor(ctx, api.DoctorQuery{}) // that one passes nothing on
+		return b.peer(q.Node).Doctor(ctx, api.DoctorQuery{Test: q.Test}) // that one passes nothing on
 	}
-	n, err := b.doctorHere(ctx)
+	n, err := b.doctorHere(ctx, q.Test)
 	return api.DoctorReport{Nodes: []api.DoctorNode{n}, Together: []api.Finding{}}, err
 }
 
-func (b *backend) doctorHere(ctx context.Context) (api.DoctorNode, error) {
+func (b *backend) doctorHere(ctx context.Context, test bool) (api.DoctorNode, error) {
 	if b.deps.Examine == nil {
 		return api.DoctorNode{}, api.Unavailable("examine this host", "there is nothing to look at in this world")
 	}
@@ -46,7 +46,7 @@ func (b *backend) doctorHere(ctx context.Context) (api.DoctorNode, error) {
 		return api.DoctorNode{}, err
 	}
 	at := b.deps.Clock.Wall()
-	out := b.deps.Examine(ctx, status)
+	out := b.deps.Examine(ctx, status, test)
 	out.At = at
 	return out, nil
 }
@@ -55,21 +55,21 @@ func (b *backend) doctorHere(ctx context.Context) (api.DoctorNode, error) {
 const doctorPatience = doctor.Patience + 2*time.Second
 
 // doctorAll examines all nodes at one time.
-func (b *backend) doctorAll(ctx context.Context, v cluster.View, wakeThem bool) api.DoctorReport {
+func (b *backend) doctorAll(ctx context.Context, v cluster.View, q api.DoctorQuery) api.DoctorReport {
 	names := slices.Sorted(maps.Keys(v.State.Nodes))
 	nodes := make([]api.DoctorNode, len(names))
 	var side sync.WaitGroup
 	for i, name := range names {
-		side.Go(func() { nodes[i] = b.doctorOne(ctx, v, v.State.Nodes[name], wakeThem) })
+		side.Go(func() { nodes[i] = b.doctorOne(ctx, v, v.State.Nodes[name], q) })
 	}
 	side.Wait()
-	b.doctorDetours(ctx, nodes)
+	b.doctorDetours(ctx, nodes, q)
 	return api.DoctorReport{Nodes: nodes, Together: doctor.Together(nodes)}
 }
 
-func (b *backend) doctorOne(ctx context.Context, v cluster.View, n fsm.Node, wakeThem bool) api.DoctorNode {
-	none := api.DoctorNode{Node: n.Name, State: string(n.Power), Findings: []api.Finding{}, Reached: []api.DoctorReach{}, Holds: []api.DoctorHold{}, Heard: []api.DoctorHeard{}}
-	if n.Power != fsm.Awake && wakeThem {
+func (b *backend) doctorOne(ctx context.Context, v cluster.View, n fsm.Node, q api.DoctorQuery) api.DoctorNode {
+	none := api.DoctorNode{Node: n.Name, State: string(n.Power), Findings: []api.Finding{}, Reached: []api.DoctorReach{}, Holds: []api.DoctorHold{}, Heard: []api.DoctorHeard{}, Frames: []api.DoctorFrames{}}
+	if n.Power != fsm.Awake && q.Wake {
 		if _, err := b.Wake(ctx, n.Name); err != nil {
 			none.Detail = message(err)
 			return none
@@ -81,7 +81,7 @@ func (b *backend) doctorOne(ctx context.Context, v cluster.View, n fsm.Node, wak
 	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
 	defer cancel()
 	if n.Name == b.cfg.Node {
-		out, err := b.doctorHere(ctx)
+		out, err := b.doctorHere(ctx, q.Test)
 		if err != nil {
 			none.State, none.Detail = doctor.StateSilent, message(err)
 			return none
@@ -89,7 +89,7 @@ func (b *backend) doctorOne(ctx context.Context, v cluster.View, n fsm.Node, wak
 		return out
 	}
 	asked := b.deps.Clock.Wall()
-	r, err := b.peer(n.Name).Doctor(ctx, api.DoctorQuery{})
+	r, err := b.peer(n.Name).Doctor(ctx, api.DoctorQuery{Test: q.Test})
 	if err != nil || len(r.Nodes) != 1 {
 		none.State, none.Detail = doctor.StateSilent, "no answer came from it"
 		if err != nil {
@@ -101,6 +101,9 @@ func (b *backend) doctorOne(ctx context.Context, v cluster.View, n fsm.Node, wak
 		return none
 	}
 	out := r.Nodes[0]
+	if out.Frames == nil { // of an older version
+		out.Frames = []api.DoctorFrames{}
+	}
 	out.Off = clockOff(out.At, asked, b.deps.Clock.Wall())
 	return out
 }
@@ -126,7 +129,7 @@ func clockOff(read, from, to time.Time) api.Duration {
 }
 
 // doctorDetours asks those that gave no answer here by way of those that did.
-func (b *backend) doctorDetours(ctx context.Context, nodes []api.DoctorNode) {
+func (b *backend) doctorDetours(ctx context.Context, nodes []api.DoctorNode, q api.DoctorQuery) {
 	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
 	defer cancel()
 	for i, n := range nodes {
@@ -138,7 +141,7 @@ func (b *backend) doctorDetours(ctx context.Context, nodes []api.DoctorNode) {
 				continue
 			}
 			asked := b.deps.Clock.Wall()
-			r, err := b.peer(via.Node).Doctor(ctx, api.DoctorQuery{Node: n.Node})
+			r, err := b.peer(via.Node).Doctor(ctx, api.DoctorQuery{Node: n.Node, Test: q.Test})
 			if err == nil && len(r.Nodes) == 1 {
 				nodes[i] = r.Nodes[0]
 				nodes[i].Via, nodes[i].Off = via.Node, clockOff(r.Nodes[0].At, asked, b.deps.Clock.Wall())

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -15,7 +16,7 @@ import (
 
 // Explain tells why a service or a node is as it is.
 func (b *backend) Explain(ctx context.Context, name string) (api.Explained, error) {
-	v := b.scene.view()
+	v, known := b.touched()
 	if err := b.founded(v.State, "find out why "+name+" is as it is"); err != nil {
 		return api.Explained{}, err
 	}
@@ -32,10 +33,42 @@ func (b *backend) Explain(ctx context.Context, name string) (api.Explained, erro
 	}
 	w := whyService(v, service)
 	w.OwnerState = b.ownerState(v, service, v.State.Ownerships[service])
+	w.Notes = append(w.Notes, b.hinders(ctx, v, w)...)
+	if !known.Current && known.Age > 0 {
+		w.Summary = fmt.Sprintf("as of %s ago, when a leader was heard here last: %s", round(time.Duration(known.Age)), w.Summary)
+	}
 	if v.Leader != b.cfg.Node {
 		w.Notes = append(w.Notes, "this is as "+b.cfg.Node+" sees it; "+cmp.Or(v.Leader, "the leader, when there is one,")+" decides")
 	}
 	return api.Explained{Service: &w}, nil
+}
+
+// hinders is what keeps the owner of a service from opening it, in its own words: it is asked itself.
+func (b *backend) hinders(ctx context.Context, v cluster.View, w api.ServiceWhy) (out []string) {
+	if w.OwnerState != "claiming" {
+		return nil
+	}
+	var s api.Status
+	var err error
+	switch {
+	case w.Owner == b.cfg.Node:
+		s, err = b.Status(ctx)
+	case !v.Present[w.Owner].Alive || api.CallerOf(ctx).Peer != "":
+		return nil
+	default:
+		ask, cancel := context.WithTimeout(ctx, whyPatience)
+		defer cancel()
+		s, err = b.peer(w.Owner).Status(ask)
+	}
+	if err != nil {
+		return nil // status says that it does not answer
+	}
+	for _, p := range s.Problems {
+		if strings.HasPrefix(p, "service "+w.Service+":") || strings.HasPrefix(p, "service "+w.Service+" ") {
+			out = append(out, w.Owner+" says: "+p)
+		}
+	}
+	return out
 }
 
 // stamp prints a time for sentences.
@@ -74,8 +107,8 @@ func whyService(v cluster.View, name string) api.ServiceWhy {
 	case serves:
 		w.Summary = fmt.Sprintf("%s serves %s since %s (epoch %d), because %s", own.Owner, name, stamp(own.Since), own.Epoch, w.Cause)
 	default:
-		w.Summary = fmt.Sprintf("%s holds %s as a front since %s (epoch %d), because %s; it runs on %s, and until one of these is ready clients wait here (hold: %s)",
-			own.Owner, name, stamp(own.Since), own.Epoch, w.Cause, cmp.Or(strings.Join(sv.Targets, ", "), "no host"), sv.Hold)
+		w.Summary = fmt.Sprintf("%s holds %s as a front since %s (epoch %d), because %s; it runs on %s, and until %s is ready clients %s (hold: %s)",
+			own.Owner, name, stamp(own.Since), own.Epoch, w.Cause, cmp.Or(strings.Join(sv.Targets, ", "), "no host"), oneOf(sv.Targets), heldBy(sv.Hold, own.Owner), sv.Hold)
 	}
 	for _, c := range v.Choices(name) {
 		w.Choices = append(w.Choices, choiceOf(v, sv, own, c))
@@ -91,9 +124,31 @@ func whyService(v cluster.View, name string) api.ServiceWhy {
 		w.Rules = append(w.Rules, losses(v, sv, own)...)
 	}
 	if v.Leader == "" {
-		w.Notes = append(w.Notes, "there is no leader: until there is one the service stays where it is")
+		first := api.Rule{Sentence: "nothing of this is decided before there is a leader: until then the service stays where it is", Key: "`nightporter status`"}
+		w.Rules = append([]api.Rule{first}, w.Rules...)
 	}
 	return w
+}
+
+// oneOf stands for some hosts that were named just before.
+func oneOf(names []string) string {
+	if len(names) == 1 {
+		return names[0]
+	}
+	return "one of these"
+}
+
+// heldBy is what becomes of clients at a front.
+func heldBy(h fsm.Hold, front string) string {
+	switch h {
+	case fsm.HoldReject:
+		return "are refused at " + front
+	case fsm.HoldHTTP:
+		return "get a waiting page from " + front
+	case fsm.HoldProxy:
+		return "are taken by " + front + " and wait there"
+	}
+	return "wait at " + front
 }
 
 // choiceOf says of one host why it has the service, or has it not.
@@ -134,7 +189,10 @@ func because(v cluster.View, c cluster.Choice) string {
 	if n.Power != fsm.Awake {
 		return fmt.Sprintf("it is %s since %s, because %s", n.Power, stamp(n.PowerSince), n.PowerReason.Because())
 	}
-	return strings.TrimPrefix(c.Why, c.Node+" ")
+	if why, about := strings.CutPrefix(c.Why, c.Node+" "); about {
+		return "it " + why
+	}
+	return c.Why
 }
 
 // comings are what brings a target up and the service to it.
@@ -164,12 +222,17 @@ func comings(v cluster.View, sv fsm.Service) (out []api.Rule) {
 		}
 	}
 	if called != "" && len(sv.Ports) > 0 {
+		out = append(out, api.Rule{Sentence: called + " can be called by hand", Key: "`nightporter wake " + called + "`"})
+	}
+	if called != "" && len(sv.Ports) > 0 && v.State.Ownerships[sv.Name].Owner != "" { // else nobody hears a client
 		unless := ""
 		if len(sv.Targets) > 1 {
 			unless = ", unless another target is quicker up"
 		}
+		if cannotBeWoken(v.State.Fitness[called]) {
+			unless += ", which was called in vain the last time"
+		}
 		out = append([]api.Rule{{Sentence: fmt.Sprintf("a client that asks for %s wakes %s%s%s", portList(sv), called, unless, whoMay(sv)), Key: "ports, wake"}}, out...)
-		out = append(out, api.Rule{Sentence: called + " can be called by hand", Key: "`nightporter wake " + called + "`"})
 	}
 	return out
 }
@@ -189,10 +252,10 @@ func checked(sv fsm.Service) string {
 func whoMay(sv fsm.Service) string {
 	var words []string
 	if len(sv.Wake.Allow) > 0 {
-		words = append(words, fmt.Sprint("only from ", sv.Wake.Allow))
+		words = append(words, "only from "+joined(sv.Wake.Allow))
 	}
 	if len(sv.Wake.Deny) > 0 {
-		words = append(words, fmt.Sprint("never from ", sv.Wake.Deny))
+		words = append(words, "never from "+joined(sv.Wake.Deny))
 	}
 	if d := sv.Wake.AsleepAtLeast; d > 0 {
 		words = append(words, "not before it has slept for "+d.String())
@@ -201,6 +264,14 @@ func whoMay(sv fsm.Service) string {
 		return ""
 	}
 	return " (" + strings.Join(words, "; ") + ")"
+}
+
+func joined(list []netip.Prefix) string {
+	var words []string
+	for _, p := range list {
+		words = append(words, p.String())
+	}
+	return strings.Join(words, ", ")
 }
 
 func portList(sv fsm.Service) string {
@@ -216,7 +287,10 @@ func goings(v cluster.View, sv fsm.Service, own fsm.Ownership) (out []api.Rule) 
 	heir := v.Heir(sv.Name)
 	if n := v.State.Nodes[own.Owner]; n.Policy == fsm.Sleeps {
 		to := "and there is nobody to take it now: so it may not sleep"
-		if heir != "" {
+		switch {
+		case slices.Contains(sv.Targets, heir):
+			to = heir + " takes it first"
+		case heir != "":
 			to = heir + " takes it first, and wakes a target when a client asks"
 		}
 		out = append(out, api.Rule{Sentence: fmt.Sprintf("when %s goes to sleep, %s", own.Owner, to), Key: "power: sleeps"})

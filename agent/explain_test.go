@@ -76,12 +76,12 @@ func TestWhyAServiceIsWhereItIs(t *testing.T) {
 		want   string
 	}{
 		{"a front holds it", nil, `
-a holds web as a front since 2026-01-02 11:00:00 UTC (epoch 3), because its owner was about to sleep (before: n); it runs on n, m, and until one of these is ready clients wait here (hold: drop)
+a holds web as a front since 2026-01-02 11:00:00 UTC (epoch 3), because its owner was about to sleep (before: n); it runs on n, m, and until one of these is ready clients wait at a (hold: drop)
 n as target passed-over: it is asleep since 2026-01-02 11:00:00 UTC, because nobody had needed it (idle)
 m as target passed-over: it is off since 2026-01-02 10:00:00 UTC, because it fell silent without a word
 a as front holds: it has the service
 b as front ready: it could hold the address and wake a target
-a client that asks for 80/tcp wakes n, unless another target is quicker up (never from [192.0.2.9/32]) (ports, wake)
+a client that asks for 80/tcp wakes n, unless another target is quicker up (never from 192.0.2.9/32) (ports, wake)
 it moves to n when that is awake (targets: [n, m])
 it moves to m when that is awake (targets: [n, m])
 n can be called by hand (` + "`nightporter wake n`" + `)
@@ -92,7 +92,7 @@ n as target ready: it is ready, and would be next: a service is not taken from a
 m as target holds: it has the service
 a as front ready: it could hold the address and wake a target
 b as front ready: it could hold the address and wake a target
-when m goes to sleep, n takes it first, and wakes a target when a client asks (power: sleeps)
+when m goes to sleep, n takes it first (power: sleeps)
 if m fell silent, n would take it when its lease has run out (failover: 1s)
 n comes earlier in its targets and does not take it from a target that serves; somebody can move it (` + "`nightporter move web n`)"},
 		{"somebody moved it", func(v *cluster.View) {
@@ -102,12 +102,12 @@ n comes earlier in its targets and does not take it from a target that serves; s
 			n.PowerSince = noon.Add(-2 * time.Hour)
 			v.State.Nodes["n"] = n
 		}, `
-a holds web as a front since 2026-01-02 11:00:00 UTC (epoch 4), because somebody moved it with ` + "`nightporter move`" + `; it runs on n, m, and until one of these is ready clients wait here (hold: drop)
+a holds web as a front since 2026-01-02 11:00:00 UTC (epoch 4), because somebody moved it with ` + "`nightporter move`" + `; it runs on n, m, and until one of these is ready clients wait at a (hold: drop)
 n as target passed-over: somebody moved the service away with ` + "`nightporter move`" + `; it takes it back when it comes up anew
 m as target passed-over: it is off since 2026-01-02 10:00:00 UTC, because it fell silent without a word
 a as front holds: it has the service
 b as front ready: it could hold the address and wake a target
-a client that asks for 80/tcp wakes m, unless another target is quicker up (never from [192.0.2.9/32]) (ports, wake)
+a client that asks for 80/tcp wakes m, unless another target is quicker up (never from 192.0.2.9/32) (ports, wake)
 it stays where it was moved to, until n comes up anew or somebody gives it back (` + "`nightporter move web n`" + `)
 it moves to m when that is awake (targets: [n, m])
 m can be called by hand (` + "`nightporter wake m`" + `)
@@ -121,7 +121,7 @@ if a fell silent, n would take it when its lease has run out (failover: 1s)`},
 			sv.Ports = nil
 			v.State.Services["web"] = sv
 		}, `
-a holds web as a front since 2026-01-02 11:00:00 UTC (epoch 3), because its owner was about to sleep; it runs on n, m, and until one of these is ready clients wait here (hold: drop)
+a holds web as a front since 2026-01-02 11:00:00 UTC (epoch 3), because its owner was about to sleep; it runs on n, m, and until one of these is ready clients wait at a (hold: drop)
 n as target passed-over: it lost the service by failure just now: it is left alone for a while, so that it does not flap
 m as target passed-over: it is ready, but clients are connected through a (hold: proxy): it gets the service when they have gone
 a as front holds: it has the service
@@ -133,14 +133,29 @@ if a fell silent, m would take it when its lease has run out (failover: 1s)`},
 nobody has web: no host that is awake could take it
 n as target passed-over: it is asleep since 2026-01-02 11:00:00 UTC, because nobody had needed it (idle)
 m as target passed-over: it is off since 2026-01-02 10:00:00 UTC, because it fell silent without a word
-a as front passed-over: is not in touch
-b as front passed-over: is not in touch
+a as front passed-over: it is not in touch
+b as front passed-over: it is not in touch
+nothing of this is decided before there is a leader: until then the service stays where it is (` + "`nightporter status`" + `)
 the first of the hosts below that is awake, in touch and fit gets it at once (targets)
-a client that asks for 80/tcp wakes n, unless another target is quicker up (never from [192.0.2.9/32]) (ports, wake)
 it moves to n when that is awake (targets: [n, m])
 it moves to m when that is awake (targets: [n, m])
+n can be called by hand (` + "`nightporter wake n`" + `)`},
+		{"the one that clients wake was called in vain, and who holds refuses them", func(v *cluster.View) {
+			v.State.Fitness = map[string]fsm.Fitness{"n": {Revoked: fsm.Revocation{Reason: fsm.WakeFailed}}}
+			sv := v.State.Services["web"]
+			sv.Hold, sv.Targets = fsm.HoldReject, []string{"n"}
+			v.State.Services["web"] = sv
+			v.Present["b"] = cluster.Presence{Alive: true, Deaf: true}
+		}, `
+a holds web as a front since 2026-01-02 11:00:00 UTC (epoch 3), because its owner was about to sleep (before: n); it runs on n, and until n is ready clients are refused at a (hold: reject)
+n as target passed-over: it is asleep since 2026-01-02 11:00:00 UTC, because nobody had needed it (idle)
+a as front holds: it has the service
+b as front passed-over: the log does not reach b
+m as front passed-over: it is off since 2026-01-02 10:00:00 UTC, because it fell silent without a word
+a client that asks for 80/tcp wakes n, which was called in vain the last time (never from 192.0.2.9/32) (ports, wake)
+it moves to n when that is awake (targets: [n])
 n can be called by hand (` + "`nightporter wake n`" + `)
-there is no leader: until there is one the service stays where it is`},
+if a fell silent, nobody could take it now (failover: 1s)`},
 	} {
 		if got := sentences(whyService(told(tc.change), "web")); got != strings.TrimSpace(tc.want) {
 			t.Errorf("%s:\n%s\n--- want\n%s", tc.name, got, strings.TrimSpace(tc.want))
@@ -158,7 +173,7 @@ func TestWhatWouldChangeAHost(t *testing.T) {
 		return strings.Join(out, "\n")
 	}
 	asleep := v.State.Nodes["n"]
-	if got := rules(asleep); !strings.HasPrefix(got, "a client that asks for web at 80/tcp wakes it, unless another target is awake or quicker up (never from [192.0.2.9/32]) (ports, targets, wake of web)\nsomebody can call it") {
+	if got := rules(asleep); !strings.HasPrefix(got, "a client that asks for web at 80/tcp wakes it, unless another target is awake or quicker up (never from 192.0.2.9/32) (ports, targets, wake of web)\nsomebody can call it") {
 		t.Error(got)
 	}
 	asleep.Wake = nil

@@ -19,35 +19,44 @@ const lookAt = "look at the firmware's settings (Wake-on-LAN on; ErP and deep sl
 // unfitToWake says why a node must not be put to sleep, and what to do about it, one sentence; "" = it may. Where a member of an older
 // version would halt at what is recorded about it, nothing is known and nothing is asked.
 func unfitToWake(state *fsm.State, node string) string {
+	why, do := whyUnfit(state, node)
+	if do != "" {
+		why += ": " + do
+	}
+	return why
+}
+
+// whyUnfit is the same in its two parts.
+func whyUnfit(state *fsm.State, node string) (why, do string) {
 	n := state.Nodes[node]
 	if n.Policy != fsm.Sleeps || len(belated(state, fsm.ReportFitness{})) > 0 {
-		return ""
+		return "", ""
 	}
 	f, told := state.Fitness[node]
 	canary := "`nightporter canary " + node + "` shows whether it can be woken now"
 	switch {
 	case f.Revoked.Reason == fsm.WakeFailed:
-		return fmt.Sprintf("%s could not be woken from its last sleep (%s): %s; then %s", node, f.Revoked.Detail, lookAt, canary)
+		return fmt.Sprintf("%s could not be woken from its last sleep (%s)", node, f.Revoked.Detail), lookAt + "; then " + canary
 	case !told || f.Report.Canary == "":
-		return node + " has not said yet whether it can be woken: look whether its agent runs and is in touch, with `nightporter status` there"
+		return node + " has not said yet whether it can be woken", "look whether its agent runs and is in touch, with `nightporter status` there"
 	case f.Report.WoL == fsm.WoLUnarmed:
-		return fmt.Sprintf("no magic packet would wake %s: %s", node, f.Report.Why)
+		return fmt.Sprintf("no magic packet would wake %s: %s", node, f.Report.Why), ""
 	case len(n.Wake) == 0 || !subset(f.Report.Wake, n.Wake):
-		return fmt.Sprintf("magic packets for %s would go to %s, and its cards have %s now: this is put right within seconds while it is in touch", node, macList(n.Wake), macList(f.Report.Wake))
+		return fmt.Sprintf("magic packets for %s would go to %s, and its cards have %s now", node, macList(n.Wake), macList(f.Report.Wake)), "this is put right within seconds while it is in touch"
 	case f.Report.Canary == fsm.CanaryOff:
-		return ""
+		return "", ""
 	case f.Canary.Running():
-		return "the canary of " + node + " is under way: wait for its end"
+		return "the canary of " + node + " is under way", "wait for its end"
 	case f.Revoked.Reason == fsm.CanaryFailed:
-		return fmt.Sprintf("the canary of %s has failed (%s): %s; then %s", node, f.Revoked.Detail, lookAt, canary)
+		return fmt.Sprintf("the canary of %s has failed (%s)", node, f.Revoked.Detail), lookAt + "; then " + canary
 	case f.Revoked.Reason != "":
-		return fmt.Sprintf("%s was woken from a canary, and since then %s: %s%s", node, f.Revoked.Detail, canary, byItself(f))
+		return fmt.Sprintf("%s was woken from a canary, and since then %s", node, f.Revoked.Detail), canary + byItself(f)
 	case f.Print == "":
-		return fmt.Sprintf("%s has never shown that it can be woken: %s%s", node, canary, byItself(f))
+		return node + " has never shown that it can be woken", canary + byItself(f)
 	case f.Print != f.Report.Fingerprint(): // cannot be: a report of another one revokes
-		return fmt.Sprintf("%s was woken from a canary as another machine than it is now: %s", node, canary)
+		return node + " was woken from a canary as another machine than it is now", canary
 	}
-	return ""
+	return "", ""
 }
 
 // byItself says when a canary needs nobody.

@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +26,7 @@ type founding struct {
 	self     string
 	name     string // of the cluster
 	expect   int
+	names    []string // of all hosts, as far as this host's file has them
 	failover time.Duration
 	services []fsm.Service
 	clock    Clock
@@ -95,7 +98,7 @@ func (f *founding) look(promised string) string {
 		f.say(fmt.Sprintf("waiting to be admitted by the cluster that %s belongs to", founded))
 		return promised
 	case len(unfounded) < f.expect:
-		f.say(fmt.Sprintf("waiting for %d hosts to found the cluster (bootstrap_expect); in touch with %d: %v", f.expect, len(unfounded), unfounded))
+		f.say(fmt.Sprintf("waiting for %d hosts to found the cluster (bootstrap_expect); in touch are %s%s", f.expect, orNobody(unfounded), f.missing(unfounded)))
 		if promised != "" && !slices.Contains(unfounded, promised) {
 			return ""
 		}
@@ -103,6 +106,22 @@ func (f *founding) look(promised string) string {
 	}
 	return unfounded[0]
 }
+
+// missing names those of the file that are not there.
+func (f *founding) missing(seen []string) string {
+	var out []string
+	for _, name := range f.names {
+		if !slices.Contains(seen, name) {
+			out = append(out, name)
+		}
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return "; missing: " + strings.Join(out, ", ")
+}
+
+func orNobody(names []string) string { return cmp.Or(strings.Join(names, ", "), "nobody") }
 
 // seen lists the hosts in touch that belong to no cluster, and one that does.
 func (f *founding) seen() (unfounded []string, founded string) {

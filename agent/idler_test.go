@@ -398,7 +398,7 @@ func TestWhySentences(t *testing.T) {
 		{fsm.Awake, fsm.WokeUp, "c", []string{"it was woken: the cluster needs its vote"}},
 		{fsm.Awake, fsm.WokeUp, "d", []string{"it was woken"}},
 		{fsm.Suspending, fsm.NodeIdle, "b", []string{"b is going to sleep", "nobody had needed it"}},
-		{fsm.Waking, fsm.Demand, "b", []string{"on its way up", "a client wants one of its services"}},
+		{fsm.Waking, fsm.Demand, "b", []string{"on its way up", "it was called: the client 192.0.2.7:5000 wanted web (tcp/80)"}},
 		{fsm.Off, fsm.NodeFailed, "b", []string{"b is off", "fell silent"}},
 		{fsm.Off, "of-a-newer-version", "b", []string{"of-a-newer-version"}},
 	} {

@@ -44,6 +44,7 @@ type post struct {
 	jumped    bell                     // rung when the clocks changed
 	members   bells                    // rung when gossip's members changed
 	conflicts atomic.Pointer[conflict] // the newest complaint about a node's name
+	unread    unread                   // whose messages cannot be read
 
 	mu     sync.Mutex
 	offset time.Duration // boot minus mono: messages that were queued over a suspend are dropped

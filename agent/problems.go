@@ -3,6 +3,9 @@ package agent
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -33,18 +36,29 @@ func (b *backend) troubles(v cluster.View, s api.Status, unfit string) troubles 
 		out.tell("", s) // nothing else of what it knows counts any more
 		return out
 	}
+	b.foreignTongues(v, &out)
 	if v.State.Cluster.ID == "" {
 		out.tell("start the agents of the hosts that are missing, or run `nightporter join ADDRESS` to join a cluster that exists", b.founding.waiting())
 		return out
 	}
 	out.tell("", b.lineage.waiting())
-	b.quorumTroubles(v, s, &out)
+	// What is wrong with this host itself comes before what follows from it.
+	out.tell("see to the disk that has data_dir ("+b.cfg.DataDir+"); a host whose disk hangs cannot lead, and hands over", b.raft.DiskTrouble())
+	ability := "mend the interface, or name the right one in the configuration (interface), and restart the agent"
+	if !s.LAN.Up {
+		ability = "look at its cable and the switch's port; `ip link set dev " + b.cfg.Interface + " up` if it was taken down; another interface is named in the configuration (interface)"
+		out.tell(ability, unfit)
+	}
+	alone := b.quorumTroubles(v, s, &out)
+	cut := !s.LAN.Up || len(alone) > 0 // then that nobody is heard is said, and why, and not once more for each of them
 	cannot, not := fitnessProblems(v.State)
-	out.tell("", cannot...)
-	out.tell("mend the interface, or name the right one in the configuration (interface), and restart the agent", unfit)
-	out.tell("see to the disk that has data_dir; a host whose disk hangs cannot lead, and hands over", b.raft.DiskTrouble())
+	out = append(out, cannot...)
+	if s.LAN.Up {
+		out.tell(ability, unfit)
+	}
 	out.tell(logSays, b.tenants.problems()...)
-	out.tell("", b.waking.problems()...)
+	out.tell("find it by that MAC (`ip neighbour`, the switch's table)", b.tenants.strangers()...)
+	out.tell("", b.waking.problems(func(node string) bool { return cannotBeWoken(v.State.Fitness[node]) })...)
 	out.tell("see `nightporter wakes` for who knocks; the service's wake rules (budget, deny) say who may wake", b.waking.economy.problems(time.Duration(v.Now))...)
 	out.tell(logSays, b.checkups.problems()...)
 	out.tell(logSays, b.hooks.problems()...)
@@ -53,13 +67,14 @@ func (b *backend) troubles(v cluster.View, s api.Status, unfit string) troubles 
 	out.tell(logSays, b.idler.barred())
 	out.tell(logSays, b.idler.problems()...)
 	out.tell(logSays, b.alarm.problems()...)
-	out.tell("", not...)
+	out = append(out, not...)
 	out.tell("`nightporter config check` says what this host can", b.sleepProblems(s.Sleep, v.Timing)...)
 	for _, sv := range s.Services {
-		b.serviceTroubles(v, sv, &out)
+		b.serviceTroubles(v, sv, cut, &out)
 	}
 	for _, n := range s.Nodes {
 		switch {
+		case cut && n.Name != s.Node:
 		case !n.Alive && n.Power == string(fsm.Awake):
 			out.tell("look whether it is on and its agent runs; `nightporter wake "+n.Name+"` calls it, `nightporter forget "+n.Name+"` takes out a host that is gone for good", "node "+n.Name+" is not in touch")
 		case n.Power == string(fsm.Awake) && (n.PowerReason == string(fsm.SuspendFailed) || n.PowerReason == string(fsm.SuspendTimeout)):
@@ -70,15 +85,16 @@ func (b *backend) troubles(v cluster.View, s api.Status, unfit string) troubles 
 	if p := b.leader.trouble.Load(); p != nil {
 		out.tell(logSays, *p)
 	}
-	out.tell("find the host that has the address and take it away there (`ip neighbour` shows its MAC), or set on_conflict", b.post.conflicting())
+	out.tell("", b.post.conflicting())
 	out.tell(logSays, b.post.ballot.trouble())
 	out.tell("docs/metrics.md says what http wants; the agent does its work without the page", b.web.trouble())
 	b.peerTroubles(v, s, &out)
 	return out
 }
 
-// quorumTroubles are those that keep the cluster from deciding. What helps is to have the voters that are missing.
-func (b *backend) quorumTroubles(v cluster.View, s api.Status, out *troubles) {
+// quorumTroubles are those that keep the cluster from deciding. What helps is to have the voters that are missing. It gives the hosts that are
+// all that should be awake and that this one hears nothing of, if it is so: then it is more likely its own network.
+func (b *backend) quorumTroubles(v cluster.View, s api.Status, out *troubles) (alone []string) {
 	var call, look []string
 	for _, name := range s.Quorum.Voters {
 		switch n := v.State.Nodes[name]; {
@@ -96,16 +112,61 @@ func (b *backend) quorumTroubles(v cluster.View, s api.Status, out *troubles) {
 	if len(look) > 0 {
 		do = append(do, "look whether the agent runs on "+strings.Join(look, " and on "))
 	}
+	if len(do) > 0 && s.Leader == "" {
+		do = append(do, "`nightporter recover` goes on without a majority that is gone for good")
+	}
 	help := cmp.Or(strings.Join(do, "; "), "wait for the election; if it lasts, look whether TCP port "+fmt.Sprint(b.cfg.PeerPort)+" is open between the hosts")
+	if alone = unheard(s); len(alone) > 0 {
+		out.tell("look at this host's own cable, switch port and firewall first (`nightporter doctor`); then whether the agent runs on the others",
+			fmt.Sprintf("this host hears nothing of the others that should be awake (%s): it is cut off, or they are down", strings.Join(alone, ", ")))
+	}
 	if s.Leader == "" {
 		out.tell(help, "there is no leader: nothing can be decided, and services stay with their holders only while a majority of the voters answers")
 	}
 	if !s.Known.Current && s.Known.Age > 0 {
 		out.tell("", fmt.Sprintf("what stands here of owners and power is %s old: since then this host has heard of no leader", round(time.Duration(s.Known.Age))))
 	}
-	if !s.Quorum.Have {
+	if !s.Quorum.Have && (!s.Known.Current || s.Leader == s.Node) && len(alone) == 0 { // a leader who is heard has its majority
 		out.tell(help, fmt.Sprintf("only %d of the %d voters that are needed are awake and in touch", len(s.Quorum.Awake), s.Quorum.Needed))
 	}
+	return alone
+}
+
+// unheard are the other hosts that should be awake, if this one hears none of them.
+func unheard(s api.Status) (out []string) {
+	for _, n := range s.Nodes {
+		switch {
+		case n.Name == s.Node || n.Power != string(fsm.Awake):
+		case n.Alive:
+			return nil
+		default:
+			out = append(out, n.Name)
+		}
+	}
+	return out
+}
+
+// foreignTongues are the messages that nobody here can read: of members, or of hosts that are to be some, it is the first thing to mend.
+func (b *backend) foreignTongues(v cluster.View, out *troubles) {
+	for _, from := range b.post.unread.since(v.Now) {
+		if name, ours := b.whose(v.State, from); ours {
+			out.tell("compare `sha256sum "+b.cfg.SecretFile+"`, and `cluster` in the configuration, on both hosts",
+				"messages of "+name+" cannot be read: it has another secret, or another name of the cluster")
+		}
+	}
+}
+
+// whose names the host at an address, if it is one that the cluster or this host's file knows.
+func (b *backend) whose(state *fsm.State, at netip.Addr) (string, bool) {
+	for _, name := range slices.Sorted(maps.Keys(state.Nodes)) {
+		if state.Nodes[name].Addr.Addr() == at {
+			return name, true
+		}
+	}
+	return at.String(), slices.ContainsFunc(b.cfg.Join, func(j string) bool {
+		host, _, err := net.SplitHostPort(j)
+		return err == nil && host == at.String()
+	})
 }
 
 // peerTroubles are those with what the other hosts say and are.
@@ -114,8 +175,8 @@ func (b *backend) peerTroubles(v cluster.View, s api.Status, out *troubles) {
 		if m.Status == cluster.Alive {
 			out.tell("", otherCluster(v.State, m))
 		}
-		if v.Present[m.Name].Deaf && v.State.Nodes[m.Name].Power == fsm.Awake {
-			out.tell(fmt.Sprintf("open TCP port %d between the hosts", b.cfg.PeerPort),
+		if m.Status == cluster.Alive && v.Present[m.Name].Deaf && v.State.Nodes[m.Name].Power == fsm.Awake {
+			out.tell(fmt.Sprintf("run `nightporter status` on %s: its disk may refuse the log; else open TCP port %d between the hosts", m.Name, b.cfg.PeerPort),
 				fmt.Sprintf("the log does not reach %s, though gossip does: it can hold nothing and does not vote (is TCP port %d open between the hosts?)", m.Name, b.cfg.PeerPort))
 		}
 	}
@@ -145,13 +206,14 @@ func say(list []string, sentences ...string) []string {
 }
 
 // serviceTroubles are those of one service.
-func (b *backend) serviceTroubles(v cluster.View, sv api.ServiceStatus, out *troubles) {
+func (b *backend) serviceTroubles(v cluster.View, sv api.ServiceStatus, cut bool, out *troubles) {
 	here := b.tenants.shown(sv.Name)
 	ports := fmt.Sprintf("open UDP port %d between the hosts", b.cfg.GossipPort)
 	why := "`nightporter why " + sv.Name + "` tells which host could take it, and what keeps each of them from it"
 	switch {
 	case sv.Owner == "":
 		out.tell(why, "service "+sv.Name+" has no holder: no awake host can take it")
+	case cut:
 	case !v.Present[sv.Owner].Alive:
 		out.tell(why, "service "+sv.Name+" belongs to "+sv.Owner+", which is not in touch")
 	case sv.OwnerState == "silent":

@@ -13,7 +13,7 @@ import (
 
 // Members lists the nodes.
 func (b *backend) Members(context.Context) ([]api.NodeStatus, error) {
-	v := b.scene.view()
+	v, _ := b.touched()
 	if err := b.founded(v.State, "list the members"); err != nil {
 		return nil, err
 	}
@@ -22,10 +22,10 @@ func (b *backend) Members(context.Context) ([]api.NodeStatus, error) {
 
 // Status tells all that this agent knows, what is wrong first.
 func (b *backend) Status(ctx context.Context) (api.Status, error) {
-	v := b.scene.view()
+	v, known := b.touched()
 	servers := b.machine.View().Servers
 	s := api.Status{
-		Node: b.cfg.Node, Time: v.Wall.UTC(), Known: b.known(v), Version: b.deps.Version, Leader: b.raft.Leader(),
+		Node: b.cfg.Node, Time: v.Wall.UTC(), Known: known, Version: b.deps.Version, Leader: b.raft.Leader(),
 		Cluster:  api.Cluster{ID: b.lineage.cluster(v.State), Name: b.cfg.Cluster},
 		Failover: api.Duration(v.State.Timing.Failover), FailoverFile: api.Duration(b.cfg.Failover),
 		Services: []api.ServiceStatus{}, Nodes: b.nodes(v), Inrush: v.State.InrushLimit(),
@@ -56,6 +56,22 @@ func (b *backend) Status(ctx context.Context) (api.Status, error) {
 		s.Problems = append(s.Problems, t.What)
 	}
 	return s, nil
+}
+
+// touched is the view for people, with the age of what is known: a leader who is heard is in touch, though gossip, which is slower to find out, may
+// not have him yet.
+func (b *backend) touched() (cluster.View, api.Known) {
+	v := b.scene.view()
+	k := b.known(v)
+	if p := v.Present[v.Leader]; k.Current && v.Leader != "" && !p.Alive {
+		v.Present = maps.Clone(v.Present)
+		if v.Present == nil {
+			v.Present = make(map[string]cluster.Presence)
+		}
+		p.Alive = true
+		v.Present[v.Leader] = p
+	}
+	return v, k
 }
 
 // known is how old this host's knowledge of the log is.

@@ -70,8 +70,8 @@ func System(cfg *config.Config, version string, waits func() (end func()), log *
 		},
 		Web:   systemWeb,
 		Front: func(d front.Desk) (Front, error) { return front.Open(d, cfg.WakeTimeout, log) },
-		Examine: func(ctx context.Context, status api.Status) api.DoctorNode {
-			return doctor.Examine(ctx, doctor.Host{Version: version, Path: cfg.File, Config: cfg, Status: &status, Sleeps: CannotSleep})
+		Examine: func(ctx context.Context, status api.Status, test bool) api.DoctorNode {
+			return doctor.Examine(ctx, doctor.Host{Version: version, Path: cfg.File, Config: cfg, Status: &status, Sleeps: CannotSleep, Test: test})
 		},
 		Ready: func(state string) {
 			if _, err := daemon.SdNotify(false, state); err != nil {

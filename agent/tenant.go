@@ -32,6 +32,7 @@ type tenancy struct {
 	FenceKind string
 	Limits    []string
 	Problem   string
+	Stranger  string    // has the address: a sentence
 	Reporting bool      // the heir has not acknowledged yet which connections stay
 	Waiting   int       // attempts of clients that are kept for a target
 	Stay      int       // connections of a target that sleeps
@@ -145,6 +146,9 @@ const (
 // settle is how long a closed identity stays prepared: an owner that gets it back at once finds everything in place. A
 // client on this host, whose packets to the address stay on this host for as long, repeats its SYN after a second.
 const settle = 500 * time.Millisecond
+
+// strangerEvery is how often the holder of an open identity looks whether a stranger has come by the address.
+const strangerEvery = time.Minute
 
 // foreignEvery is how often a host that found a stranger with the address looks whether he is gone; it is also the pause
 // between two attempts to close a fence that did not close.
@@ -342,9 +346,9 @@ func (t *tenant) keep(ctx context.Context, now lease.Boot) {
 	}
 }
 
-// wantsProbe says whether the LAN is to be asked again: the last question failed, or a stranger had the address.
+// wantsProbe says whether the LAN is to be asked again: the last question failed, a stranger had the address, or one may have come since.
 func (t *tenant) wantsProbe() bool {
-	return !t.probing && t.hold != nil && (t.probed != t.epoch || len(t.foreign) > 0)
+	return !t.probing && t.hold != nil && (t.probed != t.epoch || len(t.foreign) > 0 || t.opened)
 }
 
 // due is the time until the tenant has something to do by itself; negative: never.
@@ -382,7 +386,7 @@ func (t *tenant) due() time.Duration {
 func (t *tenant) show() {
 	v := tenancy{
 		Epoch: t.epoch, Released: t.released, Opened: t.opened, Deadline: t.deadline, Majority: t.majority,
-		Prepared: t.hold != nil, Guarded: t.guarded, Serving: t.wish.Serving, Problem: t.problem(), Reporting: len(t.report.reports) > 0,
+		Prepared: t.hold != nil, Guarded: t.guarded, Serving: t.wish.Serving, Problem: t.problem(), Stranger: t.trouble[doClaim], Reporting: len(t.report.reports) > 0,
 	}
 	t.kept.take(func(k *kept) {
 		k.attempts.Age(time.Duration(t.clock.Boot()))
@@ -464,11 +468,13 @@ func (t *tenant) resumed() {
 }
 
 // foreignProblem is the sentence about a host outside the cluster that has the address.
-func (t *tenant) foreignProblem() string {
-	f := t.foreign[0]
+func (t *tenant) foreignProblem(f identity.Foreign) string {
 	what := "this host does not take it: find that host and free the address, or set on_conflict: override"
-	if t.onForeign == conflictOverride {
+	switch {
+	case t.onForeign == conflictOverride:
 		what = "this host takes it all the same (on_conflict: override), and clients reach now one, now the other: find that host and free the address"
+	case t.opened:
+		what = "clients reach now this one, now the other, and nobody else takes it: find that host and free the address"
 	}
 	return fmt.Sprintf("service %s: %s is in use by %s, a host outside the cluster; %s", t.service, f.IP, f.MAC, what)
 }

@@ -221,7 +221,7 @@ func TestForeignHolder(t *testing.T) {
 		if k.open() {
 			t.Error("the address was taken although a stranger has it")
 		}
-		if p := w.hosts["a"].tenant.shown.Load().Problem; !strings.Contains(p, "aa:00:00:00:00:01") {
+		if p := w.hosts["a"].tenant.shown.Load().Stranger; !strings.Contains(p, "aa:00:00:00:00:01") {
 			t.Errorf("the problem does not name the stranger: %q", p)
 		}
 		if a, ok := w.hosts["c"].ballot.lastAsked("web", "a"); !ok || w.clock.Boot().Sub(a.at) > time.Second {
@@ -233,6 +233,24 @@ func TestForeignHolder(t *testing.T) {
 		w.pass(3 * time.Second)
 		if !k.open() {
 			t.Error("not taken after the stranger left")
+		}
+		// One that comes when it is open takes nothing away, and is told.
+		k.mu.Lock()
+		k.foreign = []identity.Foreign{{IP: netip.MustParseAddr("10.0.0.200"), MAC: net.HardwareAddr{0xaa, 0, 0, 0, 0, 2}}}
+		k.mu.Unlock()
+		w.pass(2 * strangerEvery)
+		if p := w.hosts["a"].tenant.shown.Load().Stranger; !strings.Contains(p, "aa:00:00:00:00:02") || !strings.Contains(p, "now this one, now the other") {
+			t.Errorf("the problem does not name the stranger who came later: %q", p)
+		}
+		if !k.open() {
+			t.Error("a stranger took the address away from its holder")
+		}
+		k.mu.Lock()
+		k.foreign = nil
+		k.mu.Unlock()
+		w.pass(2 * strangerEvery)
+		if p := w.hosts["a"].tenant.shown.Load().Stranger; p != "" || !k.open() {
+			t.Errorf("when he is gone: %q", p)
 		}
 	})
 }

@@ -224,12 +224,21 @@ func (ts *tenants) reporting(service string) bool { return ts.shown(service).Rep
 
 // problems gathers what the tenants complain about.
 func (ts *tenants) problems() []string {
+	return ts.say(func(t tenancy) string { return t.Problem })
+}
+
+// strangers are the sentences about hosts outside the cluster that have an address of a service.
+func (ts *tenants) strangers() []string {
+	return ts.say(func(t tenancy) string { return t.Stranger })
+}
+
+func (ts *tenants) say(of func(tenancy) string) []string {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	var out []string
 	for _, t := range ts.all {
-		if s := t.shown.Load(); s != nil && s.Problem != "" {
-			out = append(out, s.Problem)
+		if s := t.shown.Load(); s != nil && of(*s) != "" {
+			out = append(out, of(*s))
 		}
 	}
 	slices.Sort(out)

@@ -326,6 +326,10 @@ func (t *tenant) probeEnded(epoch uint64, found []foreign, err error) {
 	if epoch != t.epoch || t.hold == nil {
 		return
 	}
+	if t.opened {
+		t.strangers(found, err)
+		return
+	}
 	if err != nil {
 		t.fail(doProbe, err)
 		t.nextProbe = t.clock.Boot().Add(probeRetry)
@@ -336,10 +340,11 @@ func (t *tenant) probeEnded(epoch uint64, found []foreign, err error) {
 	}
 	t.foreign, t.probed = found, epoch
 	t.well(doProbe)
+	t.nextProbe = t.clock.Boot().Add(strangerEvery)
 	if len(found) == 0 {
 		t.well(doClaim)
 	} else {
-		t.complain(doClaim, t.foreignProblem())
+		t.complain(doClaim, t.foreignProblem(found[0]))
 		t.nextProbe = t.clock.Boot().Add(foreignEvery)
 		if t.onForeign == conflictStop {
 			return
@@ -351,4 +356,19 @@ func (t *tenant) probeEnded(epoch uint64, found []foreign, err error) {
 		return
 	}
 	t.open()
+}
+
+// strangers takes in who else has the address of an identity that is open here. It is told and no more: whoever answers for an address could
+// have a service given up otherwise.
+func (t *tenant) strangers(found []foreign, err error) {
+	t.nextProbe = t.clock.Boot().Add(strangerEvery)
+	switch {
+	case err != nil: // what keeps this host from asking is told elsewhere
+	case len(found) == 0:
+		t.foreign = nil
+		t.well(doClaim)
+	default:
+		t.complain(doClaim, t.foreignProblem(found[0]))
+		t.nextProbe = t.clock.Boot().Add(foreignEvery)
+	}
 }

@@ -47,7 +47,9 @@ func (t *tenant) well(doing ...string) {
 	}
 }
 
-// problem is every complaint that stands, in one string.
+// problem is every complaint that stands, in one string, but for that about a stranger.
 func (t *tenant) problem() string {
-	return strings.Join(slices.Sorted(maps.Values(t.trouble)), "; ")
+	ours := maps.Clone(t.trouble)
+	delete(ours, doClaim)
+	return strings.Join(slices.Sorted(maps.Values(ours)), "; ")
 }

@@ -437,13 +437,15 @@ func (w *waking) enter(ctx context.Context, c fsm.Command) bool {
 	return err == nil
 }
 
-// problems are the hosts that could not be woken.
-func (w *waking) problems() []string {
+// problems are the sentences about those that were called in vain, but for those of which it is said already.
+func (w *waking) problems(said func(node string) bool) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var out []string
-	for _, s := range w.gaveUp {
-		out = append(out, s)
+	for node, s := range w.gaveUp {
+		if !said(node) {
+			out = append(out, s)
+		}
 	}
 	slices.Sort(out)
 	return out

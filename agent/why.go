@@ -18,7 +18,7 @@ import (
 // of any other the log tells since when and why it is as it is.
 func (b *backend) Why(ctx context.Context, node string) (api.Why, error) {
 	tried := "find out why " + node + " is as it is"
-	v := b.scene.view()
+	v, _ := b.touched()
 	if err := b.founded(v.State, tried); err != nil {
 		return api.Why{}, err
 	}
@@ -41,7 +41,14 @@ func (b *backend) Why(ctx context.Context, node string) (api.Why, error) {
 		if api.CodeOf(err) == api.CodeVersion {
 			out.Summary = fmt.Sprintf("%s is awake, and its agent is of a version that cannot tell what keeps it so", node)
 		}
-		out.Notes = append(out.Notes, err.Error())
+		out.Notes = append(out.Notes, message(err))
+		if !v.Present[node].Alive {
+			out.Rules = []api.Rule{
+				{Sentence: "it is in touch again when it is on, its agent runs and the network between the hosts is whole", Key: "systemctl start nightporter"},
+				{Sentence: "somebody can call it", Key: "`nightporter wake " + node + "`"},
+				{Sentence: "a host that is gone for good is taken out", Key: "`nightporter forget " + node + "`"},
+			}
+		}
 		return out, nil
 	}
 	return answer, nil
@@ -160,6 +167,11 @@ func recorded(state *fsm.State, n fsm.Node) api.Why {
 		out.Summary = n.Name + " is going to sleep: it hands over what it holds"
 	case fsm.Asleep:
 		out.Summary = fmt.Sprintf("%s is asleep; a client that wants one of its services wakes it, and so does `nightporter wake %s`", n.Name, n.Name)
+		if why, do := whyUnfit(state, n.Name); cannotBeWoken(state.Fitness[n.Name]) && why != "" {
+			out.Summary, out.Notes = n.Name+" is asleep and CANNOT BE WOKEN: "+why, say(out.Notes, do)
+		} else if n.Maintenance {
+			out.Summary = fmt.Sprintf("%s is asleep and in maintenance: clients do not wake it, `nightporter wake %s` does", n.Name, n.Name)
+		}
 	case fsm.Waking:
 		out.Summary = n.Name + " was called and is on its way up"
 	case fsm.Off:
@@ -167,7 +179,14 @@ func recorded(state *fsm.State, n fsm.Node) api.Why {
 	}
 	out.Notes = say(out.Notes, drainSentence(state, n.Name))
 	if w, ok := lastWake(state, n.Name); ok && n.Power == fsm.Asleep {
-		out.Notes = append(out.Notes, "it was woken last at "+w.Started.UTC().Format(time.DateTime)+" UTC: "+wakeCause(w))
+		did := "it was woken last at "
+		switch {
+		case w.Cause == fsm.WokeUnasked || w.Cause == fsm.WokeAlarm || w.Cause == fsm.WokeOnTime:
+			did = "it woke last at "
+		case w.Result == fsm.GaveUp:
+			did = "it was called last, in vain, at "
+		}
+		out.Notes = append(out.Notes, did+stamp(w.Started)+": "+wakeCause(w))
 	}
 	return out
 }
@@ -199,10 +218,32 @@ var causes = map[fsm.Reason]string{
 }
 
 func cause(state *fsm.State, n fsm.Node) string {
-	if w, ok := lastWake(state, n.Name); ok && n.PowerReason == fsm.WokeUp {
+	w, ok := wakeOf(state, n)
+	switch {
+	case ok && (n.PowerReason == fsm.WokeUp || n.PowerReason == fsm.WokeUnasked && answered(w, n)):
 		return "it was woken: " + wakeCause(w)
+	case ok && n.Power == fsm.Waking:
+		return "it was called: " + wakeCause(w)
 	}
 	return cmp.Or(causes[n.PowerReason], string(n.PowerReason))
+}
+
+// wakeOf is the wake that brought a node into its power state: the newest that had begun by then. One that began later was in vain or for
+// nothing, as those of a host that is cut off and calls for everybody's votes. The clocks of the two may differ, so else it is the newest.
+func wakeOf(state *fsm.State, n fsm.Node) (fsm.Wake, bool) {
+	for _, w := range slices.Backward(state.Wakes) {
+		if w.Node == n.Name && !w.Started.After(n.PowerSince) {
+			return w, true
+		}
+	}
+	return lastWake(state, n.Name)
+}
+
+// answered says of a node that seems to have come up by itself whether it was called all the same, by a host that had no leader to tell: what
+// it did is in the log only afterwards.
+func answered(w fsm.Wake, n fsm.Node) bool {
+	asked := w.Cause == fsm.Demand || w.Cause == fsm.OperatorWake || w.Cause == fsm.QuorumLost
+	return asked && w.Result == fsm.WokeUp && !w.Started.After(n.PowerSince) && !w.Ended.Before(n.PowerSince)
 }
 
 func lastWake(state *fsm.State, node string) (fsm.Wake, bool) {

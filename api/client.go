@@ -27,6 +27,7 @@ const dialTimeout = 5 * time.Second
 type Client struct {
 	http *http.Client
 	name string // who is asked, for sentences
+	here bool   // it is this host's agent, at a socket
 }
 
 var _ Backend = (*Client)(nil)
@@ -34,9 +35,11 @@ var _ Backend = (*Client)(nil)
 // NewClient asks the agent of this host through its unix socket.
 func NewClient(socket string) *Client {
 	dialer := net.Dialer{Timeout: dialTimeout}
-	return NewClientFunc("the daemon at "+socket, func(ctx context.Context) (net.Conn, error) {
+	c := NewClientFunc("the daemon at "+socket, func(ctx context.Context) (net.Conn, error) {
 		return dialer.DialContext(ctx, "unix", socket)
 	})
+	c.here = true
+	return c
 }
 
 // NewClientFunc asks the agent that dial reaches; name is what errors call it.
@@ -67,12 +70,12 @@ func (c *Client) ask(ctx context.Context, path, tried string, in, out any) error
 	req.GetBody = nil
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.failed(tried, err)
+		return c.failed(path, tried, err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, answerLimit))
 	if err != nil {
-		return c.failed(tried, err)
+		return c.failed(path, tried, err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		return answerError(tried, c.name, answer)
@@ -92,16 +95,32 @@ func answerError(tried, name string, answer []byte) error {
 	return &e
 }
 
+// questions are the operations that change nothing: of one that was not answered nothing can have been carried out.
+var questions = map[string]bool{
+	"status": true, "members": true, "services": true, "version": true, "history": true, "history-of": true, "events": true, "watch": true, "explain": true,
+	"why": true, "wakes": true, "report": true, "backup": true, "doctor": true,
+}
+
 // failed turns a failure to get any answer into a sentence.
-func (c *Client) failed(tried string, err error) error {
+func (c *Client) failed(path, tried string, err error) error {
 	var timeout interface{ Timeout() bool }
+	start := "start it there with `systemctl start nightporter`"
+	if c.here {
+		start = "start it with `systemctl start nightporter` (`journalctl -u nightporter` tells why it ended), or name another socket with --socket"
+	}
+	if errors.Is(err, context.Canceled) && questions[path] {
+		return &Error{CodeTimeout, "stopped waiting while trying to " + tried, ""}
+	}
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		if questions[path] {
+			return Unanswered(tried, c.name)
+		}
 		return Timeout(tried)
 	case errors.Is(err, context.Canceled):
 		return &Error{CodeTimeout, "stopped waiting while trying to " + tried + "; it may be carried out all the same", "look at `nightporter status`"}
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return &Error{CodeNotRunning, fmt.Sprintf("cannot %s: nobody answers as %s", tried, c.name), "start it with `systemctl start nightporter`, or name another socket with --socket"}
+		return &Error{CodeNotRunning, fmt.Sprintf("cannot %s: nobody answers as %s", tried, c.name), start}
 	case errors.Is(err, fs.ErrPermission):
 		return &Error{CodePermission, fmt.Sprintf("cannot %s: this user may not talk to %s", tried, c.name), "run it as root, or as a member of the group that socket_group names in the configuration"}
 	}

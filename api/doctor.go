@@ -32,6 +32,7 @@ type DoctorQuery struct {
 	Peers bool   `json:"peers"` // all nodes, not the one that is asked alone
 	Wake  bool   `json:"wake"`  // those that sleep are woken for it
 	Node  string `json:"node"`  // that is to be asked by the one that is asked, which can reach it; "" = that itself
+	Test  bool   `json:"test"`  // hosts that hold no service with a MAC of its own send test frames from another MAC than their card's
 }
 
 // DoctorReport is what doctor found.
@@ -59,18 +60,20 @@ func (r DoctorReport) Count(l Level) int {
 
 // DoctorNode is what one host found out about itself and what it sees of the others.
 type DoctorNode struct {
-	Node     string        `json:"node"`              // its name
-	State    string        `json:"state"`             // examined; asleep, off, suspending, waking: it was not asked; silent: it does not answer; old: its version cannot
-	Detail   string        `json:"detail"`            // why it was not examined, a sentence
-	Via      string        `json:"via"`               // the node that asked it, where the one that was asked could not; else ""
-	At       time.Time     `json:"at"`                // by its own clock
-	Off      Duration      `json:"clock_off_seconds"` // by how much its clock is wrong at least, compared with that of the node that asked
-	Version  string        `json:"version"`           // of its binary
-	Digest   string        `json:"config_digest"`     // of its configuration; "" = it has none
-	Findings []Finding     `json:"findings"`          // worst first
-	Reached  []DoctorReach `json:"reached"`           // the ports of other hosts that it has tried
-	Holds    []DoctorHold  `json:"holds"`             // the identities that it answers for now
-	Heard    []DoctorHeard `json:"heard"`             // what it heard when it asked the LAN for the addresses
+	Node      string         `json:"node"`              // its name
+	State     string         `json:"state"`             // examined; asleep, off, suspending, waking: it was not asked; silent: it does not answer; old: its version cannot
+	Detail    string         `json:"detail"`            // why it was not examined, a sentence
+	Via       string         `json:"via"`               // the node that asked it, where the one that was asked could not; else ""
+	At        time.Time      `json:"at"`                // by its own clock
+	Off       Duration       `json:"clock_off_seconds"` // by how much its clock is wrong at least, compared with that of the node that asked
+	Version   string         `json:"version"`           // of its binary
+	Digest    string         `json:"config_digest"`     // of its configuration; "" = it has none
+	Findings  []Finding      `json:"findings"`          // worst first
+	Reached   []DoctorReach  `json:"reached"`           // the ports of other hosts that it has tried
+	Holds     []DoctorHold   `json:"holds"`             // the identities that it answers for now
+	Heard     []DoctorHeard  `json:"heard"`             // what it heard when it asked the LAN for the addresses
+	SecondMAC string         `json:"second_mac"`        // whether its frames with a second MAC were to arrive at the others: held (by services that it holds), sent (test frames), not-tried; "" = it needs none
+	Frames    []DoctorFrames `json:"frames"`            // the test frames of others that it heard
 }
 
 // DoctorReach is one port of another host, as seen from this one.
@@ -95,6 +98,14 @@ type DoctorHeard struct {
 	Service string     `json:"service"` // its name
 	Addr    netip.Addr `json:"address"` // that was asked for
 	MACs    []MAC      `json:"macs"`    // of those that answered
+}
+
+// DoctorFrames is what a node heard of another one's test frames.
+type DoctorFrames struct {
+	From string `json:"from"` // the node that sent them
+	MAC  MAC    `json:"mac"`  // its test MAC
+	Own  int    `json:"own"`  // frames that came from its card's own MAC
+	Test int    `json:"test"` // frames that came from its test MAC
 }
 
 // Doctor implements Backend.

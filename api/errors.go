@@ -106,6 +106,11 @@ func Timeout(tried string) *Error {
 	return &Error{CodeTimeout, "no answer in time while trying to " + tried + "; it may have been carried out all the same", "look at `nightporter status` before trying again"}
 }
 
+// Unanswered says that no answer to a question came in time from whom.
+func Unanswered(tried, whom string) *Error {
+	return &Error{CodeTimeout, fmt.Sprintf("cannot %s: no answer in time from %s", tried, whom), "if that lasts its agent hangs, its host is down or the way there is cut: `systemctl status nightporter` and `journalctl -u nightporter` on that host say more"}
+}
+
 // Unavailable says that the daemon cannot answer at the moment.
 func Unavailable(tried, why string) *Error {
 	return &Error{CodeUnavailable, fmt.Sprintf("cannot %s: %s", tried, why), "try again in a moment; the daemon's log says more"}

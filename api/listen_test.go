@@ -87,7 +87,7 @@ func TestClientSaysWhyNobodyAnswers(t *testing.T) {
 	}
 	for _, path := range []string{stale, filepath.Join(dir, "absent")} {
 		err := client(t, path).Leave(t.Context())
-		want := "cannot leave the cluster: nobody answers as the daemon at " + path + "; start it with `systemctl start nightporter`, or name another socket with --socket"
+		want := "cannot leave the cluster: nobody answers as the daemon at " + path + "; start it with `systemctl start nightporter` (`journalctl -u nightporter` tells why it ended), or name another socket with --socket"
 		if CodeOf(err) != CodeNotRunning || err.Error() != want {
 			t.Errorf("got %v", err)
 		}

@@ -192,6 +192,9 @@ func asError(path string, err error) *Error {
 		return e
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		if questions[path] {
+			return &Error{CodeTimeout, "the daemon could not answer `" + path + "` in time", "the daemon's log says more"}
+		}
 		return Timeout(path)
 	}
 	return &Error{CodeInternal, "the daemon could not " + path + ": " + err.Error(), "the daemon's log says more"}

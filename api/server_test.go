@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -98,7 +99,7 @@ func (b *book) Report(ctx context.Context, q ReportQuery) (Report, error) {
 }
 
 func (b *book) Doctor(ctx context.Context, q DoctorQuery) (DoctorReport, error) {
-	return DoctorReport{Nodes: []DoctorNode{{Node: "delta", Findings: []Finding{{Level: Fail, Name: "wifi"}}, Reached: []DoctorReach{}, Holds: []DoctorHold{}, Heard: []DoctorHeard{}}}, Together: []Finding{{Level: Fail}}}, b.note(ctx, "doctor", q)
+	return DoctorReport{Nodes: []DoctorNode{{Node: "delta", Findings: []Finding{{Level: Fail, Name: "wifi"}}, Reached: []DoctorReach{}, Holds: []DoctorHold{}, Heard: []DoctorHeard{}, Frames: []DoctorFrames{}}}, Together: []Finding{{Level: Fail}}}, b.note(ctx, "doctor", q)
 }
 
 func (b *book) Apply(ctx context.Context, l []Service) (Applied, error) {
@@ -236,7 +237,7 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 		Events{Events: []Event{{Index: 7, Kind: "owner", Sentence: "s"}}, Cursor: Cursor{7, 3}, Gap: true, Skipped: 2},
 		Watched{Mark: "m2", Status: Status{Node: "alpha"}},
 		Explained{Service: &ServiceWhy{Service: "web", Choices: []Choice{{Node: "delta"}}}},
-		DoctorReport{Nodes: []DoctorNode{{Node: "delta", Findings: []Finding{{Level: Fail, Name: "wifi"}}, Reached: []DoctorReach{}, Holds: []DoctorHold{}, Heard: []DoctorHeard{}}}, Together: []Finding{{Level: Fail}}},
+		DoctorReport{Nodes: []DoctorNode{{Node: "delta", Findings: []Finding{{Level: Fail, Name: "wifi"}}, Reached: []DoctorReach{}, Holds: []DoctorHold{}, Heard: []DoctorHeard{}, Frames: []DoctorFrames{}}}, Together: []Finding{{Level: Fail}}},
 		Applied{Created: []string{"web"}},
 		nil,
 		Moved{Service: "web", To: "alpha", Epoch: 7},
@@ -315,13 +316,29 @@ func TestLocalCallersMayNotPropose(t *testing.T) {
 	}
 }
 
+// A question that nobody answered has changed nothing.
 func TestTimeoutSaysThatItMayHaveHappened(t *testing.T) {
 	b := &book{hold: make(chan struct{}), entered: make(chan struct{}, 1)}
 	c := client(t, serving(t, b))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	_, err := c.Status(ctx)
-	if CodeOf(err) != CodeTimeout || err.Error() != "no answer in time while trying to read the status; it may have been carried out all the same; look at `nightporter status` before trying again" {
+	mute := NewClientFunc("it", func(context.Context) (net.Conn, error) {
+		near, far := net.Pipe()
+		t.Cleanup(func() { far.Close() })
+		go func() { _, _ = io.Copy(io.Discard, far) }()
+		return near, nil
+	})
+	err := mute.Leave(ctx)
+	if CodeOf(err) != CodeTimeout || !strings.HasSuffix(err.Error(), "; it may have been carried out all the same; look at `nightporter status` before trying again") {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = c.Status(ctx)
+	if CodeOf(err) != CodeTimeout || !strings.HasPrefix(err.Error(), "cannot read the status: no answer in time from ") || strings.Contains(err.Error(), "carried out") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := c.Events(ctx, EventsQuery{Wait: Duration(time.Second)}); CodeOf(err) != CodeTimeout || strings.Contains(err.Error(), "carried out") {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel = context.WithCancel(t.Context())

@@ -48,6 +48,7 @@ type GossipConfig struct {
 	OnChange        func()                // members or their Meta changed; must not block
 	OnMessage       func(Message)         // on gossip's receive path; must not block
 	OnConflict      func(sentence string) // two hosts use one name
+	OnUnread        func(from netip.Addr) // a message was of another secret or another cluster's name; told once in ComplainEvery; may be nil
 }
 
 // Gossip is memberlist with a memory.
@@ -243,6 +244,9 @@ func (g *Gossip) noise(level slog.Level, msg string, _ []any) bool {
 		from := sender(msg)
 		if !g.again("decrypt " + from) {
 			g.log.Warn(fmt.Sprintf("a message from %s could not be decrypted: does that host have the same secret file and cluster name?", from), "detail", msg)
+			if at, err := netip.ParseAddr(from); err == nil && g.conf.OnUnread != nil {
+				g.conf.OnUnread(at.Unmap())
+			}
 		}
 		return true
 	case strings.Contains(msg, "ignoring alive message"), strings.Contains(msg, "Conflicting address for"), strings.Contains(msg, "push/pull merge"):

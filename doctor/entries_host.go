@@ -71,7 +71,7 @@ var hostEntries = []Entry{
 		"History, `why` and the ledger of wakes mix the times of all hosts.", "`timedatectl set-ntp true` on both.", "adjtimex(2)",
 	},
 	{
-		"daemon-down", areaVersions, api.Note, "No agent answers at the admin socket.",
+		"daemon-down", areaVersions, api.Note, "No agent answers at the admin socket. On a host that has been in a cluster (its data_dir has a log) it is a failure.",
 		"Before the installation that is as it should be. Later this host takes part in nothing.", "`systemctl enable --now nightporter`; `journalctl -u nightporter` tells why it ended.", "systemctl(1)",
 	},
 	{

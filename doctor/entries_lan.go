@@ -55,6 +55,20 @@ var lanEntries = []Entry{
 		"The other hosts must get in at nightporter's ports, and clients at the services'.", "`nightporter doctor --peers` shows whether they do; else as for `port-blocked`.", "nft(8): policy",
 	},
 	{
+		"cut-off", areaFirewall, api.Fail, "None of several other hosts that should be awake gives an answer at any port.",
+		"It is more likely this host's own network than all of theirs: it has no majority, and what it holds falls silent.", "`ip -s link show dev eth0`; the cable, the switch's port and its VLAN; a firewall on this host; then the others.", "RFC 826",
+	},
+	{
+		"second-mac-unseen", areaPorts, api.Fail, "With `--test-mac`: a host that holds no service has sent frames from its card's MAC and from another one, and others have heard the first sort alone.",
+		"The switch's port allows one MAC (port security, 802.1X), or the card, the access point or the virtual switch does: when this host takes a service over nobody hears it.",
+		"Cisco: `switchport port-security maximum 4`, and no `sticky`; VMware: allow forged transmits; Wi-Fi: a cable; without a way to change it write `mode: address`.", "IEEE 802.1X; docs/design.md, Two modes",
+	},
+	{
+		"second-mac-untried", areaPorts, api.Note, "A host that could take a service with a MAC of its own holds none now, so nobody knows whether the switch lets a second MAC pass there.",
+		"It would show when this host takes a service over.",
+		"`nightporter doctor --peers --test-mac`, when a port that a switch shuts down would do no harm; or `nightporter move SERVICE HOST` and `nightporter doctor --peers`.", "docs/design.md, Two modes",
+	},
+	{
 		"mac0-unseen", areaPorts, api.Fail, "A host holds a service, and another one that reaches it otherwise hears nothing when it asks the LAN for the service's address.",
 		"Frames with the service's MAC do not arrive: the switch's port allows one MAC (port security, 802.1X), or a virtual switch does.",
 		"Cisco: `switchport port-security maximum 4`, and no `sticky`; without a way to change the switch write `mode: address`. A service that was just moved is no fault: ask again.", "IEEE 802.1X; docs/design.md, Two modes",

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +33,7 @@ type Host struct {
 	// Trial has the kernel tried. Not in a process that has identities of its own: the library for nftables counts the sets of all of a
 	// process without a lock, and the kernel would have the identities wait for the links of the trial.
 	Trial bool
+	Test  bool   // test frames are sent from a second MAC, if the host holds no service with one
 	Root  string // before the paths of other programs' files; "" = none
 }
 
@@ -51,6 +53,10 @@ func report(f Facts) api.DoctorNode {
 	n := api.DoctorNode{
 		Node: f.Node, State: StateExamined, At: f.At, Version: f.Version, Digest: f.Digest, Findings: Judge(f),
 		Reached: []api.DoctorReach{}, Holds: []api.DoctorHold{}, Heard: []api.DoctorHeard{},
+		SecondMAC: f.Second.How, Frames: []api.DoctorFrames{},
+	}
+	for _, h := range f.Second.Heard {
+		n.Frames = append(n.Frames, api.DoctorFrames{From: h.Node, MAC: api.MAC(h.MAC), Own: h.Own, Test: h.Test})
 	}
 	for _, p := range f.Peers {
 		n.Reached = append(n.Reached, p.Ports...)
@@ -110,6 +116,7 @@ func gather(ctx context.Context, h Host) Facts {
 	side.Go(func() { l.claims(ctx) })
 	side.Go(func() { l.ports(ctx) })
 	side.Go(l.filter)
+	side.Go(func() { l.second(ctx) })
 	side.Wait()
 	slices.SortFunc(l.f.Unseen, func(a, b Unseen) int { return cmp.Compare(a.What, b.What) })
 	return l.f
@@ -138,6 +145,9 @@ func (l *looker) known() {
 		f.Node, f.Digest = c.Node, c.Digest
 	}
 	f.Agent.Status = l.Status
+	if c != nil {
+		f.Agent.Member = isThere(filepath.Join(c.DataDir, "raft", "raft.db"))
+	}
 	if l.StatusErr != nil {
 		f.Agent.Why, f.Agent.Denied = l.StatusErr.Error(), api.CodeOf(l.StatusErr) == api.CodePermission
 		if e, ok := errors.AsType[*api.Error](l.StatusErr); ok {

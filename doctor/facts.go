@@ -33,6 +33,7 @@ type Facts struct {
 	Clock    Clock
 	Sleep    Sleep
 	Agent    Agent
+	Second   Second
 }
 
 // Unseen is what could not be looked at.
@@ -170,9 +171,16 @@ type Sleep struct {
 	Asked  bool
 }
 
+// Second is whether frames with a second MAC leave this host and arrive.
+type Second struct {
+	How   string // secondHeld, secondSent, secondNotTried; "" = it needs none
+	Heard []identity.TestFrames
+}
+
 // Agent is the daemon of this host.
 type Agent struct {
 	Status *api.Status // nil = it was not reached
 	Why    string
 	Denied bool // this user may not ask it
+	Member bool // it has been in a cluster
 }

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -81,12 +82,20 @@ var linkManagers = map[string]struct{ finding, what string }{
 
 func judgePorts(f Facts) (out []api.Finding) {
 	tried := 0
+	var silent []string
 	for _, p := range f.Peers {
 		one, ok := judgePeer(p)
 		out = append(out, one...)
 		if ok {
 			tried++
 		}
+		if len(one) == 1 && one[0].Name == "peer-silent" {
+			silent = append(silent, cmp.Or(p.Node, p.Addr.String()))
+		}
+	}
+	if len(silent) > 1 && len(silent) == tried { // one thing, not one for each of them
+		out = []api.Finding{found("cut-off", "ip -s link show dev "+f.Link.Name+"; look at the cable, the switch's port and its VLAN, and at a firewall on this host; then at the others",
+			"none of the other hosts (%s) gives an answer: this host is cut off, or they are all down", and(silent))}
 	}
 	for _, d := range f.Filter.Drops {
 		out = append(out, found("firewall-drops", "", "the chain %s drops what no rule lets in", d))

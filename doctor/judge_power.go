@@ -42,7 +42,12 @@ func judgeVersions(f Facts) (out []api.Finding) {
 	case a.Denied:
 		return append(out, fromUnseen(areaVersions, "the agent of this host", a.Why, "sudo nightporter doctor"))
 	case a.Status == nil:
-		return append(out, found("daemon-down", "", "%s", cmp.Or(a.Why, "no agent answers at the admin socket")))
+		one := found("daemon-down", "", "%s", cmp.Or(a.Why, "no agent answers at the admin socket"))
+		if a.Member { // it is meant to run
+			one = as(api.Fail, one)
+			one.What = "the agent of this member does not run, or hangs: " + one.What
+		}
+		return append(out, one)
 	}
 	if f.Version != "" && a.Status.Version != f.Version {
 		fix := "systemctl reload nightporter"

@@ -137,6 +137,10 @@ var cases = []struct {
 	{"port-blocked", api.Fail, "7373/tcp", func(f *Facts) { f.Peers[0].Ports = reached(reachUnreachable, reachOK, reachOK) }},
 	{"port-refused", api.Warn, "7373/tcp", func(f *Facts) { f.Peers[0].Ports = reached(reachRefused, reachRefused, reachSilent) }},
 	{"peer-silent", api.Warn, "bravo (192.0.2.12)", func(f *Facts) { f.Peers[0].Ports = reached(reachSilent, reachUnreachable, reachSilent) }},
+	{"cut-off", api.Fail, "(bravo and carol)", func(f *Facts) {
+		f.Peers = append(f.Peers, Peer{Node: "carol", Addr: ip0, Ports: reached(reachSilent, reachSilent, reachSilent)})
+		f.Peers[0].Ports = reached(reachSilent, reachUnreachable, reachSilent)
+	}},
 	{"firewall-drops", api.Note, "inet filter input", func(f *Facts) { f.Filter.Drops = []string{"inet filter input"} }},
 	{"clock-unset", api.Fail, "1970", func(f *Facts) { f.At = time.Unix(1000, 0) }},
 	{"clock-unsynchronized", api.Warn, "nobody", func(f *Facts) { f.Clock.Synced = false }},
@@ -145,6 +149,7 @@ var cases = []struct {
 	{"sleep-s2idle", api.Note, "s2idle", func(f *Facts) { f.Sleep.Mode = "s2idle" }},
 	{"rtc-missing", api.Warn, "no clock", func(f *Facts) { f.Clock.RTC = "there is no clock" }},
 	{"daemon-down", api.Note, "nobody", func(f *Facts) { f.Agent = Agent{Why: "nobody answers"} }},
+	{"daemon-down", api.Fail, "of this member does not run, or hangs: nobody", func(f *Facts) { f.Agent = Agent{Why: "nobody answers", Member: true} }},
 	{"daemon-version", api.Warn, "v1", func(f *Facts) { f.Agent.Status.Version = "v1" }},
 	{"agent-problem", api.Warn, "no majority", func(f *Facts) { f.Agent.Status.Troubles = []api.Trouble{{What: "no majority"}} }},
 }

@@ -48,6 +48,7 @@ func Together(nodes []api.DoctorNode) []api.Finding {
 	if len(examined) > 1 {
 		out = append(out, oneWay(examined)...)
 		out = append(out, unheard(examined)...)
+		out = append(out, seconds(examined)...)
 		out = append(out, skewed(examined)...)
 		out = append(out, mixed(examined)...)
 		for _, area := range []string{areaFirewall, areaPorts, areaClock, areaVersions} {
@@ -61,7 +62,7 @@ func Together(nodes []api.DoctorNode) []api.Finding {
 
 var togetherFine = map[string]string{
 	areaFirewall: "no port is open one way and shut the other",
-	areaPorts:    "who holds a service is heard by the others",
+	areaPorts:    "who holds a service is heard by the others, and so is a second MAC of the rest",
 	areaClock:    "the clocks of the hosts agree",
 	areaVersions: "the hosts have the same version and the same configuration",
 }
@@ -104,7 +105,7 @@ func unheard(nodes []api.DoctorNode) (out []api.Finding) {
 					}
 				}
 				if len(deaf) > 0 {
-					out = append(out, found("mac0-unseen", "", "%s holds %s, and %s asked for %s and heard nothing from %s", holder.Node, h.Service, strings.Join(deaf, " and "), a, h.MAC))
+					out = append(out, found("mac0-unseen", "", "%s holds %s, and %s asked for %s and heard nothing from %s", holder.Node, h.Service, and(deaf), a, h.MAC))
 				}
 			}
 		}
@@ -124,6 +125,15 @@ func missed(n api.DoctorNode, holder string, h api.DoctorHold, a netip.Addr) boo
 		}
 	}
 	return false // it did not ask
+}
+
+// and joins names: "h1, h2 and h3".
+func and(names []string) string {
+	last := len(names) - 1
+	if last < 1 {
+		return strings.Join(names, "")
+	}
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 // skewed compares the clocks with that of the node that asked.

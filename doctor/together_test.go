@@ -39,6 +39,14 @@ var togetherCases = []struct {
 	{"blocked-one-way", "bravo does not reach 7374/tcp of alpha", func(n []api.DoctorNode) { n[1].Reached[1].Result = reachUnreachable }},
 	{"mac0-unseen", "alpha holds web, and bravo asked", func(n []api.DoctorNode) { n[1].Heard[0].MACs = nil }},
 	{"mac0-unseen", "heard nothing from 02:00:00:00:00:09", func(n []api.DoctorNode) { n[1].Heard[0].MACs = []api.MAC{api.MAC(evil)} }},
+	{"second-mac-unseen", "bravo sent frames from its own MAC and from 06:4e:50:00:00:01, and alpha heard the first and nothing of the second", func(n []api.DoctorNode) {
+		n[1].SecondMAC, n[0].Frames = secondSent, []api.DoctorFrames{{From: "bravo", MAC: api.MAC{6, 0x4e, 0x50, 0, 0, 1}, Own: 9}}
+	}},
+	{"second-mac-untried", "was not tried at bravo, which holds no service", func(n []api.DoctorNode) { n[1].SecondMAC = secondNotTried }},
+	{"second-mac-untried", "was not tried at alpha and bravo, which hold no service", func(n []api.DoctorNode) { n[0].SecondMAC, n[1].SecondMAC = secondNotTried, secondNotTried }},
+	{"second-mac-untried", "nothing was heard of the test frames of bravo", func(n []api.DoctorNode) {
+		n[1].SecondMAC, n[0].Frames = secondSent, []api.DoctorFrames{{From: "bravo", Own: secondFew - 1}}
+	}},
 	{"clock-skew", "bravo is at least 3s before that of alpha", func(n []api.DoctorNode) { n[1].Off = api.Duration(3 * time.Second) }},
 	{"clock-skew", "alpha is at least 1h0m0s before that of bravo", func(n []api.DoctorNode) { n[1].Off = api.Duration(-time.Hour) }},
 	{"versions-mixed", "bravo has v1", func(n []api.DoctorNode) { n[1].Version = "v1" }},
@@ -63,11 +71,15 @@ func TestTogether(t *testing.T) {
 
 func TestTogetherFine(t *testing.T) {
 	for name, change := range map[string]func([]api.DoctorNode){
-		"as it should be":                     func([]api.DoctorNode) {},
-		"shut both ways is each host's own":   func(n []api.DoctorNode) { n[0].Reached[2].Result, n[1].Reached[2].Result = reachSilent, reachSilent },
-		"the service moved meanwhile":         func(n []api.DoctorNode) { n[1].Heard[0].MACs, n[1].Holds = nil, n[0].Holds },
-		"it did not ask":                      func(n []api.DoctorNode) { n[1].Heard = nil },
-		"it reaches nothing of the holder":    func(n []api.DoctorNode) { n[1].Heard[0].MACs, n[1].Reached = nil, nil },
+		"as it should be":                   func([]api.DoctorNode) {},
+		"shut both ways is each host's own": func(n []api.DoctorNode) { n[0].Reached[2].Result, n[1].Reached[2].Result = reachSilent, reachSilent },
+		"the service moved meanwhile":       func(n []api.DoctorNode) { n[1].Heard[0].MACs, n[1].Holds = nil, n[0].Holds },
+		"it did not ask":                    func(n []api.DoctorNode) { n[1].Heard = nil },
+		"it reaches nothing of the holder":  func(n []api.DoctorNode) { n[1].Heard[0].MACs, n[1].Reached = nil, nil },
+		"a second MAC is heard": func(n []api.DoctorNode) {
+			n[0].SecondMAC, n[1].SecondMAC = secondHeld, secondSent
+			n[0].Frames = []api.DoctorFrames{{From: "bravo", Own: 9, Test: 1}}
+		},
 		"clocks within the time of an answer": func(n []api.DoctorNode) { n[1].Off = api.Duration(2 * time.Second) },
 	} {
 		nodes := pair()

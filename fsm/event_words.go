@@ -87,7 +87,10 @@ func (e Event) words() string {
 	case EventMember:
 		return e.memberWords()
 	case EventVoters:
-		return fmt.Sprintf("the voters are %s now (before: %s)", commas(e.To), cmp.Or(commas(e.From), "not known"))
+		if e.From == "" { // the first change that the story has: who voted before is not in it
+			return "the voters are " + commas(e.To) + " now"
+		}
+		return fmt.Sprintf("the voters are %s now (before: %s)", commas(e.To), commas(e.From))
 	case EventService:
 		return fmt.Sprintf("service %s was %s%s", e.Service, e.What, colon(e.Detail))
 	case EventSetting:

@@ -48,6 +48,7 @@ func TestDoctor(t *testing.T) {
 	w.sound()
 	w.alone()
 	w.byADetour()
+	w.oneMACOnly()
 	w.portSecurity(w.sleep("h3"))
 	w.wokenForIt()
 	w.broken()
@@ -71,9 +72,12 @@ func (w *world) sound() {
 		}
 	}
 	for _, f := range r.Together {
-		if f.Level != api.Fine {
+		if f.Level != api.Fine && f.Name != "second-mac-untried" {
 			w.Errorf("together: %+v", f)
 		}
+	}
+	if !finds(r.Together, "second-mac-untried", "at h1 and h2") { // h3, the target, holds the service
+		w.Errorf("what was not tried is not told: %+v", r.Together)
 	}
 	if now := w.epoch(); now != epoch {
 		w.Errorf("the examination had the service change its owner: epoch %d, and %d before", now, epoch)
@@ -156,6 +160,32 @@ func (w *world) broken() {
 		w.Errorf("blocked are %+v and %+v", troubled(r.Nodes[0]), troubled(r.Nodes[1]))
 	}
 	w.nft("h2", "delete table inet fw")
+}
+
+// oneMACOnly has the switch let one MAC pass at the port of h2, which holds nothing: it shows by test frames. The others' arrive.
+func (w *world) oneMACOnly() {
+	w.Helper()
+	epoch := w.epoch()
+	w.nft("switch", "add table netdev one", "add chain netdev one in { type filter hook ingress device h2 priority 0; }",
+		fmt.Sprintf("add rule netdev one in ether saddr != %s drop", w.lab.Host("h2").MAC()))
+	r := w.doctor(1, "--test-mac")
+	w.nft("switch", "delete table netdev one")
+	if !finds(r.Together, "second-mac-unseen", "h2 sent frames from its own MAC and from 06:4e:50:") || !finds(r.Together, "second-mac-unseen", "h1 and h3 heard the first") {
+		w.Errorf("of a port that allows one MAC: %+v", r.Together)
+	}
+	if finds(r.Together, "second-mac-unseen", "h1 sent") || finds(r.Together, "second-mac-untried", "") || finds(r.Together, "mac0-unseen", "") {
+		w.Errorf("of ports that allow two: %+v", r.Together)
+	}
+	r = w.doctor(0, "--test-mac")
+	if finds(r.Together, "second-mac-unseen", "") || finds(r.Together, "second-mac-untried", "") {
+		w.Errorf("when all is well: %+v", r.Together)
+	}
+	if n := r.Nodes[2]; n.SecondMAC != "held" || len(n.Frames) != 2 {
+		w.Errorf("h3, which holds the service, has tried %q and heard %+v", n.SecondMAC, n.Frames)
+	}
+	if now := w.epoch(); now != epoch {
+		w.Errorf("the test frames had the service change its owner: epoch %d, and %d before", now, epoch)
+	}
 }
 
 // portSecurity has the switch drop what comes with the service's MAC at its holder's port, as one that allows one MAC does. h3 sleeps, and is

@@ -18,7 +18,7 @@ import (
 // doctorFlags say what is to be examined.
 type doctorFlags struct {
 	path, node, iface string
-	peers, wake       bool
+	peers, wake, test bool
 }
 
 func doctorVerb(sh *shell) *cobra.Command {
@@ -35,13 +35,16 @@ run, which it does not disturb. What an ordinary user cannot look at is said, so
 
 With --peers the agent of this host has all nodes examined and compares what they see: ports that are open one way
 only, services that are held and not heard (port security), clocks, versions, configurations. Nodes that sleep are
-left asleep unless --wake is given.
+left asleep unless --wake is given. With --test-mac each host that holds no service with a MAC of its own sends some frames
+from a MAC that nobody else has, and the others tell whether they arrive: so it shows before a take-over that a switch's
+port allows one MAC only. A port with port security may count that as an offence, and shut itself down.
 
 Exit codes: 0 nothing fails (there may be warnings); 1 something does; 2 the command line makes no sense;
 with --peers also 3 the agent of this host cannot be reached, and 4 it is in no cluster yet.`,
 		Example: `  nightporter doctor
   nightporter doctor --interface eth0 --config ./nightporter.yaml --node delta
   nightporter doctor --peers
+  nightporter doctor --peers --test-mac
   nightporter doctor --peers -o json | jq -r '.together[] | select(.level == "fail") | .what'`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			for _, name := range []string{"interface", "config", "node"} {
@@ -51,6 +54,9 @@ with --peers also 3 the agent of this host cannot be reached, and 4 it is in no 
 			}
 			if f.wake && !f.peers {
 				return errors.New("--wake wakes the other nodes, so it goes with --peers")
+			}
+			if f.test && !f.peers {
+				return errors.New("--test-mac needs others who listen, so it goes with --peers")
 			}
 			return takesNone(cmd, args)
 		},
@@ -74,6 +80,7 @@ with --peers also 3 the agent of this host cannot be reached, and 4 it is in no 
 	flags.StringVar(&f.iface, "interface", "", "the LAN interface (default: the configuration's, else that of the default route)")
 	flags.BoolVar(&f.peers, "peers", false, "have all nodes examined, and compare what they see")
 	flags.BoolVar(&f.wake, "wake", false, "with --peers: wake the nodes that sleep")
+	flags.BoolVar(&f.test, "test-mac", false, "with --peers: hosts that hold no service send test frames from a second MAC; a switch with port security may shut their port")
 	return cmd
 }
 
@@ -83,7 +90,7 @@ const statusPatience = 2 * time.Second
 func (sh *shell) examine(cmd *cobra.Command, f doctorFlags) (r api.DoctorReport, err error) {
 	if f.peers {
 		err = sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
-			r, err = c.Doctor(ctx, api.DoctorQuery{Peers: true, Wake: f.wake})
+			r, err = c.Doctor(ctx, api.DoctorQuery{Peers: true, Wake: f.wake, Test: f.test})
 			return err
 		})
 		return r, err

@@ -170,7 +170,12 @@ func happened(e api.Event) string {
 	case "power":
 		return e.Node + " " + e.From + " -> " + e.To
 	case "voters":
+		if e.From == "" { // the first change that this story has: who voted before is not in it
+			return "voters " + e.To
+		}
 		return "voters " + arrow(e.From, e.To)
+	case "fitness":
+		return strings.TrimSpace(e.Node + " fitness " + e.What)
 	case "setting":
 		return e.What + " " + e.From + " -> " + e.To
 	case "service":

@@ -206,16 +206,16 @@ func holderWords(v api.ServiceStatus) (lease, fence string) {
 func drawHosts(p *page, s api.Status, at screen) {
 	var rows [][]string
 	for _, n := range s.Nodes {
-		state, seen := n.Power, clock(n.LastSeen, s.Time)
+		state, seen, since, why := n.Power, clock(n.LastSeen, s.Time), n.Since, n.PowerReason
 		if n.Alive && n.Power != "asleep" { // of one that has just gone to sleep gossip does not know yet
 			seen = "now"
 		} else if !n.Alive && n.Power == "awake" {
-			state = "LOST"
+			state, since, why = "LOST", n.LastSeen, "silent" // since when and why the log has it as awake says nothing of that
 		}
 		if n.Maintenance {
 			state += ",maint"
 		}
-		row := []string{n.Name, state, clock(n.Since, s.Time), n.PowerReason, vote(n), seen, wakable(n)}
+		row := []string{n.Name, state, clock(since, s.Time), why, vote(n), seen, wakable(n)}
 		if at.wide() {
 			addr := ""
 			if n.Addr.IsValid() {
@@ -224,7 +224,7 @@ func drawHosts(p *page, s api.Status, at screen) {
 			if !n.Alive {
 				seen = moment(n.LastSeen)
 			}
-			row = []string{n.Name, addr, state, moment(n.Since), n.PowerReason, vote(n), seen, wakable(n), n.Policy, held(s.Services, n.Name), list(n.Wake), n.Version}
+			row = []string{n.Name, addr, state, moment(since), why, vote(n), seen, wakable(n), n.Policy, held(s.Services, n.Name), list(n.Wake), n.Version}
 		}
 		rows = append(rows, row)
 	}
