@@ -138,4 +138,3 @@ func TestThePagesLeadSomewhere(t *testing.T) {
 		t.Errorf("only %d links were found", links)
 	}
 }
-
