@@ -139,6 +139,7 @@ var cases = []struct {
 	{"peer-silent", api.Warn, "bravo (192.0.2.12)", func(f *Facts) { f.Peers[0].Ports = reached(reachSilent, reachUnreachable, reachSilent) }},
 	{"firewall-drops", api.Note, "inet filter input", func(f *Facts) { f.Filter.Drops = []string{"inet filter input"} }},
 	{"clock-unset", api.Fail, "1970", func(f *Facts) { f.At = time.Unix(1000, 0) }},
+	{"clock-slew", api.Warn, "8.3 %", func(f *Facts) { f.Clock.Slew = chronySlew }},
 	{"clock-unsynchronized", api.Warn, "nobody", func(f *Facts) { f.Clock.Synced = false }},
 	{"cannot-sleep", api.Fail, "cannot suspend", func(f *Facts) { f.Sleep.Cannot = "the kernel cannot suspend this machine" }},
 	{"no-sleep-states", api.Note, "no suspend", func(f *Facts) { f.Sleep.States, f.Config.Own = "", nil }},

@@ -57,7 +57,7 @@ type walk struct {
 var addresses = map[string]string{"nas": "192.168.1.20", "desk": "192.168.1.30", "pi": "192.168.1.10"}
 
 // slow is the failover of emulated machines.
-const slow = "6s"
+const slow = "10s"
 
 func (k *walk) limit() context.Context {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), patience, fmt.Errorf("not within %v", patience))
