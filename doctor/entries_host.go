@@ -64,7 +64,12 @@ var hostEntries = []Entry{
 	{
 		"clock-unsynchronized", areaClock, api.Warn, "The kernel says that nobody keeps the wall clock right.",
 		"Who owns what is not decided by clocks; but the histories of two hosts cannot be laid side by side, and a clock that is set by a leap closes a fence of nftables, or keeps it open for longer.",
-		"`timedatectl set-ntp true`, or chrony.", "adjtimex(2): STA_UNSYNC",
+		"`timedatectl set-ntp true`, or chrony (with `maxslewrate 10000`, see clock-slew).", "adjtimex(2): STA_UNSYNC",
+	},
+	{
+		"clock-slew", areaClock, api.Warn, "chrony is installed, and may slew this host's clocks by more than 2 %; by default it is 8.3 %.",
+		"Leases are counted by a clock that is slewed too. Their margin is 4 %, for two hosts together: a holder that is slowed down meanwhile, and crashes or is cut off, could be open for some hundredths of its lease after another host has begun.",
+		"`maxslewrate 10000` in /etc/chrony/chrony.conf, and `systemctl restart chrony`.", "chrony.conf(5): maxslewrate; adjtimex(2): ADJ_TICK",
 	},
 	{
 		"clock-skew", areaClock, api.Warn, "The wall clocks of two hosts are more than two seconds apart.",

@@ -232,6 +232,7 @@ func (l *looker) machine() {
 	if f.Clock.Read, f.Clock.Synced = clockState(); !f.Clock.Read {
 		l.unseen(areaClock, "whether somebody keeps the wall clock right", errors.New("this process may not ask (adjtimex; the agent's unit takes that away)"), asRoot)
 	}
+	f.Clock.Slew = l.slew()
 	f.Sleep.States, f.Sleep.Asked = fileOrNone("/sys/power/state")
 	f.Sleep.Mode = wake.SleepMode()
 	if own != nil && own.Power == config.Sleeps {

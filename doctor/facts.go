@@ -160,7 +160,8 @@ type Filter struct {
 type Clock struct {
 	Read   bool
 	Synced bool
-	RTC    string // why there is no alarm; "" = there is one
+	Slew   float64 // the most by which a program here makes all clocks faster or slower, to set one right, in millionths; 0 = none that exceeds the kernel's own 500
+	RTC    string  // why there is no alarm; "" = there is one
 }
 
 // Sleep is how the machine can sleep.

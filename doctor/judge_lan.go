@@ -153,9 +153,15 @@ func judgePeer(p Peer) (out []api.Finding, ok bool) {
 	return out, true
 }
 
+// mostSlew is half of a lease's margin (4 %), in millionths: one host's clock may be slow, and another's fast.
+const mostSlew = 20_000
+
 func judgeClock(f Facts) (out []api.Finding) {
 	if !f.At.IsZero() && f.At.Year() < 2025 {
 		out = append(out, found("clock-unset", "", "the wall clock says %s", f.At.UTC().Format("2006-01-02 15:04")))
+	}
+	if f.Clock.Slew > mostSlew {
+		out = append(out, found("clock-slew", "", "chronyd may make this host's clocks faster or slower by %.1f %%", f.Clock.Slew/1e4))
 	}
 	if !f.Clock.Read {
 		return out

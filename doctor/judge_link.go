@@ -137,7 +137,7 @@ func judgeWoL(f Facts) (out []api.Finding) {
 		}
 		return append(out, one)
 	case !a.Armed:
-		one := found("wol-unarmed", fmt.Sprintf("ethtool -s %s wol g", cmp.Or(cards, f.Link.Name)), "Wake-on-LAN is off: %s", a.Modes)
+		one := found("wol-unarmed", fmt.Sprintf("ethtool -s %s wol g", cmp.Or(cards, f.Link.Name)), "the card would not wake this host: %s", a.Modes)
 		if f.Agent.Status != nil {
 			one = as(api.Warn, one)
 		}
@@ -147,6 +147,9 @@ func judgeWoL(f Facts) (out []api.Finding) {
 	}
 	for _, c := range f.Cards.Asleep {
 		out = append(out, found("wol-device", "echo enabled > /sys/class/net/"+c+"/device/power/wakeup", "the device of %s may not wake this machine", c))
+	}
+	if !a.Armed {
+		return out // nothing here is in order, though before its first sleep nothing is wrong either
 	}
 	return clean(out, areaWoL, "%s", a.Modes)
 }

@@ -104,10 +104,10 @@ var cases = []struct {
 	{"two-interfaces", api.Warn, "eth1", func(f *Facts) { f.Link.Twins = []string{"eth1"} }},
 	{"wol-unsupported", api.Fail, "eth0", func(f *Facts) { f.Cards.Arming = wake.Arming{} }},
 	{"wol-unsupported", api.Note, "eth0", func(f *Facts) { f.Cards.Arming, f.Config.Own = wake.Arming{}, nil }},
-	{"wol-unarmed", api.Note, "Disabled", func(f *Facts) {
-		f.Cards.Arming, f.Agent.Status = wake.Arming{Supported: true, Modes: "eth0: Disabled"}, nil
+	{"wol-unarmed", api.Note, "off", func(f *Facts) {
+		f.Cards.Arming, f.Agent.Status = wake.Arming{Supported: true, Modes: "eth0: off"}, nil
 	}},
-	{"wol-unarmed", api.Warn, "Disabled", func(f *Facts) { f.Cards.Arming = wake.Arming{Supported: true, Modes: "eth0: Disabled"} }},
+	{"wol-unarmed", api.Warn, "off", func(f *Facts) { f.Cards.Arming = wake.Arming{Supported: true, Modes: "eth0: off"} }},
 	{"wol-stray", api.Warn, "Unicast", func(f *Facts) { f.Cards.Arming.Stray, f.Cards.Arming.Modes = true, "eth0: Magic|Unicast" }},
 	{"wol-device", api.Warn, "eth0", func(f *Facts) { f.Cards.Asleep = []string{"eth0"} }},
 	{"arp-ignore", api.Fail, "default.arp_ignore is 2", func(f *Facts) { f.Settings["ipv4.default.arp_ignore"] = "2" }},
@@ -143,6 +143,7 @@ var cases = []struct {
 	}},
 	{"firewall-drops", api.Note, "inet filter input", func(f *Facts) { f.Filter.Drops = []string{"inet filter input"} }},
 	{"clock-unset", api.Fail, "1970", func(f *Facts) { f.At = time.Unix(1000, 0) }},
+	{"clock-slew", api.Warn, "8.3 %", func(f *Facts) { f.Clock.Slew = chronySlew }},
 	{"clock-unsynchronized", api.Warn, "nobody", func(f *Facts) { f.Clock.Synced = false }},
 	{"cannot-sleep", api.Fail, "cannot suspend", func(f *Facts) { f.Sleep.Cannot = "the kernel cannot suspend this machine" }},
 	{"no-sleep-states", api.Note, "no suspend", func(f *Facts) { f.Sleep.States, f.Config.Own = "", nil }},
@@ -231,6 +232,17 @@ func TestWhatIsNoFinding(t *testing.T) {
 	for _, x := range Judge(f) {
 		if x.Level == api.Fail || x.Level == api.Warn {
 			t.Errorf("found %+v", x)
+		}
+	}
+}
+
+// A card that would not wake the host is nowhere called in order, although it is a note only before the agent has run.
+func TestAnUnarmedCardIsNotFine(t *testing.T) {
+	f := sound()
+	f.Cards.Arming, f.Agent.Status = wake.Arming{Supported: true, Modes: "eth0: off"}, nil
+	for _, x := range Judge(f) {
+		if x.Name == fineName && x.Area == areaWoL {
+			t.Errorf("%+v", x)
 		}
 	}
 }

@@ -71,6 +71,33 @@ func clockState() (read, synced bool) {
 	return err == nil, state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0
 }
 
+// chronyd slews by as much as this where its configuration does not say (chrony.conf(5)).
+const chronySlew = 1e6 / 12
+
+var slewRate = regexp.MustCompile(`(?mi)^[ \t]*maxslewrate[ \t]+([0-9.]+)`)
+
+// slew is what chronyd may do here, if there is one. Of several lines the last one counts, as for itself.
+func (l *looker) slew() float64 {
+	if len(l.files("/usr/sbin/chronyd")) == 0 {
+		return 0
+	}
+	most := float64(chronySlew)
+	for _, glob := range []string{"/etc/chrony.conf", "/etc/chrony/chrony.conf", "/etc/chrony.d/*.conf", "/etc/chrony/conf.d/*.conf"} {
+		for _, path := range l.files(glob) {
+			raw, err := os.ReadFile(path)
+			if err != nil {
+				continue // what it says is not known: the default
+			}
+			for _, m := range slewRate.FindAllSubmatch(raw, -1) {
+				if n, err := strconv.ParseFloat(string(m[1]), 64); err == nil {
+					most = n
+				}
+			}
+		}
+	}
+	return most
+}
+
 // owned are the files of other programs that may name addresses.
 var owned = []struct{ by, glob string }{
 	{"systemd-networkd", "/etc/systemd/network/*.network"},

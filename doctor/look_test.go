@@ -378,3 +378,29 @@ func TestAsNobody(t *testing.T) {
 
 // nobody is a user without rights.
 const nobody = 65534
+
+// chronyd is asked by its files how far it may bend the clocks.
+func TestHowFarChronyBendsTheClocks(t *testing.T) {
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  float64
+	}{
+		"no chrony":                 {map[string]string{"etc/chrony/chrony.conf": "maxslewrate 500\n"}, 0},
+		"as it comes":               {map[string]string{"usr/sbin/chronyd": "", "etc/chrony/chrony.conf": "pool 2.debian.pool.ntp.org iburst\n# maxslewrate 100\n"}, chronySlew},
+		"told":                      {map[string]string{"usr/sbin/chronyd": "", "etc/chrony/chrony.conf": "makestep 1 3\n  MaxSlewRate 10000.5\n"}, 10000.5},
+		"told in a file of its own": {map[string]string{"usr/sbin/chronyd": "", "etc/chrony/chrony.conf": "confdir /etc/chrony/conf.d\n", "etc/chrony/conf.d/slew.conf": "maxslewrate 1000\n"}, 1000},
+	} {
+		root := t.TempDir()
+		for path, text := range c.files {
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(root, path)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(root, path), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := (&looker{Host: Host{Root: root}}).slew(); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}

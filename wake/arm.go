@@ -15,7 +15,7 @@ import (
 type Arming struct {
 	Supported bool   // the driver of at least one card knows Wake-on-LAN
 	Armed     bool   // each card that knows Wake-on-LAN wakes on a magic packet, with a password or without
-	Modes     string // per card, for people: "eno1: Magic"; "" if none knows Wake-on-LAN
+	Modes     string // per card, for people: "eno1: Magic", "eno1: off"; "" if none knows Wake-on-LAN
 	// Stray says that a card also wakes on something else than a magic packet (any unicast frame, ARP, the link): such
 	// a host wakes whenever somebody asks for its address. Arm does not take these modes away.
 	Stray   bool
@@ -66,11 +66,18 @@ func readArming(client settings, nics []*netlink.LinkAttrs) (Arming, error) {
 		a.Supported = true
 		a.Armed = a.Armed && w.Modes&(ethtool.Magic|ethtool.MagicSecure) != 0
 		a.Stray = a.Stray || w.Modes&^(ethtool.Magic|ethtool.MagicSecure) != 0
-		modes = append(modes, fmt.Sprintf("%s: %s", nic.Name, w.Modes))
+		modes = append(modes, nic.Name+": "+inWords(w.Modes))
 	}
 	a.Armed = a.Armed && a.Supported
 	a.Modes = strings.Join(modes, ", ")
 	return a, nil
+}
+
+func inWords(m ethtool.WOLMode) string {
+	if m == 0 {
+		return "off"
+	}
+	return m.String()
 }
 
 // ErrNoWake says that no card beneath the interface can be armed: the host would not come back from a sleep.
@@ -133,7 +140,7 @@ func armOne(client settings, nic *netlink.LinkAttrs, password []byte) error {
 		return fmt.Errorf("read the setting back: %w", err)
 	}
 	if now.Modes&want == 0 {
-		return fmt.Errorf("the driver took the setting and did not keep it: it has %s", now.Modes)
+		return fmt.Errorf("the driver took the setting and did not keep it: it has %s", inWords(now.Modes))
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func TestArming(t *testing.T) {
 		err   string // of arm
 	}{
 		{"both armed", cardTable{1: {magic, nil}, 2: {magic, nil}}, Arming{Supported: true, Armed: true, Modes: "eno1: Magic, eno2: Magic"}, ""},
-		{"one not armed", cardTable{1: {magic, nil}, 2: {0, nil}}, Arming{Supported: true, Modes: "eno1: Magic, eno2: 0"}, ""},
+		{"one not armed", cardTable{1: {magic, nil}, 2: {0, nil}}, Arming{Supported: true, Modes: "eno1: Magic, eno2: off"}, ""},
 		{"one without", cardTable{1: {0, unix.EOPNOTSUPP}, 2: {magic, nil}}, Arming{Supported: true, Armed: true, Modes: "eno2: Magic"}, ""},
 		{"wakes on ARP too", cardTable{1: {magic | arp, nil}, 2: {magic, nil}}, Arming{Supported: true, Armed: true, Stray: true, Modes: "eno1: ARP|Magic, eno2: Magic"}, ""},
 		{"none", cardTable{1: {0, unix.EOPNOTSUPP}, 2: {0, unix.EOPNOTSUPP}}, Arming{}, "no network card with Wake-on-LAN"},

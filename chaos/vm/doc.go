@@ -6,6 +6,8 @@
 // (nic_test.go) resumes the machine when a magic packet comes to its cable while it sleeps; emulated cards cannot. There are two machines, one after the
 // other (machine_test.go): one with the card that a guest usually has, and one whose card's driver has Wake-on-LAN. The stand-in of the second wakes by the card's register.
 //
+// Three more walk through docs/tutorial.md as it is written (tutorial_test.go), on a LAN of their own (lan_test.go).
+//
 // Emulation stretches every time in the guest, and differently from run to run: nothing here measures the program, and waits are
 // for conditions, for minutes if need be.
 //

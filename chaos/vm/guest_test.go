@@ -89,19 +89,24 @@ func furnish(ctx context.Context, l *lab.Lab, place *lab.Host, system string, m 
 	if err != nil {
 		return fmt.Errorf("furnish the guest: %w", err)
 	}
+	return pack(place.Dir(), tree, system, m.archives)
+}
+
+// pack makes a guest's initial RAM disk of the archives and what is below tree.
+func pack(dir, tree, system string, archives []string) error {
 	own, err := archive(tree)
 	if err != nil {
 		return err
 	}
 	var all []byte
-	for _, name := range m.archives {
+	for _, name := range archives {
 		part, err := os.ReadFile(filepath.Join(system, name))
 		if err != nil {
 			return fmt.Errorf("read the guest's Debian; `make vm-test` makes it: %w", err)
 		}
 		all = append(all, part...)
 	}
-	return os.WriteFile(filepath.Join(place.Dir(), "guest.cpio"), append(all, own...), 0o600)
+	return os.WriteFile(filepath.Join(dir, "guest.cpio"), append(all, own...), 0o600)
 }
 
 func write(path, body string, mode os.FileMode) error {

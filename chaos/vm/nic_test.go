@@ -45,6 +45,11 @@ func newNIC(ctx context.Context, h *lab.Host) (*nic, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for magic packets: %w", err)
 	}
+	return nicOn(sock, h.MAC())
+}
+
+// nicOn listens with a packet socket of the namespace that the cable is in.
+func nicOn(sock *os.File, mac net.HardwareAddr) (*nic, error) {
 	// All links of the host's namespace: its end of the cable, the bridge behind it and the machine's own card see the same frames.
 	raw, err := sock.SyscallConn()
 	if err == nil {
@@ -57,7 +62,7 @@ func newNIC(ctx context.Context, h *lab.Host) (*nic, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for magic packets: %w", err), sock.Close())
 	}
-	return &nic{mac: h.MAC(), socket: sock, done: make(chan struct{}), changed: make(chan struct{})}, nil
+	return &nic{mac: mac, socket: sock, done: make(chan struct{}), changed: make(chan struct{})}, nil
 }
 
 // note takes the machine's suspends and resumes.

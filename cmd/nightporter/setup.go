@@ -120,10 +120,10 @@ func (s *setupRun) first(ctx context.Context) error {
 	}
 	next := onThisHost()
 	for _, h := range a.Others {
-		next = append(next, fmt.Sprintf("on %s, when nightporter is installed there: nightporter setup --invite | ssh root@%s nightporter setup --join", h.Name, h.Addr))
+		next = append(next, fmt.Sprintf("for %s, from here, once nightporter is installed there: nightporter setup --invite | ssh root@%s nightporter setup --join", h.Name, h.Addr))
 	}
 	if len(a.Others) == 0 {
-		next = append(next, "on every further host: nightporter setup --invite | ssh root@THAT-HOST nightporter setup --join")
+		next = append(next, "for every further host, from here: nightporter setup --invite | ssh root@THAT-HOST nightporter setup --join")
 	} else {
 		next = append(next, fmt.Sprintf("the cluster is founded when all %d hosts have met; nightporter status tells", len(a.Others)+1))
 	}
