@@ -97,7 +97,7 @@ func exprs(t *testing.T) map[string]string {
 	return out
 }
 
-// The rules' own tests ask for rules and series that there are: promtool is not everywhere.
+// The rules' own tests ask for rules and series that there are. Whether they pass is promtool's to say, in packaging.
 func TestTheTestsOfTheRules(t *testing.T) {
 	var tests struct {
 		RuleFiles          []string `yaml:"rule_files"`
