@@ -102,7 +102,7 @@ func TestEveryMetricIsGathered(t *testing.T) {
 	g := gathered{
 		"nightporter_build_info": {{Values: []string{"c", "n", "v", "go"}}}, "nightporter_problems": {{}}, "nightporter_failover_seconds": {{}}, "nightporter_disk_failing": {{}}, "nightporter_wakes_waiting": {{}},
 		"nightporter_blackout_seconds": f.silences.blackouts.Samples(), "nightporter_service_blackout_seconds_total": f.silences.sums.Samples(),
-		 "nightporter_wake_phase_seconds": f.phases.Samples(), "nightporter_wakes_refused_total": f.refused.Samples(),
+		"nightporter_wake_phase_seconds": f.phases.Samples(), "nightporter_wakes_refused_total": f.refused.Samples(),
 	}
 	g.ofServices(s)
 	g.ofNodes(s)

@@ -1,7 +1,6 @@
 package scenarios
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +21,7 @@ import (
 
 	"nightporter/chaos/lab"
 	"nightporter/config"
+	"nightporter/internal/testcert"
 )
 
 // watcher is a real Prometheus on a client of the lab. It scrapes all hosts with the token and has the shipped rules twice: as they are, and, to see
@@ -50,8 +50,8 @@ func (w *world) needs(programs ...string) {
 	}
 }
 
-// prometheus starts it on a client. token is a file.
-func (w *world) prometheus(client, token string) *watcher {
+// prometheus starts it on a client. token and ca are files.
+func (w *world) prometheus(client, token, ca string) *watcher {
 	w.Helper()
 	dir := w.TempDir()
 	rules, err := os.ReadFile(rulesFile)
@@ -69,9 +69,11 @@ func (w *world) prometheus(client, token string) *watcher {
 rule_files: [%q, %q]
 scrape_configs:
   - job_name: %s
+    scheme: https
+    tls_config: {ca_file: %q}
     authorization: {credentials_file: %q}
     static_configs: [{targets: [%s]}]
-`, scrapeEvery, scrapeEvery, shipped, hasty, watcherJob, token, strings.Join(targets, ", ")), 0o644))
+`, scrapeEvery, scrapeEvery, shipped, hasty, watcherJob, ca, token, strings.Join(targets, ", ")), 0o644))
 	if out, err := exec.Command("promtool", "check", "config", conf).CombinedOutput(); err != nil {
 		w.Fatalf("%v\n%s", err, out)
 	}
@@ -268,31 +270,39 @@ func (p *watcher) exist(files ...string) {
 	}
 }
 
-// A real Prometheus with the shipped rules: in a quiet cluster nothing fires, a host that dies is told with the words that docs/alerts.md
+// A real Prometheus with the shipped rules, over TLS: in a quiet cluster nothing fires, a host that dies is told with the words that docs/alerts.md
 // explains, and so is a lost majority; the dashboard's questions all have an answer, and the metrics are as Prometheus wants them.
 func TestPrometheusSeesAHostDie(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte("a-token-for-prometheus\n"), 0o600); err != nil {
+	const token = "a-token-for-prometheus"
+	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := build(t, lab.Options{Hosts: 4, Lines: []string{"http: {listen: lan, token_file: " + file + "}"}, Services: []config.Service{{
+	const hosts = 4
+	var addrs []net.IP
+	for k := range hosts {
+		addrs = append(addrs, net.IPv4(10, 77, 0, byte(11+k)))
+	}
+	cert, key := filepath.Join(t.TempDir(), "crt"), filepath.Join(t.TempDir(), "key")
+	testcert.Write(t, cert, key, time.Now().Add(time.Hour), addrs...)
+	w := build(t, lab.Options{Hosts: hosts, Lines: []string{"http: {listen: lan, token_file: " + file + ", tls_cert_file: " + cert + ", tls_key_file: " + key + "}"}, Services: []config.Service{{
 		Name: web, Addresses: []netip.Addr{lab.ServiceAddr()}, Ports: []config.Port{{Protocol: "tcp", Number: lab.ServerPort}}, Targets: []string{"h4"},
 		Checks: []config.Check{{Kind: "tcp", Port: lab.ServerPort, Interval: 200 * time.Millisecond, Timeout: 200 * time.Millisecond, Rise: 1, Fall: 2}},
 	}}})
 	w.needs("prometheus", "promtool")
 	w.settled(nil, 3)
-	p := w.prometheus("c1", file)
-	p.upDown(4, 0)
+	p := w.prometheus("c1", file, cert)
+	p.upDown(hosts, 0)
 
 	// What there is to see: a sleep, a wake by a client, and the first move of an operator.
 	w.sleep("h4")
-	p.upDown(3, 1)
+	p.upDown(hosts-1, 1)
 	w.connect("c1", "h4")
 	w.awaitServing("h4")
 	_, err := w.api("h2").Move(w.limit(), web, "h1")
 	w.must(err)
 	w.awaitOwner("h1", "holding", "operator-moved")
-	p.upDown(4, 0)
+	p.upDown(hosts, 0)
 	p.exist("prometheus/alerts.yaml", "grafana/nightporter.json")
 	p.dashboard()
 	p.await("the first move is seen", func() string {
@@ -303,10 +313,10 @@ func TestPrometheusSeesAHostDie(t *testing.T) {
 		return ""
 	})
 	for _, h := range w.hosts {
-		text, err := w.lab.Host(h).Output(w.limit(), "sh", "-c", fmt.Sprintf(`curl -sf -H "Authorization: Bearer $(cat %s)" http://%s:%d/metrics`, file, w.lab.Host(h).Addr(), config.DefaultHTTPPort))
+		text, err := w.lab.Host("c1").Output(w.limit(), "curl", "-sSf", "--cacert", cert, "-H", "Authorization: Bearer "+token, fmt.Sprintf("https://%s:%d/metrics", w.lab.Host(h).Addr(), config.DefaultHTTPPort))
 		w.must(err)
 		check := exec.Command("promtool", "check", "metrics")
-		check.Stdin = bytes.NewReader([]byte(text))
+		check.Stdin = strings.NewReader(text)
 		if out, err := check.CombinedOutput(); err != nil {
 			w.Errorf("the metrics of %s: %v\n%s", h, err, out)
 		}
