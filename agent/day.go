@@ -16,19 +16,34 @@ const dayLength = 24 * time.Hour
 
 // powerChange is a change of a host's power state, as the log has it.
 type powerChange struct {
+	index    uint64 // of the entry
 	at       time.Time
 	node     string
 	from, to fsm.Power
 	reason   fsm.Reason
 }
 
-// dayOf tells the last day from the log. It is pure. changes are in the order of the log. Stamps are those of several hosts' clocks: a span
-// that would end before it begins is left out.
+// dayOf tells the last day from the log. It is pure. changes are in the order of the log. Stamps are those of several hosts' clocks; what they say
+// against the order of the log does not count (agree).
 func dayOf(state *fsm.State, changes []powerChange, wakeTimeout time.Duration, now time.Time) api.Day {
 	now = now.UTC()
 	d := api.Day{From: now.Add(-dayLength), Until: now}
+	var stamps []logStamp
+	for _, c := range changes {
+		stamps = append(stamps, logStamp{c.index, c.at})
+	}
+	for name := range state.Services {
+		for _, c := range state.History[name] {
+			stamps = append(stamps, logStamp{c.Index, c.At})
+		}
+	}
+	times := agree(stamps, now)
+	changes = slices.Clone(changes)
+	for i, c := range changes {
+		changes[i].at = times[c.index]
+	}
 	for _, name := range slices.Sorted(maps.Keys(state.Services)) {
-		d.Services = append(d.Services, api.ServiceLine{Service: name, Spans: holderSpans(state.History[name], d.From, now)})
+		d.Services = append(d.Services, api.ServiceLine{Service: name, Spans: holderSpans(state.History[name], times, d.From, now)})
 	}
 	for _, name := range slices.Sorted(maps.Keys(state.Nodes)) {
 		n := state.Nodes[name]
@@ -49,25 +64,22 @@ func dayOf(state *fsm.State, changes []powerChange, wakeTimeout time.Duration, n
 	return d
 }
 
-// cut gives the part of a span that lies in the day; false: none does.
+// cut gives the part of a span that lies in the day; false: none does. What is so now is there even if it began this moment.
 func cut(since, until, from, now time.Time) (time.Time, time.Time, bool) {
 	if since.Before(from) {
 		since = from
 	}
-	if until.After(now) {
-		until = now
-	}
-	return since.UTC(), until.UTC(), until.After(since)
+	return since.UTC(), until.UTC(), until.After(since) || (until.Equal(now) && since.Equal(now))
 }
 
-func holderSpans(history []fsm.Change, from, now time.Time) (out []api.HolderSpan) {
+func holderSpans(history []fsm.Change, times map[uint64]time.Time, from, now time.Time) (out []api.HolderSpan) {
 	for i, c := range history {
-		until := now
+		since, until := times[c.Index], now
 		if i+1 < len(history) {
-			until = history[i+1].At
+			until = times[history[i+1].Index]
 		}
-		if a, b, some := cut(c.At, until, from, now); some {
-			out = append(out, api.HolderSpan{From: a, Until: b, Since: c.At.UTC(), Owner: c.To, Epoch: c.Epoch, Reason: string(c.Reason)})
+		if a, b, some := cut(since, until, from, now); some && (i+1 == len(history) || !until.Equal(since)) {
+			out = append(out, api.HolderSpan{From: a, Until: b, Since: since.UTC(), Owner: c.To, Epoch: c.Epoch, Reason: string(c.Reason)})
 		}
 	}
 	return out
@@ -77,6 +89,9 @@ func holderSpans(history []fsm.Change, from, now time.Time) (out []api.HolderSpa
 // where one does not come from what the one before led to, something is missing between the two, and there is no span.
 func powerSpans(n fsm.Node, changes []powerChange, from, now time.Time) (out []api.PowerSpan) {
 	add := func(since, until time.Time, p fsm.Power, r fsm.Reason) {
+		if since.After(now) {
+			since = now
+		}
 		if a, b, some := cut(since, until, from, now); some && p != "" {
 			out = append(out, api.PowerSpan{From: a, Until: b, Since: since.UTC(), Power: string(p), Reason: string(r)})
 		}
@@ -89,7 +104,7 @@ func powerSpans(n fsm.Node, changes []powerChange, from, now time.Time) (out []a
 		switch {
 		case i+1 == len(mine):
 			add(c.at, now, c.to, c.reason)
-		case mine[i+1].from == c.to:
+		case mine[i+1].from == c.to && mine[i+1].at.After(c.at):
 			add(c.at, mine[i+1].at, c.to, c.reason)
 		}
 	}
@@ -114,7 +129,7 @@ func ofNode(n fsm.Node, changes []powerChange) (mine []powerChange) {
 func powerChanges(state *fsm.State) (out []powerChange) {
 	for _, e := range state.EventsSince(time.Time{}) {
 		if e.Kind == fsm.EventPower {
-			out = append(out, powerChange{at: e.At, node: e.Node, from: fsm.Power(e.From), to: fsm.Power(e.To), reason: e.Reason})
+			out = append(out, powerChange{index: e.Index, at: e.At, node: e.Node, from: fsm.Power(e.From), to: fsm.Power(e.To), reason: e.Reason})
 		}
 	}
 	return out

@@ -36,15 +36,21 @@ func TestTheLastDay(t *testing.T) {
 			"awake 7-10 , asleep 10-12 idle",
 		},
 		"the story ends before": {node, []powerChange{power(9, fsm.Asleep, fsm.Awake, fsm.WokeUp)}, "asleep -12-3 , asleep 10-12 idle"},
-		"a clock was back":      {node, []powerChange{power(3, fsm.Asleep, fsm.Awake, fsm.WokeUp), power(4, fsm.Awake, fsm.Asleep, fsm.NodeIdle)}, "asleep -12-9 , asleep 8-12 idle"},
+		"a clock was back":      {node, []powerChange{power(3, fsm.Asleep, fsm.Awake, fsm.WokeUp), power(4, fsm.Awake, fsm.Asleep, fsm.NodeIdle)}, "asleep -12-8 , asleep 8-12 idle"},
 	} {
 		state := &fsm.State{
 			Nodes: map[string]fsm.Node{"b": c.node}, Services: map[string]fsm.Service{"web": {Name: "web"}},
-			History:   map[string][]fsm.Change{"web": {{At: at(60), To: "a", Epoch: 1, Reason: fsm.FirstOwner}, {At: at(30), To: "b", Epoch: 2}, {At: at(20), To: "", Epoch: 3}, {At: at(1), To: "a", Epoch: 4}}},
+			History:   map[string][]fsm.Change{"web": {{Index: 4000, At: at(60), To: "a", Epoch: 1, Reason: fsm.FirstOwner}, {Index: 7000, At: at(30), To: "b", Epoch: 2}, {Index: 8000, At: at(20), To: "", Epoch: 3}, {Index: 9900, At: at(1), To: "a", Epoch: 4}}},
 			Wakes:     []fsm.Wake{{ID: "1", Node: "b", Started: at(30)}, {ID: "2", Node: "b", Started: at(3)}},
 			WakeTimes: map[string]fsm.WakeTimes{"b": {Samples: []fsm.WakeSample{{At: at(3), Phases: fsm.Phases{Called: 1, Served: time.Second}}, {At: at(2), Failed: true}}}},
 		}
-		other := append([]powerChange{{at: at(7), node: "x", to: fsm.Off}}, c.changes...)
+		other := append([]powerChange{{at: at(70), node: "x", to: fsm.Off}}, c.changes...)
+		for i := range other {
+			other[i].index = uint64(10000 - 100*now.Sub(other[i].at).Hours()) // in the order of the stamps, but for the clock that was back
+			if i > 0 {
+				other[i].index = max(other[i].index, other[i-1].index+1)
+			}
+		}
 		d := dayOf(state, other, time.Minute, now)
 		var got []string
 		hour := func(t time.Time) float64 { return 12 - now.Sub(t).Hours() }

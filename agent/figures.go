@@ -15,7 +15,7 @@ import (
 )
 
 // figures gives what the status page and the metrics show. Everything is gathered when somebody asks; between two questions it keeps
-// nothing up to date but two histograms.
+// nothing up to date but what it cannot ask for later: how long changes of holder and wakes took.
 type figures struct {
 	backend  *backend
 	raft     func() cluster.RaftFigures
@@ -139,7 +139,8 @@ func (f *figures) families(s api.Status) []metrics.Family {
 	g.ofRaft(f.raft(), s)
 	g.ofGossip(f.score, b.gossip.Members())
 	g.add("nightporter_disk_failing", one(b.raft.DiskTrouble() != ""))
-	g["nightporter_service_blackout_seconds"], g["nightporter_wake_phase_seconds"] = f.silences.blackouts.Samples(), f.phases.Samples()
+	g["nightporter_blackout_seconds"], g["nightporter_service_blackout_seconds_total"] = f.silences.blackouts.Samples(), f.silences.sums.Samples()
+	g["nightporter_wake_phase_seconds"] = f.phases.Samples()
 	f.countRefused()
 	g["nightporter_wakes_refused_total"] = f.refused.Samples()
 	g.ofProcess()

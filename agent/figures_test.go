@@ -88,7 +88,8 @@ func TestEveryMetricIsGathered(t *testing.T) {
 	f := &figures{counted: make(map[string]uint64), began: now, phases: metrics.NewVec(wakeBounds...), silences: silences{blackouts: metrics.NewVec(silenceBounds...)}}
 	f.woken("b", fsm.WakeSample{Phases: fsm.Phases{Called: 1, Served: time.Second}})
 	f.woken("b", fsm.WakeSample{Phases: fsm.Phases{Called: 1}, Failed: true})
-	f.silences.blackouts.Observe(time.Second, "web", "owner-failed")
+	f.silences.blackouts.Observe(time.Second, "owner-failed")
+	f.silences.sums.Add(1, "web")
 	f.refused.Reach(1, "web", denied)
 	s := api.Status{
 		Node: "a", Leader: "a", Services: []api.ServiceStatus{{Service: api.Service{Name: "web"}, Owner: "a", Fence: api.Fence{State: "open"}, Role: "serving", Health: []api.TargetHealth{{Node: "b", State: "ready"}}}},
@@ -100,7 +101,8 @@ func TestEveryMetricIsGathered(t *testing.T) {
 	}
 	g := gathered{
 		"nightporter_build_info": {{Values: []string{"c", "n", "v", "go"}}}, "nightporter_problems": {{}}, "nightporter_failover_seconds": {{}}, "nightporter_disk_failing": {{}}, "nightporter_wakes_waiting": {{}},
-		"nightporter_service_blackout_seconds": f.silences.blackouts.Samples(), "nightporter_wake_phase_seconds": f.phases.Samples(), "nightporter_wakes_refused_total": f.refused.Samples(),
+		"nightporter_blackout_seconds": f.silences.blackouts.Samples(), "nightporter_service_blackout_seconds_total": f.silences.sums.Samples(),
+		"nightporter_wake_phase_seconds": f.phases.Samples(), "nightporter_wakes_refused_total": f.refused.Samples(),
 	}
 	g.ofServices(s)
 	g.ofNodes(s)
@@ -179,7 +181,7 @@ func TestSilences(t *testing.T) {
 		n := &tenant{service: "web", self: "b", epoch: 7, handedAt: c.handedAt, handedEpoch: c.handed, wish: wish{Prev: c.prev, Own: fsm.Ownership{Reason: fsm.OwnerFailed}}}
 		s.ended(n, 1000)
 		s.ended(n, 5000) // the fence had closed and opens again
-		text := string(metrics.Write([]metrics.Family{{Desc: metrics.Desc{Name: "x", Kind: metrics.Hist, Labels: []string{"service", "reason"}}, Samples: s.blackouts.Samples()}}))
+		text := string(metrics.Write([]metrics.Family{{Desc: metrics.Desc{Name: "x", Kind: metrics.Hist, Labels: []string{"reason"}}, Samples: s.blackouts.Samples()}}))
 		count, sum := 1, c.want.Seconds()
 		if c.want == 0 {
 			count = 0
@@ -187,9 +189,12 @@ func TestSilences(t *testing.T) {
 		if name == "the clock was back" {
 			sum = 0
 		}
-		if want := fmt.Sprintf("x_count{service=\"web\",reason=\"owner-failed\"} %d\n", count); count == 0 != (text == "") || (count == 1 && !strings.Contains(text, want)) ||
-			(count == 1 && !strings.Contains(text, fmt.Sprintf("x_sum{service=\"web\",reason=\"owner-failed\"} %g\n", sum))) {
+		if want := fmt.Sprintf("x_count{reason=\"owner-failed\"} %d\n", count); count == 0 != (text == "") || (count == 1 && !strings.Contains(text, want)) ||
+			(count == 1 && !strings.Contains(text, fmt.Sprintf("x_sum{reason=\"owner-failed\"} %g\n", sum))) {
 			t.Errorf("%s: %s", name, text)
+		}
+		if got, measured := sample(s.sums.Samples(), "web"); measured != (count == 1) || got != sum {
+			t.Errorf("%s: %v s of web (%t), want %v", name, got, measured, sum)
 		}
 	}
 	var nobody *silences

@@ -11,7 +11,8 @@ import (
 // release, as it came here, or, if there was none, from his last request for the lease that this host, as a voter, heard. He may have held
 // a moment longer than that, at most for a ttl, so the estimate is rather too long; of a former holder that released, too short by one message.
 type silences struct {
-	blackouts *metrics.Vec
+	blackouts *metrics.Vec  // by reason: of each service it would be 16 lines for each reason
+	sums      metrics.Count // by service
 	asked     func(service, node string) (asking, bool)
 }
 
@@ -30,7 +31,9 @@ func (s *silences) ended(t *tenant, now lease.Boot) {
 		}
 		since = last.at
 	}
-	s.blackouts.Observe(max(now.Sub(since), 0), t.service, string(t.wish.Own.Reason))
+	gap := max(now.Sub(since), 0)
+	s.blackouts.Observe(gap, string(t.wish.Own.Reason))
+	s.sums.Add(gap.Seconds(), t.service)
 }
 
 // silenceBounds are from a planned move to a lease of half a minute.

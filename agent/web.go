@@ -46,10 +46,10 @@ func (w *webLoop) run(ctx context.Context) {
 		if opened {
 			pause = webRetry
 		}
-		sentence := "the status page and the metrics are not served: " + err.Error()
-		if last := w.problem.Swap(&sentence); last == nil || *last != sentence {
-			w.log.Warn(sentence)
+		if errors.Is(err, errChanged) {
+			continue
 		}
+		w.say("the status page and the metrics are not served: " + err.Error())
 		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
@@ -60,9 +60,9 @@ func (w *webLoop) run(ctx context.Context) {
 	}
 }
 
-// serve opens the page and serves it until ctx ends or the listener fails.
+// serve opens the page and serves it until ctx ends, the listener fails, or a file asks for a new beginning (errChanged).
 func (w *webLoop) serve(ctx context.Context) (opened bool, err error) {
-	token, err := w.token()
+	k, err := w.readKeys()
 	if err != nil {
 		return false, err
 	}
@@ -71,37 +71,33 @@ func (w *webLoop) serve(ctx context.Context) (opened bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	server := web.New(web.Options{Node: w.cfg.Node, Token: token, MetricsType: metrics.ContentType}, w.source, w.log)
-	w.problem.Store(nil)
-	w.log.Info("status page and metrics are served", "at", "http://"+l.Addr().String()+"/")
+	options, scheme := web.Options{Node: w.cfg.Node, Token: k.token, MetricsType: metrics.ContentType}, "http"
+	if w.cfg.HTTP.CertFile != "" {
+		options.Certificate, scheme = k.pair.Load, "https"
+	}
+	server := web.New(options, w.source, w.log)
+	w.say("")
+	w.log.Info("status page and metrics are served", "at", scheme+"://"+l.Addr().String()+"/")
 	ctx, stop := context.WithCancel(ctx)
-	ended := make(chan struct{})
+	ended := make(chan error, 1)
 	go func() { // until serve returns
-		defer close(ended)
-		<-ctx.Done()
+		why := w.follow(ctx, k)
 		_ = server.Close() // of connections that are cut off nobody has to hear
+		ended <- why
 	}()
 	err = server.Serve(l)
 	stop()
-	<-ended
-	return true, err
+	return true, errors.Join(<-ended, err)
 }
 
-// token reads what callers must have. Without one only this host itself may be able to ask: config has made sure.
-func (w *webLoop) token() (string, error) {
-	switch file := w.cfg.HTTP.TokenFile; {
-	case file == "" && w.cfg.HTTP.Local():
-		return "", nil
-	case file == "":
-		return "", errors.New("others could read them without a token")
-	case file == w.cfg.SecretFile:
-		return "", fmt.Errorf("the token file %s is the cluster's secret; make a file of its own", file)
-	default:
-		return config.ReadToken(file)
+// say takes a sentence down as the problem; "" = there is none.
+func (w *webLoop) say(sentence string) {
+	if last := w.problem.Swap(&sentence); sentence != "" && (last == nil || *last != sentence) {
+		w.log.Warn(sentence)
 	}
 }
 
-// trouble is why nothing is served, or "".
+// trouble is why nothing is served, or what is wrong with it, or "".
 func (w *webLoop) trouble() string {
 	if w == nil {
 		return ""

@@ -22,6 +22,8 @@ type HTTP struct {
 	Listen    netip.AddrPort // the zero value = nowhere
 	LAN       bool           // at this host's own address; of Listen only the port counts then
 	TokenFile string         // whoever asks must have what is in it; "" = everybody may, on this host only
+	CertFile  string         // of TLS, with KeyFile; "" = the connection is not encrypted
+	KeyFile   string
 }
 
 // Off says whether nothing is served.
@@ -48,14 +50,15 @@ func (c *Config) HTTPAddr() netip.AddrPort {
 
 // httpSection is HTTP with places.
 type httpSection struct {
-	listen value[HTTP]
-	token  value[string]
+	listen    value[HTTP]
+	token     value[string]
+	cert, key value[string]
 }
 
 // plain is the section without places.
 func (s httpSection) plain() HTTP {
 	h := s.listen.or(defaultHTTP())
-	h.TokenFile = s.token.v
+	h.TokenFile, h.CertFile, h.KeyFile = s.token.v, s.cert.v, s.key.v
 	return h
 }
 
@@ -67,14 +70,20 @@ func (r *reader) http(n ast.Node) value[httpSection] {
 		return out
 	}
 	before := len(r.problems)
-	r.mapping(n, "http", fields{
-		"listen": func(_ place, n ast.Node) { out.v.listen = r.httpListen(n) },
-		"token_file": func(_ place, n ast.Node) {
+	file := func(v *value[string]) func(place, ast.Node) {
+		return func(_ place, n ast.Node) {
 			if scalar(r.plain(n)) != "none" {
-				out.v.token = r.path(n)
+				*v = r.path(n)
 			}
-		},
+		}
+	}
+	r.mapping(n, "http", fields{
+		"listen":     func(_ place, n ast.Node) { out.v.listen = r.httpListen(n) },
+		"token_file": file(&out.v.token), "tls_cert_file": file(&out.v.cert), "tls_key_file": file(&out.v.key),
 	})
+	if len(r.problems) == before && out.v.cert.set != out.v.key.set {
+		r.problem(first(out.v.cert, out.v.key).at, "http has one of tls_cert_file and tls_key_file; TLS needs both, and neither means that the connection is not encrypted")
+	}
 	if h := out.v.plain(); len(r.problems) == before && !h.Off() && !h.Local() && h.TokenFile == "" {
 		at := out.at
 		if out.v.listen.set {
@@ -130,19 +139,29 @@ func (r *reader) judgeHTTP(h host, f file) {
 	}
 }
 
-// httpNotes are sentences about the token file. It keeps no agent from its work: while it cannot be used, page and metrics are shut.
+// httpNotes are sentences about the files of the page. They keep no agent from its work: while one cannot be used, page and metrics are shut.
 func httpNotes(c *Config) []string {
-	if c.HTTP.TokenFile == "" || c.HTTP.Off() {
+	var notes []string
+	note := func(err error) {
+		if err != nil && !errors.Is(err, fs.ErrPermission) {
+			notes = append(notes, "status page and metrics stay shut: "+sentence(err))
+		}
+	}
+	switch {
+	case c.HTTP.Off():
 		return nil
+	case c.HTTP.TokenFile == "":
+	case c.HTTP.TokenFile == c.SecretFile:
+		note(errors.New("the token file " + c.HTTP.TokenFile + " is the cluster's secret, which opens far more than a page; make a file of its own"))
+	default:
+		_, err := ReadToken(c.HTTP.TokenFile)
+		note(err)
 	}
-	_, err := ReadToken(c.HTTP.TokenFile)
-	if c.HTTP.TokenFile == c.SecretFile {
-		err = errors.New("the token file " + c.HTTP.TokenFile + " is the cluster's secret, which opens far more than a page; make a file of its own")
+	if c.HTTP.CertFile != "" {
+		_, err := ReadKeyPair(c.HTTP.CertFile, c.HTTP.KeyFile)
+		note(err)
 	}
-	if err == nil || errors.Is(err, fs.ErrPermission) {
-		return nil
-	}
-	return []string{"status page and metrics stay shut: " + sentence(err)}
+	return notes
 }
 
 // Bounds of a token, in bytes.

@@ -38,11 +38,15 @@ func (h *Histogram) write(b []byte, d Desc, values []string) []byte {
 	return line(b, d.Name+"_count", d.Labels, values, float64(n))
 }
 
-// seriesMost bounds the series of a Vec or a Count: what services and reasons there are is up to operators and other hosts.
-const seriesMost = 1000
+// Bounds of the series of a Vec and of a Count: what services, hosts and reasons there are is up to operators and other hosts. A series of a Vec
+// is as many lines as it has buckets, and two more.
+const (
+	vecMost   = 500
+	countMost = 5000
+)
 
-// zerosMost bounds Ensure: a series that may never count anything must not take the room of one that does.
-const zerosMost = seriesMost / 2
+// zeros bounds Ensure: a series that may never count anything must not take the room of one that does.
+func zeros(most int) int { return most / 2 }
 
 // Vec is histograms by the values of their labels. It may be used by many goroutines at once.
 type Vec struct {
@@ -70,17 +74,17 @@ func NewVec(bounds ...time.Duration) *Vec {
 func (v *Vec) Observe(d time.Duration, values ...string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if s := v.at(values, seriesMost); s != nil {
+	if s := v.at(values, vecMost); s != nil {
 		s.h.observe(d)
 	}
 }
 
 // Ensure has the histogram of some label values be there, with nothing counted: Prometheus sees no rise in a series that begins with its
-// first event. It makes none where there are zerosMost.
+// first event. It makes none where half of the room is taken.
 func (v *Vec) Ensure(values ...string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.at(values, zerosMost)
+	v.at(values, zeros(vecMost))
 }
 
 func (v *Vec) at(values []string, most int) *vecSeries {
@@ -117,7 +121,7 @@ type Count struct {
 func (c *Count) Add(by float64, values ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s := c.at(values, seriesMost); s != nil {
+	if s := c.at(values, countMost); s != nil {
 		s.Value += by
 	}
 }
@@ -126,7 +130,7 @@ func (c *Count) Add(by float64, values ...string) {
 func (c *Count) Reach(v float64, values ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s := c.at(values, seriesMost); s != nil {
+	if s := c.at(values, countMost); s != nil {
 		s.Value = max(s.Value, v)
 	}
 }
@@ -135,7 +139,7 @@ func (c *Count) Reach(v float64, values ...string) {
 func (c *Count) Ensure(values ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.at(values, zerosMost)
+	c.at(values, zeros(countMost))
 }
 
 func (c *Count) at(values []string, most int) *Sample {

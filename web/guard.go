@@ -68,9 +68,9 @@ func (g guard) admits(r *http.Request) bool {
 	return false
 }
 
-// admit gives the cookie.
-func (g guard) admit(w http.ResponseWriter) {
+// admit gives the cookie; one that came over TLS goes over nothing else.
+func (g guard) admit(w http.ResponseWriter, secure bool) {
 	http.SetCookie(w, &http.Cookie{
-		Name: g.cookie, Value: g.pass, Path: "/", MaxAge: cookieSeconds, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Name: g.cookie, Value: g.pass, Path: "/", MaxAge: cookieSeconds, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: secure,
 	})
 }

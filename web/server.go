@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ type Options struct {
 	Node        string
 	Token       string // "" = whoever comes from this host; the listener must be at an address that only it can reach
 	MetricsType string // of the metrics' text
+	// Certificate gives the one in force; nil = no TLS.
+	Certificate func() *tls.Certificate
 }
 
 // Server serves until Close.
@@ -64,7 +67,14 @@ func New(o Options, s Source, log *slog.Logger) *Server {
 
 // Serve answers until Close; it owns the listener.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(&bounded{Listener: l}); !errors.Is(err, http.ErrServerClosed) {
+	l = &bounded{Listener: l}
+	if s.options.Certificate != nil {
+		l = tls.NewListener(l, &tls.Config{
+			MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, // HTTP/2 would have bounds of its own
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.options.Certificate(), nil },
+		})
+	}
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the status page at %s: %w", l.Addr(), err)
 	}
 	return nil
@@ -166,7 +176,7 @@ func (s *Server) guarded(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/login":
 		if s.guard.token != nil {
-			s.guard.admit(w)
+			s.guard.admit(w, r.TLS != nil)
 		}
 		w.WriteHeader(http.StatusNoContent)
 	case "/v1/status":

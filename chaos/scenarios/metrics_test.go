@@ -163,11 +163,11 @@ func TestTheMetricsTellWhatHappened(t *testing.T) {
 	w.rose(woken, moved, 1, "nightporter_service_transitions_total")
 	// Each change of holder is measured once, by the new one.
 	for _, reason := range []string{"owner-sleeps", "target-ready", "operator-moved"} {
-		if n := moved.sum("nightporter_service_blackout_seconds", web, reason); n != 1 {
+		if n := moved.sum("nightporter_blackout_seconds", reason); n != 1 {
 			t.Errorf("%v blackouts for %s", n, reason)
 		}
 	}
-	for _, m := range moved["h1"]["nightporter_service_blackout_seconds"].GetMetric() {
+	for _, m := range moved["h1"]["nightporter_blackout_seconds"].GetMetric() {
 		if h := m.GetHistogram(); strings.Contains(fmt.Sprint(m.GetLabel()), "operator-moved") && (h.GetSampleSum() <= 0 || h.GetSampleSum() > 1) {
 			t.Errorf("a move took %v s", h.GetSampleSum())
 		}

@@ -44,8 +44,8 @@ var allowed = map[string][]string{
 	"internal":  {"agent", "api", "chaos", "cluster", "config", "fsm", "identity", "idle", "lease", "login", "wake"},
 }
 
-// testsMayImport is what any package's tests may import besides: the harness for network namespaces, and the one for a browser.
-var testsMayImport = []string{"internal/nstest", "internal/browser"}
+// testsMayImport is what any package's tests may import besides: the harnesses for network namespaces and for a browser, and certificates.
+var testsMayImport = []string{"internal/nstest", "internal/browser", "internal/testcert"}
 
 // listed is what `go list -json` tells about a package.
 type listed struct {
