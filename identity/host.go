@@ -305,7 +305,11 @@ func (h *Host) interfaceOf(name string) (*net.Interface, error) {
 
 // oneMAC says why a second MAC cannot live on an interface; "" where nothing is known against it.
 func oneMAC(name string) string {
-	if _, err := os.Stat(filepath.Join("/sys/class/net", name, "wireless")); err == nil {
+	isThere := func(sign string) bool {
+		_, err := os.Stat(filepath.Join("/sys/class/net", name, sign))
+		return err == nil
+	}
+	if isThere("phy80211") || isThere("wireless") { // the second is there only with the wireless extensions of old
 		return fmt.Sprintf("%s is a Wi-Fi interface: an access point accepts one MAC for each station, so a service's own MAC cannot live there; use a cable, or give the service `mode: address`", name)
 	}
 	return ""

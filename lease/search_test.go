@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -20,6 +21,15 @@ func randomBounds(f flaw) bounds {
 
 // dice gives a number from 0 to n-1; n is at least 1. It is rapid's or a seeded generator's.
 type dice func(n int) int
+
+// wide gives a number below n also where an int has 32 bits and n does not fit into one: then it takes two rolls.
+func wide(roll dice, n int64) int64 {
+	if n <= math.MaxInt {
+		return int64(roll(int(n)))
+	}
+	const part = 1 << 20
+	return (int64(roll(int(n/part)+1))*part + int64(roll(part))) % n
+}
 
 // kinds of things that can happen next. In each run every kind has a weight of its own, often zero, so that runs differ
 // in character (swarm testing): one has no restarts but many voter changes, another the reverse.
@@ -52,7 +62,7 @@ var kinds = []struct {
 }
 
 func (w *world) rollJump(roll dice) time.Duration {
-	return time.Duration(roll(int(2*w.jump))) - w.jump
+	return time.Duration(wide(roll, int64(2*w.jump))) - w.jump
 }
 
 func (w *world) rollDeliver(roll dice) {
@@ -306,12 +316,12 @@ func story(b bounds, steps int, roll dice) (*world, error) {
 	w.raft.log[0].config = []int{0, 1, 2, 3, 4}[:3+roll(3)]
 	settled := roll(2) == 0
 	for _, v := range w.voters {
-		v.clock = clock{off: int64(roll(1_000_000_000_000)), ppm: int64(roll(3)-1) * drift}
+		v.clock = clock{off: wide(roll, 1_000_000_000_000), ppm: int64(roll(3)-1) * drift}
 		v.v = NewVoter(v.name, v.at(0))
 		v.v.settled = settled
 	}
 	for _, n := range w.nodes {
-		n.clock = clock{off: int64(roll(1_000_000_000_000)), ppm: int64(roll(3)-1) * drift}
+		n.clock = clock{off: wide(roll, 1_000_000_000_000), ppm: int64(roll(3)-1) * drift}
 	}
 	weight, total := make([]int, len(kinds)), 0
 	for i, k := range kinds {

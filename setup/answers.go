@@ -3,11 +3,14 @@
 package setup
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"nightporter/config"
 )
@@ -91,7 +94,7 @@ func quoted(s string) string {
 	return s
 }
 
-func mapped(list []string, f func(string) string) []string {
+func mapped[T any](list []T, f func(T) string) []string {
 	out := make([]string, len(list))
 	for i, s := range list {
 		out[i] = f(s)
@@ -140,6 +143,43 @@ func ReadService(s, here string) ([]Service, error) {
 	return []Service{sv}, nil
 }
 
+// ReadNode reads the name of a host. What every new machine may be called names none.
+func ReadNode(s string) (string, error) {
+	s = strings.ToLower(strings.TrimSpace(s))
+	switch {
+	case s == "localhost":
+		return "", errors.New(`"localhost" is what any host may be called, and two hosts of a name are one to nightporter; write a name of its own`)
+	case !hostName.MatchString(s):
+		return "", fmt.Errorf("%q cannot be the name of a host; use a-z, 0-9 and - between them, at most 63 letters", s)
+	}
+	return s, nil
+}
+
+// hostName is a label of RFC 1123, in lower case.
+var hostName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// Elsewhere says which hosts are in no network of this host's interface, where it has one of their family: all hosts of a cluster are on one LAN.
+func (a Answers) Elsewhere(m *config.Machine) (out []string) {
+	if m == nil || m.Prefixes == nil {
+		return nil
+	}
+	prefixes, err := m.Prefixes(a.Interface)
+	if err != nil {
+		return nil // which config check says
+	}
+	for _, h := range a.Others {
+		family := slices.DeleteFunc(slices.Clone(prefixes), func(p netip.Prefix) bool { return p.Addr().Is4() != h.Addr.Is4() || p.IsSingleIP() })
+		if len(family) > 0 && !slices.ContainsFunc(family, func(p netip.Prefix) bool { return p.Contains(h.Addr) }) {
+			out = append(out, fmt.Sprintf("%s, the address of %s, is in no network of this host's %s (%s): all hosts are on one LAN; write its address there", h.Addr, h.Name, a.Interface, joined(family)))
+		}
+	}
+	return out
+}
+
+func joined(prefixes []netip.Prefix) string {
+	return strings.Join(mapped(prefixes, netip.Prefix.String), ", ")
+}
+
 // ReadSleep reads no, yes, or a time.
 func ReadSleep(s string) (Sleep, error) {
 	switch s = strings.ToLower(strings.TrimSpace(s)); s {
@@ -148,8 +188,8 @@ func ReadSleep(s string) (Sleep, error) {
 	case "yes", "y":
 		return Sleep{May: true}, nil
 	}
-	if s == "" || s[0] < '0' || s[0] > '9' {
-		return Sleep{}, fmt.Errorf("%q is no answer; write no, yes, or the time of idleness after which it goes to sleep by itself, like 15m", s)
+	if d, err := time.ParseDuration(s); err != nil || d <= 0 {
+		return Sleep{}, fmt.Errorf("%q is no answer; write no, yes, or the time of idleness after which it goes to sleep by itself, like 15m or 2h", s)
 	}
 	return Sleep{May: true, Idle: s}, nil
 }
@@ -159,7 +199,7 @@ func ReadSleep(s string) (Sleep, error) {
 func (a Answers) Judge(path, secret string, m *config.Machine) []string {
 	a.SecretFile = secret
 	_, err := config.Parse(path, []byte(a.Text()), a.Node, m)
-	return problems(err)
+	return append(problems(err), a.Elsewhere(m)...)
 }
 
 // problems are the sentences of an error of package config.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 )
 
@@ -25,6 +26,9 @@ const (
 	invitationLimit = 1 << 20 // bytes, also of what is unpacked
 	sumSize         = 4
 )
+
+// anyInvitation begins like an invitation of some version.
+var anyInvitation = regexp.MustCompile(`^nightporter[0-9]+\.`)
 
 // String gives the line.
 func (i Invitation) String() string {
@@ -48,6 +52,9 @@ var errNotWhole = errors.New("the invitation is not whole; copy all of the one l
 // ReadInvitation reads such a line. Blanks and line breaks that came into it on the way do not count.
 func ReadInvitation(s string) (Invitation, error) {
 	body, found := strings.CutPrefix(strings.Join(strings.Fields(s), ""), invitationMark)
+	if anyInvitation.MatchString(strings.TrimSpace(s)) && !found {
+		return Invitation{}, errors.New("the invitation is of another version of nightporter: install the same one on both hosts, and print it anew")
+	}
 	if !found {
 		return Invitation{}, fmt.Errorf("that is no invitation, which begins with %s; `nightporter setup --invite` prints one on a host that is set up", invitationMark)
 	}

@@ -29,6 +29,7 @@ type Link struct {
 	Name     string
 	Prefixes []netip.Prefix // lasting ones, IPv4 first
 	Default  bool           // the way out of the LAN leads through it
+	WiFi     bool
 }
 
 // Addr is the host's own address there.
@@ -55,18 +56,31 @@ func Links() []Link {
 			continue
 		}
 		slices.SortStableFunc(prefixes, func(a, b netip.Prefix) int { return b2i(b.Addr().Is4()) - b2i(a.Addr().Is4()) })
-		out = append(out, Link{l.Name, prefixes, l.Name == defaultLink(string(routes))})
+		out = append(out, Link{l.Name, prefixes, l.Name == defaultLink(string(routes)), wifi("/sys/class/net/" + l.Name)})
 	}
 	sortLinks(out)
 	return out
 }
 
-// sortLinks puts that one first through which the default route leads, and those of virtual machines and containers last.
+// wifi says whether a directory of /sys/class/net is a Wi-Fi interface's: of any kernel since 2.6.24, or of the older way.
+func wifi(dir string) bool {
+	return slices.ContainsFunc([]string{"/phy80211", "/wireless"}, func(sign string) bool {
+		_, err := os.Stat(dir + sign)
+		return err == nil
+	})
+}
+
+// sortLinks puts a cable before Wi-Fi, of either that one first through which the default route leads, and those of virtual machines and
+// containers last.
 func sortLinks(list []Link) {
 	rank := func(l Link) int {
 		switch {
 		case slices.ContainsFunc(inside, func(p string) bool { return strings.HasPrefix(l.Name, p) }):
+			return 4
+		case l.WiFi && l.Default:
 			return 2
+		case l.WiFi:
+			return 3
 		case l.Default:
 			return 0
 		}

@@ -73,6 +73,35 @@ func TestTheAnswersBecomeAConfiguration(t *testing.T) {
 	}
 }
 
+// A host that no cable of this one leads to is most likely a slip of the keys. Of a family that this host has no network of, nothing is known.
+func TestAHostInAnotherNetworkIsFound(t *testing.T) {
+	a := answers("/secret")
+	a.Others = []Host{{"bravo", netip.MustParseAddr("192.0.3.12")}, {"charlie", netip.MustParseAddr("192.0.2.13")}, {"delta", netip.MustParseAddr("2001:db8::13")}}
+	if got := a.Elsewhere(machine()); len(got) != 1 || !strings.Contains(got[0], "192.0.3.12, the address of bravo, is in no network of this host's eth0 (192.0.2.11/24)") {
+		t.Errorf("it says %q", got)
+	}
+}
+
+// A folder that cannot be made leaves nothing, and neither does one that was made for nothing.
+func TestAFailureTakesItsFoldersAway(t *testing.T) {
+	dir := t.TempDir()
+	a := answers(filepath.Join(dir, "other/secret"))
+	a.Addr = netip.MustParseAddr("192.0.2.77") // which the interface has not
+	if _, err := (Plan{Path: filepath.Join(dir, "one/two/nightporter.yaml"), Text: a.Text(), Node: a.Node}).Write(machine()); err == nil || len(names(t, dir)) != 0 {
+		t.Errorf("it left %v (%v)", names(t, dir), err)
+	}
+	mustWrite(t, filepath.Join(dir, "one"), "a file")
+	if _, err := (Plan{Path: filepath.Join(dir, "one/two/nightporter.yaml"), Text: a.Text(), Node: a.Node}).Write(machine()); err == nil || len(names(t, dir)) != 1 {
+		t.Errorf("it left %v (%v)", names(t, dir), err)
+	}
+	if err := Writable(filepath.Join(dir, "two/three/nightporter.yaml")); err != nil || len(names(t, dir)) != 1 {
+		t.Errorf("it is not writable: %v", err)
+	}
+	if err := Writable("/proc/self/nightporter.yaml"); err == nil {
+		t.Error("/proc is writable")
+	}
+}
+
 // Whatever is refused leaves the folder as it was, secret and all.
 func TestARefusalLeavesNothingBehind(t *testing.T) {
 	good := string(config.NewSecret())
@@ -134,6 +163,29 @@ func TestForceKeepsWhatWasThere(t *testing.T) {
 	}
 }
 
+// What was there before the first of several replacements is kept over all of them; what does not change is not replaced.
+func TestEachReplacedFileIsKept(t *testing.T) {
+	dir := t.TempDir()
+	mustWrite(t, filepath.Join(dir, "nightporter.yaml"), "mine")
+	a := answers(filepath.Join(dir, "secret"))
+	var second string
+	for i, cluster := range []string{"home", "den", "den"} {
+		a.Cluster = cluster
+		if i == 0 {
+			second = a.Text()
+		}
+		w, err := Plan{Path: filepath.Join(dir, "nightporter.yaml"), Text: a.Text(), Node: a.Node, Force: true}.Write(machine())
+		if err != nil || len(w.Kept) != []int{1, 1, 0}[i] {
+			t.Fatalf("%d: %+v, %v", i, w, err)
+		}
+	}
+	for file, want := range map[string]string{"nightporter.yaml": a.Text(), "nightporter.yaml.bak": "mine", "nightporter.yaml.bak2": second} {
+		if body, err := os.ReadFile(filepath.Join(dir, file)); err != nil || string(body) != want {
+			t.Errorf("%s has %q (%v)", file, body, err)
+		}
+	}
+}
+
 // An invitation survives what mail and terminals do to it, and a mistake in one character is found.
 func TestInvitations(t *testing.T) {
 	a := answers("/etc/nightporter/secret")
@@ -146,6 +198,9 @@ func TestInvitations(t *testing.T) {
 		if out, err := ReadInvitation(form); err != nil || out != in {
 			t.Errorf("%q is read as %+v, %v", form, out, err)
 		}
+	}
+	if _, err := ReadInvitation("nightporter2." + line); err == nil || !strings.Contains(err.Error(), "another version") {
+		t.Errorf("of one of another version it says %v", err)
 	}
 	for i := range len(line) {
 		spoiled := line[:i] + "A" + line[i+1:]
@@ -164,7 +219,7 @@ func TestJoinFitsTheConfiguration(t *testing.T) {
 	a.Others = []Host{{"bravo", netip.MustParseAddr("192.0.2.12")}}
 	a.Services = nil
 	link := func(name, prefix string) []Link {
-		return []Link{{"docker0", []netip.Prefix{netip.MustParsePrefix("172.17.0.1/16")}, false}, {name, []netip.Prefix{netip.MustParsePrefix(prefix)}, true}}
+		return []Link{{"docker0", []netip.Prefix{netip.MustParsePrefix("172.17.0.1/16")}, false, false}, {name, []netip.Prefix{netip.MustParsePrefix(prefix)}, true, false}}
 	}
 	for name, c := range map[string]struct {
 		node  string
@@ -214,10 +269,22 @@ func TestTheSensibleInterfaceComesFirst(t *testing.T) {
 	if d := defaultLink(table); d != "enp3s0" {
 		t.Errorf("the default route is said to be through %q", d)
 	}
-	list := []Link{{Name: "docker0"}, {Name: "eth1"}, {Name: "enp3s0", Default: true}, {Name: "veth12"}}
+	list := []Link{{Name: "docker0"}, {Name: "wlan0", WiFi: true}, {Name: "eth1"}, {Name: "enp3s0", Default: true}, {Name: "veth12"}}
 	sortLinks(list)
-	if list[0].Name != "enp3s0" || list[1].Name != "eth1" {
+	if list[0].Name != "enp3s0" || list[1].Name != "eth1" || list[2].Name != "wlan0" {
 		t.Errorf("the order is %v", list)
+	}
+	air := []Link{{Name: "docker0", Default: true}, {Name: "wlan1", WiFi: true}, {Name: "wlan0", WiFi: true, Default: true}, {Name: "eth0"}}
+	sortLinks(air)
+	if air[0].Name != "eth0" || air[1].Name != "wlan0" || air[2].Name != "wlan1" {
+		t.Errorf("with Wi-Fi as the way out the order is %v", air)
+	}
+	for _, sign := range []string{"phy80211", "wireless"} {
+		dir := t.TempDir()
+		mustWrite(t, filepath.Join(dir, sign), "")
+		if !wifi(dir) || wifi(t.TempDir()) {
+			t.Errorf("an interface with %s is no Wi-Fi", sign)
+		}
 	}
 }
 
@@ -232,7 +299,15 @@ func TestAnswersThatMakeNoSense(t *testing.T) {
 			t.Errorf("the service %q was taken", s)
 		}
 	}
-	for _, s := range []string{"", "maybe", "-1"} {
+	for _, s := range []string{"", "localhost", "my_host", "-a", "a-", "a b", "ünï", "a.lan", strings.Repeat("x", 64)} {
+		if _, err := ReadNode(s); err == nil {
+			t.Errorf("the name %q was taken", s)
+		}
+	}
+	if n, err := ReadNode(" 3Com-1 "); err != nil || n != "3com-1" {
+		t.Errorf("the name is %q, %v", n, err)
+	}
+	for _, s := range []string{"", "maybe", "-1", "15", "15 m", "0s", "-5m", "1y"} {
 		if _, err := ReadSleep(s); err == nil {
 			t.Errorf("sleep %q was taken", s)
 		}

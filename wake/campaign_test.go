@@ -2,6 +2,7 @@ package wake
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("after call %d: %v, want %v", i+1, got, w)
 		}
 	}
-	for _, n := range []int{0, 6, 100, 1 << 40} {
+	for _, n := range []int{0, 6, 100, math.MaxInt} {
 		if got := Backoff(n); got < 250*ms || got > 5*time.Second {
 			t.Errorf("Backoff(%d) = %v", n, got)
 		}

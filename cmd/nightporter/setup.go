@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -98,6 +99,9 @@ func (s *setupRun) first(ctx context.Context) error {
 	if err := setup.Taken(s.flags.path, s.flags.force); err != nil {
 		return err
 	}
+	if err := setup.Writable(s.flags.path); err != nil {
+		return err
+	}
 	if !s.flags.yes && !s.talk.terminal {
 		return usageError{errors.New("setup asks its questions at a terminal, and this is none; give --yes, with flags for what is to differ from what is offered: see `nightporter setup --help`")}
 	}
@@ -114,6 +118,9 @@ func (s *setupRun) first(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := agreeable(&a, s.thisMachine()); err != nil {
+		return usageError{err}
+	}
 	w, err := setup.Plan{Path: s.flags.path, Text: a.Text(), Node: a.Node, Secret: secret, Force: s.flags.force}.Write(s.thisMachine())
 	if err != nil {
 		return s.refused(err, a.Text())
@@ -128,6 +135,17 @@ func (s *setupRun) first(ctx context.Context) error {
 		next = append(next, fmt.Sprintf("the cluster is founded when all %d hosts have met; nightporter status tells", len(a.Others)+1))
 	}
 	return s.done(w, a.Node, next, nil)
+}
+
+// agreeable judges what `config check` does not know, of answers that flags gave as well.
+func agreeable(a *setup.Answers, m *config.Machine) (err error) {
+	if a.Node, err = setup.ReadNode(a.Node); err != nil {
+		return fmt.Errorf("%w, with --node", err)
+	}
+	if bad := a.Elsewhere(m); len(bad) > 0 {
+		return fmt.Errorf("--host: %s", strings.Join(bad, "; "))
+	}
+	return nil
 }
 
 // answers are what the flags say, and for the rest what would be offered.
@@ -207,6 +225,9 @@ func (s *setupRun) givenSecret() ([]byte, error) {
 // printInvitation is `setup --invite`.
 func (s *setupRun) printInvitation() error {
 	text, err := os.ReadFile(s.flags.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("only a host that is set up invites, and here is no %s: run `nightporter setup` first, or this on a host of the cluster", s.flags.path)
+	}
 	if err != nil {
 		return fmt.Errorf("only a host that is set up invites: %w", err)
 	}
@@ -233,6 +254,9 @@ func (s *setupRun) join(ctx context.Context) error {
 	if err := setup.Taken(s.flags.path, s.flags.force); err != nil {
 		return err
 	}
+	if err := setup.Writable(s.flags.path); err != nil {
+		return err
+	}
 	line, err := s.talk.secretly(ctx, "The invitation, as `nightporter setup --invite` prints it on a host of the cluster (it is not shown): ")
 	if err != nil {
 		return err
@@ -246,6 +270,9 @@ func (s *setupRun) join(ctx context.Context) error {
 		if node, err = config.HostNode(); err != nil {
 			return err
 		}
+	}
+	if node, err = setup.ReadNode(node); err != nil {
+		return fmt.Errorf("%w, with --node", err)
 	}
 	j, err := setup.Join(inv.Config, node, setup.Links())
 	if err != nil {
@@ -272,6 +299,11 @@ func onThisHost() []string {
 func (s *setupRun) done(w setup.Written, node string, next, notes []string) error {
 	if own, err := config.HostNode(); err != nil || own != node {
 		notes = append(notes, fmt.Sprintf("the agent looks for itself by this host's name, which is not %s: change it with `hostnamectl set-hostname %s`", node, node))
+	}
+	for _, l := range setup.Links() {
+		if l.Name == w.Config.Interface && l.WiFi {
+			notes = append(notes, l.Name+" is Wi-Fi, where a service has no hardware address of its own: services here need `mode: address`, and few Wi-Fi cards can be woken; a cable does without both")
+		}
 	}
 	r := settled{
 		Config: s.flags.path, Secret: w.Config.SecretFile, How: w.Secret, Node: node, Next: next,

@@ -25,7 +25,7 @@ func five(links []setup.Link) []question {
 	return []question{
 		{
 			"The name of this host", func(a setup.Answers) string { return a.Node },
-			func(a *setup.Answers, s string) error { a.Node = strings.ToLower(s); return nil },
+			func(a *setup.Answers, s string) (err error) { a.Node, err = setup.ReadNode(s); return err },
 		},
 		{
 			"Its interface on the LAN (" + listed(links) + ")", func(a setup.Answers) string { return a.Interface },
