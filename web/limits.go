@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"sync"
@@ -12,6 +13,8 @@ const (
 	connsMost     = 64                     // at one time; an idle one costs some 15 KB
 	connsOfOne    = 16                     // of one IPv4 address or IPv6 network of 64 bits; a browser has six
 	streamsMost   = 16                     // pages that are kept up to date
+	connsRate     = 25                     // new connections in a second, all together: with TLS each is a handshake
+	requestsRate  = 100                    // requests in a second, all together
 	headerMost    = 16 << 10               // bytes
 	requestTime   = 5 * time.Second        // for its head to arrive
 	answerTime    = 10 * time.Second       // for the answer to leave
@@ -23,12 +26,14 @@ const (
 	cookieSeconds = 30 * 24 * 3600
 )
 
-// bounded closes connections beyond the bounds at once: whoever has them waits for nobody.
+// bounded closes connections beyond the bounds at once: whoever has them waits for nobody. Those that come too fast wait in the kernel.
 type bounded struct {
 	net.Listener
-	mu  sync.Mutex
-	all int
-	of  map[netip.Prefix]int
+	life context.Context // of the server
+	pace rate
+	mu   sync.Mutex
+	all  int
+	of   map[netip.Prefix]int
 }
 
 // Accept implements net.Listener.
@@ -37,6 +42,9 @@ func (b *bounded) Accept() (net.Conn, error) {
 		c, err := b.Listener.Accept()
 		if err != nil {
 			return nil, err
+		}
+		if wait := b.pace.take(time.Now()); wait > 0 {
+			pause(b.life, wait)
 		}
 		who := source(c.RemoteAddr())
 		if b.enter(who) {

@@ -45,6 +45,7 @@ type Server struct {
 	beat    time.Duration
 
 	status, day, metrics fresh
+	pace                 rate // of requests
 
 	mu      sync.Mutex
 	closed  bool
@@ -54,7 +55,7 @@ type Server struct {
 // New makes a Server; Serve gives it something to listen to.
 func New(o Options, s Source, log *slog.Logger) *Server {
 	life, end := context.WithCancel(context.Background())
-	v := &Server{options: o, source: s, guard: newGuard(o.Node, o.Token), log: log, life: life, end: end, beat: beatEvery}
+	v := &Server{options: o, source: s, guard: newGuard(o.Node, o.Token), log: log, life: life, end: end, beat: beatEvery, pace: rate{perSecond: requestsRate}}
 	v.status.ask, v.day.ask, v.metrics.ask = s.Status, s.Day, s.Metrics
 	v.status.life, v.day.life, v.metrics.life = life, life, life
 	v.http = &http.Server{
@@ -67,7 +68,7 @@ func New(o Options, s Source, log *slog.Logger) *Server {
 
 // Serve answers until Close; it owns the listener.
 func (s *Server) Serve(l net.Listener) error {
-	l = &bounded{Listener: l}
+	l = &bounded{Listener: l, life: s.life, pace: rate{perSecond: connsRate}}
 	if s.options.Certificate != nil {
 		l = tls.NewListener(l, &tls.Config{
 			MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, // HTTP/2 would have bounds of its own
@@ -145,6 +146,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	switch {
+	case s.pace.take(time.Now()) > 0:
+		h.Set("Connection", "close")
+		h.Set("Retry-After", "1")
+		refuse(w, http.StatusServiceUnavailable, "too many ask at one time")
+		return
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		h.Set("Allow", "GET, HEAD")
 		refuse(w, http.StatusMethodNotAllowed, "this is to be read only: GET or HEAD")
@@ -170,7 +176,7 @@ func (s *Server) guarded(w http.ResponseWriter, r *http.Request) {
 	if !s.guard.admits(r) {
 		pause(r.Context(), loginPause)
 		w.Header().Set("WWW-Authenticate", `Bearer realm="nightporter"`)
-		refuse(w, http.StatusUnauthorized, "a token is needed here: Authorization: Bearer TOKEN, the one of http.token_file on "+s.options.Node)
+		refuse(w, http.StatusUnauthorized, "a token is needed here: Authorization: Bearer TOKEN, the one of http.token_file on this host")
 		return
 	}
 	switch r.URL.Path {

@@ -222,3 +222,56 @@ func TestTheStream(t *testing.T) {
 	}
 	v.streams.Store(1)
 }
+
+// Whoever asks faster than anybody needs is refused and cut off, and a moment later served again.
+func TestRequestsAreBounded(t *testing.T) {
+	_, at := served(t, "127.0.0.1:0", "", story(), func(v *Server) { v.pace.perSecond = 1 })
+	c, err := net.Dial("tcp", at)
+	must(t, err)
+	defer c.Close()
+	must(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	r := bufio.NewReader(c)
+	for n := 0; ; n++ {
+		_, err := fmt.Fprintf(c, "HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		must(t, err)
+		a, err := http.ReadResponse(r, &http.Request{Method: http.MethodHead})
+		must(t, err)
+		a.Body.Close()
+		if a.StatusCode == http.StatusOK {
+			continue
+		}
+		if n < 2 || a.StatusCode != http.StatusServiceUnavailable || !a.Close || a.Header.Get("Retry-After") == "" {
+			t.Errorf("after %d answers: %d %v", n, a.StatusCode, a.Header)
+		}
+		break
+	}
+	for end := time.Now().Add(10 * time.Second); ; {
+		if a, _ := ask(t, "GET", at, "/v1/status", nil); a.StatusCode == http.StatusOK {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("nobody is served any more")
+		}
+	}
+}
+
+func TestRate(t *testing.T) {
+	r, now := rate{perSecond: 10}, time.Unix(1e9, 0)
+	for i := range 20 {
+		if wait := r.take(now); wait != 0 {
+			t.Fatalf("the %dth of a burst waits for %v", i, wait)
+		}
+	}
+	if wait := r.take(now); wait != 100*time.Millisecond {
+		t.Errorf("beyond the burst: %v", wait)
+	}
+	if wait := r.take(now.Add(-time.Hour)); wait == 0 {
+		t.Error("a clock that is set back gives more")
+	}
+	if wait := r.take(now.Add(150 * time.Millisecond)); wait != 0 {
+		t.Errorf("a moment later: %v", wait)
+	}
+	if wait := r.take(now.Add(150 * time.Millisecond)); wait != 50*time.Millisecond {
+		t.Errorf("and one more: %v", wait)
+	}
+}

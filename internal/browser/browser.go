@@ -226,6 +226,11 @@ func (p *Page) Resize(ctx context.Context, width, height int) error {
 	return p.call(ctx, "Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}, nil)
 }
 
+// Zone puts the page into a time zone.
+func (p *Page) Zone(ctx context.Context, name string) error {
+	return p.call(ctx, "Emulation.setTimezoneOverride", map[string]any{"timezoneId": name}, nil)
+}
+
 // Dark has the page drawn for people who like it dark, or light.
 func (p *Page) Dark(ctx context.Context, dark bool) error {
 	scheme := map[bool]string{true: "dark", false: "light"}[dark]

@@ -27,6 +27,7 @@ const reasons = {
   'idle': 'nobody needed it', 'handed-over': 'handed over', 'demand': 'a client wants a service', 'quorum-lost': 'its vote was needed', 'suspend-failed': 'its suspend failed',
   'suspend-timeout': 'its hand-over took too long', 'sleep-cancelled': 'somebody came', 'node-failed': 'went silent', 'node-left': 'left', 'woke-up': 'woke up', 'gave-up': 'did not wake',
   'woke-unasked': 'woke unasked', 'woke-alarm': 'woke to look after the others', 'woke-on-time': 'woke on time', 'suspended-by-others': 'somebody suspended it',
+  'drain-ended': 'a drain is over', 'canary': 'tried whether it can be woken', 'cluster-recovered': 'the cluster was recovered',
 }
 
 /** What a reason means, in a few words. */
@@ -56,8 +57,19 @@ const powers = { awake: 'awake', suspending: 'going to sleep', asleep: 'asleep',
 /** What a power state is called. */
 export const power = p => powers[p] || p
 
-/** The time-line: a row for each service with who held it, one for each host with what it was. color gives the number of a host's colour. */
-export function timeline(day, width, color) {
+/** Times for the marks of an axis, by the clock on the wall: on a day on which clocks are set the hours stay whole. */
+export function ticks(from, until, step) {
+  const out = [], day = new Date(from)
+  for (let n = 0, t = 0; t <= until; n++) {
+    t = new Date(day.getFullYear(), day.getMonth(), day.getDate(), 0, 0, n * step).getTime()
+    if (t >= from && t <= until && t !== out.at(-1)) out.push(t)
+  }
+  return out
+}
+
+/** The time-line: a row for each service with who held it, one for each host with what it was. color gives the number of a host's colour; what is
+ *  after known is not known. */
+export function timeline(day, width, color, known) {
   const row = 30, bar = 20, top = 6, left = Math.min(130, Math.max(64, width * 0.16)), right = 2
   const until = Date.parse(day.until), plot = Math.max(1, width - left - right)
   // A cluster that was founded an hour ago fills the line as well.
@@ -66,11 +78,9 @@ export function timeline(day, width, color) {
   const x = t => left + plot * (Math.min(Math.max(+new Date(t), from), until) - from) / (until - from)
   const rows = day.services.length + day.nodes.length, gap = day.services.length ? 12 : 0, height = top + rows * row + gap + 22
   const out = svg('svg', { viewBox: `0 0 ${width} ${height}`, height, role: 'img', 'aria-label': `Who held what, and who was awake, from ${at(from)} to ${at(day.until)}. The list below says the same.` })
+  out.append(svg('defs', {}, svg('pattern', { id: 'off', width: 6, height: 6, patternUnits: 'userSpaceOnUse', patternTransform: 'rotate(45)' }, svg('path', { class: 'hatch', d: 'M1 0v6' }))))
   const step = [60, 120, 300, 600, 1800, 3600, 7200, 10800, 21600].find(s => (until - from) / 1000 / s <= plot / 75) || 43200
-  const begin = new Date(from)
-  begin.setHours(0, 0, 0, 0)
-  for (let t = begin.getTime(); t <= until; t += step * 1000) {
-    if (t < from) continue
+  for (const t of ticks(from, until, step)) {
     const px = Math.round(x(t)) + 0.5
     out.append(svg('line', { class: 'rule', x1: px, x2: px, y1: top, y2: height - 20 }))
     if (px > left + 8 && px < width - 16) out.append(svg('text', { class: 'axis', x: px, y: height - 6, 'text-anchor': 'middle' }, clock.format(t)))
@@ -90,10 +100,12 @@ export function timeline(day, width, color) {
     const r = svg('rect', { class: cls, x: a.toFixed(2), y, width: w.toFixed(2), height: bar, rx: Math.min(3, w / 3) })
     r.append(svg('title', {}, title))
     out.append(r)
+    if (cls === 'nobody' || cls === 'p-off') out.append(svg('rect', { class: 'over', fill: 'url(#off)', x: a.toFixed(2), y, width: w.toFixed(2), height: bar })) // for those who see no red
   }
   for (const s of day.services) {
     line(s.service, s.spans, (h, a, w) => {
-      block(h.owner ? `f${color(h.owner)}` : 'nobody', a, w, `${s.service}: ${h.owner || 'nobody'} from ${at(h.since)}, ${span((Date.parse(h.until) - Date.parse(h.since)) / 1000)}, epoch ${h.epoch}: ${reason(h.reason)}`)
+      block(h.owner ? `f${color(h.owner) % 8}` : 'nobody', a, w, `${s.service}: ${h.owner || 'nobody'} from ${at(h.since)}, ${span((Date.parse(h.until) - Date.parse(h.since)) / 1000)}, epoch ${h.epoch}: ${reason(h.reason)}`)
+      if (h.owner && color(h.owner) > 7) out.append(svg('rect', { class: 'stripe', x: a.toFixed(2), y: y + bar - 5, width: w.toFixed(2), height: 3 }))
       const word = h.owner || 'nobody'
       if (w > 6.5 * word.length + 12) out.append(svg('text', { class: 'on', x: a + 6, y: y + bar - 6 }, word))
     })
@@ -104,10 +116,15 @@ export function timeline(day, width, color) {
     line(n.node, n.spans, (p, a, w) => block(`p-${p.power}`, a, w, `${n.node}: ${power(p.power)} from ${at(p.since)}, ${span((Date.parse(p.until) - Date.parse(p.since)) / 1000)}${p.reason ? ': ' + reason(p.reason) : ''}`))
     for (const w of day.wakes.filter(w => w.node === n.node)) {
       const px = x(w.started), failed = w.result === 'gave-up'
-      const m = svg('path', { class: failed ? 'call-failed' : 'call', d: `M${px - 5} ${here - 5}h10l-5 8z` })
+      const m = svg('path', { class: failed ? 'call-failed' : 'call', d: failed ? `M${px - 4} ${here - 5}l8 8m0 -8l-8 8` : `M${px - 5} ${here - 5}h10l-5 8z` })
       m.append(svg('title', {}, wake(w)))
       out.append(m)
     }
+  }
+  if (known < until) {
+    const px = Math.min(x(known), left + plot - 2), cover = svg('rect', { class: 'unknown', x: px, y: top - 4, width: left + plot - px, height: height - top - 18 })
+    cover.append(svg('title', {}, `From ${at(known)} on nothing is known here.`))
+    out.append(cover)
   }
   return out
 }
@@ -145,11 +162,10 @@ export function dots(samples, limit, width, color) {
   }
   const sorted = values.sort((a, b) => a - b), rank = q => sorted[Math.min(sorted.length - 1, Math.ceil(q * sorted.length) - 1)]
   const marks = [['half', 0.5], ['95 %', 0.95]].map(([word, q]) => ({ word: `${word} ${span(rank(q))}`, px: x(rank(q)) }))
-  marks.forEach((m, i) => {
-    const apart = i === 0 ? marks[1].px - m.px > 90 : true
-    out.append(svg('line', { class: 'mark', x1: m.px, x2: m.px, y1: 16, y2: base }))
-    out.append(svg('text', { class: 'axis', x: m.px, y: 11, 'text-anchor': i === 0 ? (apart && m.px > 40 ? 'middle' : 'end') : (m.px > width - 40 ? 'end' : apart && marks[1].px - marks[0].px > 90 ? 'middle' : 'start') }, (i === 0 && !apart ? m.word + ' ' : m.word)))
-  })
+  const wide = marks.map(m => 6.6 * m.word.length), places = marks.map((m, i) => Math.min(Math.max(0, m.px - wide[i] / 2), width - wide[i]))
+  if (places[0] + wide[0] + 8 > places[1]) places[0] = Math.max(0, places[1] - wide[0] - 8)
+  places[1] = Math.max(places[1], places[0] + wide[0] + 8)
+  marks.forEach((m, i) => out.append(svg('line', { class: 'mark', x1: m.px, x2: m.px, y1: 16, y2: base }), svg('text', { class: 'axis', x: places[i], y: 11 }, m.word)))
   if (limit <= max) out.append(svg('line', { class: 'limit', x1: x(limit), x2: x(limit), y1: 18, y2: base }, svg('title', {}, `failed after ${span(limit)}`)))
   return out
 }

@@ -17,10 +17,10 @@ function draw(part, from, how) {
   how()
 }
 
-/** The number of a host's colour. */
+/** The number of a host's colour, of eight; the next eight hosts have them once more, as rings. */
 function color(node) {
   const i = last ? last.nodes.findIndex(n => n.name === node) : -1
-  return i < 0 ? 7 : i % 8
+  return i < 0 ? 7 : i % 16
 }
 
 /** A time that goes on: "3 min ago". */
@@ -28,7 +28,7 @@ const since = t => known(t) ? el('time', { datetime: t, title: at(t) }, ago(t)) 
 const ago = t => `${span((Date.now() + offset - Date.parse(t)) / 1000)} ago`
 const count = (n, what) => `${n} ${what}${n === 1 ? '' : 's'}`
 const tag = (text, kind = '', title) => el('span', { class: `tag ${kind}`, title }, text)
-const dot = node => el('span', { class: node ? `dot b${color(node)}` : 'dot', 'aria-hidden': 'true' })
+const dot = node => el('span', { class: node ? `dot b${color(node) % 8}${color(node) < 8 ? '' : ' ring'}` : 'dot', 'aria-hidden': 'true' })
 
 function facts(...pairs) {
   const out = el('dl', { class: 'facts' })
@@ -42,6 +42,15 @@ const troubles = s => s.troubles || s.problems.map(p => ({ what: p, do: '' }))
 function problems(list) {
   if (!list.length) return [el('p', { class: 'fine' }, 'Nothing that this host knows of.')]
   return [el('ul', { class: 'wrong-list' }, ...list.map(t => el('li', {}, t.what, t.do ? el('span', { class: 'small' }, t.do) : '')))]
+}
+
+/** For how long this host has heard of no leader, in seconds: 0 = it has; an election is too short to be worth a word. */
+function dated() {
+  const k = last?.known
+  if (!k || k.current) return 0
+  if (!k.age_seconds) return last.cluster.id ? Infinity : 0 // never in this life of its agent
+  const age = k.age_seconds + (Date.now() - heard) / 1000
+  return age > 5 ? age : 0
 }
 
 const states = { serving: ['serving', 'good'], holding: ['a front, while no target is up', 'warn'], claiming: ['about to take over', 'warn'], silent: ['silent', 'bad'], none: ['nobody', 'bad'] }
@@ -100,7 +109,7 @@ function show(s) {
   last = s
   if (known(s.time)) offset = Date.parse(s.time) - Date.now()
   byId('cluster').textContent = s.cluster.name
-  document.title = `${s.problems.length ? `(${s.problems.length}) ` : ''}${s.cluster.name} – nightporter`
+  document.title = `${dated() ? 'cut off: ' : ''}${s.problems.length ? `(${s.problems.length}) ` : ''}${s.cluster.name} – nightporter`
   byId('answers').textContent = `${s.node} answers${s.leader ? `, ${s.leader} leads` : ', nobody leads'}; ${s.quorum.awake.length} of ${s.quorum.voters.length} voters awake, ${s.quorum.needed} needed`
   byId('main').hidden = byId('footer').hidden = false
   byId('door').hidden = true
@@ -150,12 +159,13 @@ async function fetchDay() {
 }
 
 function showDay() {
-  if (!day) return
+  if (!day || !last) return
+  const age = dated(), known = age === 0 ? Infinity : age === Infinity ? Date.parse(day.from) : Math.floor((Date.parse(last.time) - last.known.age_seconds * 1000) / 10e3) * 10e3
   const width = Math.floor(byId('day').clientWidth)
   if (!width) return // it is drawn when it is seen
-  draw('day', [day, width, last.nodes.map(n => n.name)], () => {
-    byId('day').replaceChildren(timeline(day, width, color), el('p', { class: 'key' },
-      el('span', { class: 'k-awake' }, 'awake'), el('span', { class: 'k-asleep' }, 'asleep'), el('span', {}, 'on the way'), el('span', { class: 'k-off' }, 'off, or nobody'), el('span', { class: 'k-call' }, 'called')))
+  draw('day', [day, width, last.nodes.map(n => n.name), known], () => {
+    byId('day').replaceChildren(timeline(day, width, color, known), el('p', { class: 'key' }, ...last.nodes.map(n => el('span', { class: 'k-host' }, dot(n.name), n.name))), el('p', { class: 'key' },
+      el('span', { class: 'k-awake' }, 'awake'), el('span', { class: 'k-asleep' }, 'asleep'), el('span', {}, 'on the way'), el('span', { class: 'k-off' }, 'off, or nobody'), el('span', { class: 'k-call' }, 'called'), el('span', { class: 'k-failed' }, 'called in vain'), known === Infinity ? '' : el('span', { class: 'k-unknown' }, 'not known here')))
     byId('day-table').replaceChildren(list(day))
   })
   draw('times', [day.times, width], showTimes)
@@ -183,7 +193,7 @@ function showTimes() {
     const words = { served: 'from the demand until the service was there', awake: 'from the call until it was awake', back: 'until it was back' }
     const n = last.nodes.find(n => n.name === t.node)
     cards[i].append(el('h3', {}, t.node), el('p', { class: 'small' }, `${count(samples.filter(s => !s.failed).length, 'wake')}${samples.some(s => s.failed) ? ` and ${samples.filter(s => s.failed).length} that failed` : ''}${phase ? ', ' + words[phase] : ''}`))
-    if (phase) cards[i].append(dots(samples, t.limit_seconds, Math.max(200, cards[i].clientWidth - 40), color(t.node)))
+    if (phase) cards[i].append(dots(samples, t.limit_seconds, Math.max(200, cards[i].clientWidth - 40), color(t.node) % 8))
     if (n && n.wakes.phases.length) {
       cards[i].append(el('details', {}, el('summary', {}, 'Phases'), el('table', {}, el('thead', {}, el('tr', {}, ...['Phase', 'Half within', '95 %', 'Longest'].map(h => el('th', { scope: 'col' }, h)))),
         el('tbody', {}, ...n.wakes.phases.map(p => el('tr', {}, el('td', {}, p.phase), el('td', {}, span(p.p50_seconds)), el('td', {}, span(p.p95_seconds)), el('td', {}, span(p.max_seconds))))))))
@@ -191,15 +201,26 @@ function showTimes() {
   })
 }
 
+let covered = 0 // what the time-line was covered for: not at all, of late, or wholly
+
 /** Keeps the ages true, and says when the agent is not heard. */
 function breathe() {
   const silent = (Date.now() - heard) / 1000, lost = heard > 0 && silent > 8
-  const state = !heard ? 'wait' : lost || stream?.readyState !== EventSource.OPEN ? 'lost' : 'live'
-  const word = { wait: 'connecting', lost: 'no answer', live: 'live' }[state]
+  const age = dated()
+  const state = !heard ? 'wait' : lost || stream?.readyState !== EventSource.OPEN ? 'lost' : age ? 'old' : 'live'
+  const word = { wait: 'connecting', lost: 'no answer', old: 'cut off', live: 'live' }[state]
   byId('link').dataset.state = state
   if (byId('link-word').textContent !== word) byId('link-word').textContent = word
   byId('link-age').textContent = state === 'lost' ? `last heard ${span(silent)} ago` : ''
   document.body.classList.toggle('stale', state === 'lost')
+  const kind = age === 0 || age === Infinity ? age : 1
+  if (kind !== covered) showDay()
+  covered = kind
+  document.body.classList.toggle('dated', age > 0)
+  const words = age === Infinity ? 'Since its agent started, this host has heard of no leader. What stands below is what it had written down before; the others may have gone on.'
+    : age ? `For ${span(age)} this host has heard of no leader. What stands below of owners and power is as old as that; the others may have gone on without it.` : ''
+  byId('dated').hidden = !words
+  if (byId('dated').textContent !== words) byId('dated').textContent = words
   for (const t of document.querySelectorAll('time:not([data-fixed])')) t.textContent = ago(t.dateTime)
 }
 
