@@ -36,7 +36,7 @@ func (b *backend) troubles(v cluster.View, s api.Status, unfit string) troubles 
 		out.tell("", s) // nothing else of what it knows counts any more
 		return out
 	}
-	b.foreignTongues(v, &out)
+	strange := b.foreignTongues(v, &out)
 	if v.State.Cluster.ID == "" {
 		out.tell("start the agents of the hosts that are missing, or run `nightporter join ADDRESS` to join a cluster that exists", b.founding.waiting())
 		return out
@@ -49,7 +49,7 @@ func (b *backend) troubles(v cluster.View, s api.Status, unfit string) troubles 
 		ability = "look at its cable and the switch's port; `ip link set dev " + b.cfg.Interface + " up` if it was taken down; another interface is named in the configuration (interface)"
 		out.tell(ability, unfit)
 	}
-	alone := b.quorumTroubles(v, s, &out)
+	alone := b.quorumTroubles(v, s, strange, &out)
 	cut := !s.LAN.Up || len(alone) > 0 // then that nobody is heard is said, and why, and not once more for each of them
 	cannot, not := fitnessProblems(v.State)
 	out = append(out, cannot...)
@@ -94,7 +94,7 @@ func (b *backend) troubles(v cluster.View, s api.Status, unfit string) troubles 
 
 // quorumTroubles are those that keep the cluster from deciding. What helps is to have the voters that are missing. It gives the hosts that are
 // all that should be awake and that this one hears nothing of, if it is so: then it is more likely its own network.
-func (b *backend) quorumTroubles(v cluster.View, s api.Status, out *troubles) (alone []string) {
+func (b *backend) quorumTroubles(v cluster.View, s api.Status, strange bool, out *troubles) (alone []string) {
 	var call, look []string
 	for _, name := range s.Quorum.Voters {
 		switch n := v.State.Nodes[name]; {
@@ -110,13 +110,17 @@ func (b *backend) quorumTroubles(v cluster.View, s api.Status, out *troubles) (a
 		do = append(do, "run "+strings.Join(call, " and "))
 	}
 	if len(look) > 0 {
-		do = append(do, "look whether the agent runs on "+strings.Join(look, " and on "))
+		first := ""
+		if len(look)+len(call)+1 == len(s.Quorum.Voters) && s.Leader == "" { // it hears no other voter
+			first = "look at this host's own network (`nightporter doctor`), then "
+		}
+		do = append(do, first+"look whether the agent runs on "+strings.Join(look, " and on "))
 	}
 	if len(do) > 0 && s.Leader == "" {
 		do = append(do, "`nightporter recover` goes on without a majority that is gone for good")
 	}
 	help := cmp.Or(strings.Join(do, "; "), "wait for the election; if it lasts, look whether TCP port "+fmt.Sprint(b.cfg.PeerPort)+" is open between the hosts")
-	if alone = unheard(s); len(alone) > 0 {
+	if alone = unheard(s); len(alone) > 0 && !strange { // else they are heard, and not understood
 		out.tell("look at this host's own cable, switch port and firewall first (`nightporter doctor`); then whether the agent runs on the others",
 			fmt.Sprintf("this host hears nothing of the others that should be awake (%s): it is cut off, or they are down", strings.Join(alone, ", ")))
 	}
@@ -147,13 +151,18 @@ func unheard(s api.Status) (out []string) {
 }
 
 // foreignTongues are the messages that nobody here can read: of members, or of hosts that are to be some, it is the first thing to mend.
-func (b *backend) foreignTongues(v cluster.View, out *troubles) {
+func (b *backend) foreignTongues(v cluster.View, out *troubles) (some bool) {
+	var names []string
 	for _, from := range b.post.unread.since(v.Now) {
 		if name, ours := b.whose(v.State, from); ours {
-			out.tell("compare `sha256sum "+b.cfg.SecretFile+"`, and `cluster` in the configuration, on both hosts",
-				"messages of "+name+" cannot be read: it has another secret, or another name of the cluster")
+			names = append(names, name)
 		}
 	}
+	if len(names) > 0 {
+		out.tell("compare `sha256sum "+b.cfg.SecretFile+"`, and `cluster` in the configuration, on both sides",
+			"messages of "+strings.Join(names, ", ")+" cannot be read: this host and they have not the same secret, or not the same name of the cluster")
+	}
+	return len(names) > 0
 }
 
 // whose names the host at an address, if it is one that the cluster or this host's file knows.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -73,7 +74,7 @@ func (a *alive) NotifyAlive(n *memberlist.Node) error {
 // admit is acceptable with a word in the log.
 func (g *Gossip) admit(n *memberlist.Node) error {
 	err := g.acceptable(n)
-	if err != nil && !g.again(err.Error()) {
+	if err != nil && !strings.HasPrefix(n.Name, pingName) && !g.again(err.Error()) {
 		g.log.Warn("a host is kept out of the cluster", "err", err)
 	}
 	return err

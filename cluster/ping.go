@@ -20,6 +20,9 @@ const pingWait = 400 * time.Millisecond
 // pingTries is how often is asked: one datagram may be lost.
 const pingTries = 3
 
+// pingName begins the name of who asks: agents hear of it by the way, and let it in as little as any stranger, but it is no news.
+const pingName = "doctor at "
+
 // ErrNoAnswer means that nobody answered by gossip: the port is closed by a firewall, nobody listens there, or whoever does has another secret.
 var ErrNoAnswer = errors.New("no answer")
 
@@ -28,7 +31,7 @@ var ErrNoAnswer = errors.New("no answer")
 // cluster's. The answers come in the order of the addresses: nil, ErrNoAnswer, or that nothing could be sent.
 func Ping(ctx context.Context, keys Keys, from netip.Addr, to []netip.AddrPort) ([]error, error) {
 	conf := memberlist.DefaultLANConfig()
-	conf.Name = "doctor at " + from.String()
+	conf.Name = pingName + from.String()
 	conf.BindAddr, conf.AdvertiseAddr = from.String(), from.String()
 	conf.BindPort, conf.AdvertisePort = 0, 0
 	ring, err := memberlist.NewKeyring(append([][]byte{keys.Gossip}, keys.GossipAlso()...), keys.Gossip)

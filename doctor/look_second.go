@@ -25,7 +25,7 @@ const secondWait = 3 * time.Second
 // second finds out how a second MAC of this host was tried, and tries it if that is wanted. A host that holds one sends no further one: a port
 // that allows two has both of them then, and a third one would be counted as an offence.
 func (l *looker) second(ctx context.Context) {
-	if l.Config == nil || l.Status == nil || !l.f.inMode(config.ModeMAC) || len(l.f.Services) == 0 || !l.f.Link.Found || !l.f.Link.Up {
+	if l.Config == nil || l.Status == nil || !slices.Contains(modes(l.f.Services), config.ModeMAC) || !l.f.Link.Found || !l.f.Link.Up {
 		return
 	}
 	var out Second

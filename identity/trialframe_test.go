@@ -21,9 +21,9 @@ func TestHeardTestFrames(t *testing.T) {
 	var got []TestFrames
 	for _, raw := range [][]byte{
 		frame(card, testType, body), frame(TestMAC("home", "bravo"), testType, body), frame(card, testType, body),
-		frame(other, testType, body),                                       // rewritten on its way, as by an access point
-		frame(other, testType, testBody("home", "alpha", other)),           // this host's own
-		frame(other, testType, testBody("work", "carol", other)),           // of another cluster
+		frame(other, testType, body),                                           // rewritten on its way, as by an access point
+		frame(other, testType, testBody("home", "alpha", other)),               // this host's own
+		frame(other, testType, testBody("work", "carol", other)),               // of another cluster
 		frame(card, testType, body[:len(testMark)+4]), frame(card, 2048, body), // cut short; of another kind
 		frame(card, testType, []byte("x")), nil,
 	} {

@@ -3,6 +3,7 @@ package failures
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"nightporter/config"
@@ -25,26 +26,31 @@ func TestStrangersAndDamagedDisks(t *testing.T) {
 	for _, c := range []struct {
 		name, before, edit string
 		there, here        []string // what the stranger says, and what a member says of it
+		status             string   // and what both say in their status, first of all; "" = something else
 	}{
 		{
 			"wrong secret", ":", fmt.Sprintf("s|^secret_file:.*|secret_file: %s|", filepath.Join(h4.Dir(), "secret")),
 			[]string{"could not be decrypted", "does that host have the same secret file"},
 			[]string{"a message from " + h4.Addr().String() + " could not be decrypted: does that host have the same secret file"},
+			"cannot be read: this host and they have not the same secret",
 		},
 		{
 			"wrong cluster name", ":", "s|^cluster:.*|cluster: bal|",
 			[]string{"could not be decrypted", "and cluster name?"},
 			nil, // the same sentence, which comes once in a while
+			"cannot be read: this host and they have not the same secret, or not the same name of the cluster",
 		},
 		{
 			"other version", "program=" + newer, "",
 			[]string{"speaks protocol 1", "this host 2: upgrade the older one"},
 			[]string{"h4 at " + h4.Addr().String(), "speaks protocol 2", "this host 1: upgrade the older one"},
+			"",
 		},
 		{
 			"name of another", "name=h3", fmt.Sprintf("s|%[1]s|10.77.0.99|;s|%[2]s|%[1]s|;s|hosts/h3/data|hosts/h4/other|", h4.Addr(), w.lab.Host("h3").Addr()),
 			[]string{"two hosts call themselves h3", "give one of them another name"},
 			[]string{"two hosts call themselves h3", h4.Addr().String(), "give one of them another name"},
+			"",
 		},
 	} {
 		before := w.length("h1")
@@ -55,6 +61,15 @@ func TestStrangersAndDamagedDisks(t *testing.T) {
 		w.says("h4", from, c.there...)
 		if c.here != nil {
 			w.says("h1", before, c.here...)
+		}
+		for _, host := range []string{"h1", "h4"} {
+			w.await(host+" names it first in its status", func() string {
+				st, err := w.ask(host)
+				if c.status == "" || err == nil && len(st.Problems) > 0 && strings.HasPrefix(st.Problems[0], "messages of ") && strings.Contains(st.Problems[0], c.status) {
+					return ""
+				}
+				return fmt.Sprintf("%q, %v", st.Problems, err)
+			})
 		}
 		if st, err := w.ask("h1"); err != nil || inTouch(st, "h4") == "" {
 			t.Errorf("%s: h4 is a member (%v)", c.name, err)
