@@ -140,7 +140,7 @@ func Hark(ctx context.Context, c GossipConfig, addrs []string, every <-chan stru
 	}
 	defer func() { err = errors.Join(err, g.Shutdown()) }()
 	for {
-		_ = Greet(g.Join, addrs) // nobody there is what is hoped for
+		_ = Greet(g.Join, addrs, func(string) {}) // nobody there is what is hoped for
 		for _, m := range g.Members() {
 			if m.Name != c.Node && m.Status == Alive {
 				found = append(found, m)
@@ -156,20 +156,26 @@ func Hark(ctx context.Context, c GossipConfig, addrs []string, every <-chan stru
 	}
 }
 
-// Greet joins at all the addresses at one time, so that one at which nobody answers keeps none of the others waiting. It returns when the
-// last of them has answered or not; an error is what one of them said. join is Gossip.Join.
-func Greet(join func(addrs []string) (int, error), addrs []string) error {
-	errs := make(chan error, len(addrs))
+// Greet joins at all the addresses at one time, so that one at which nobody answers keeps none of the others waiting. It tells of each that
+// has answered, and returns when the last of them has or has not; an error is what one of them said. join is Gossip.Join.
+func Greet(join func(addrs []string) (int, error), addrs []string, answered func(addr string)) error {
+	type result struct {
+		addr string
+		err  error
+	}
+	results := make(chan result, len(addrs))
 	for _, a := range addrs {
 		go func() {
 			_, err := join([]string{a})
-			errs <- err
+			results <- result{a, err}
 		}()
 	}
 	var err error
 	for range addrs {
-		if e := <-errs; e != nil {
-			err = e
+		if r := <-results; r.err != nil {
+			err = r.err
+		} else {
+			answered(r.addr)
 		}
 	}
 	return err
