@@ -36,6 +36,11 @@ func ReadRemains(dir string) (r Remains, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, stores.Close()) }()
+	return RemainsIn(stores)
+}
+
+// RemainsIn reads what is in stores that nobody else uses.
+func RemainsIn(stores Stores) (r Remains, err error) {
 	defer func() {
 		if p := recover(); p != nil { // the state machine stops at an entry of a newer version
 			err = fmt.Errorf("%v", p)
@@ -111,6 +116,11 @@ func (r Remains) Found(dir, node string, state *fsm.State) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stores.Close()) }()
+	return r.FoundIn(stores, node, state)
+}
+
+// FoundIn does so in stores that are empty.
+func (r Remains) FoundIn(stores Stores, node string, state *fsm.State) error {
 	index, term := r.Index+1, max(r.CurrentTerm, r.Term)+termJump
 	if err := stores.Stable.SetUint64([]byte(termKey), term); err != nil {
 		return fmt.Errorf("writing the term: %w", err)
