@@ -213,10 +213,14 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.web = &webLoop{cfg: cfg, listen: deps.Web, source: a.figures, log: deps.Log}
 	a.lineage = &lineage{
 		self: cfg.Node, machine: a.machine, members: members, disk: deps.Disk, clock: deps.Clock, tenants: a.tenants, meta: a.meta,
-		ring: a.post.members.ring, log: deps.Log,
+		ring: a.post.members.ring, log: deps.Log, others: a.touch.addresses,
 	}
-	a.lineage.hailed.Store(deps.Former != nil)
-	a.touch.hailed, a.leader.lineage, a.post.lineage, w.lineage = a.lineage.hail, a.lineage, a.lineage, a.lineage
+	a.lineage.doubt = newDoubt(deps.Clock, deps.Former != nil, func() {
+		a.touch.bell.ring()
+		a.post.members.ring()
+	})
+	a.touch.lineage, a.leader.lineage, a.post.lineage, w.lineage = a.lineage, a.lineage, a.lineage, a.lineage
+	a.ticks.doubt, b.withholds = a.lineage.doubt, a.lineage.withholds
 	a.unseal = &unseal{machine: a.machine, raft: a.raft, kernel: deps.Kernel, log: deps.Log}
 	a.watchdog = &watchdog{limit: deps.Watchdog, look: func() { a.scene.view() }, roll: a.callRoll, tell: deps.Ready, log: deps.Log}
 	a.post.jumped = a.ticks.bell
@@ -231,8 +235,9 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 	if err != nil {
 		return err
 	}
+	of := a.lineage.pedigree(a.machine.View().State)
 	a.meta.meta = cluster.Meta{
-		Cluster: a.lineage.cluster(a.machine.View().State), Former: former(a.machine.View().State),
+		Cluster: of.id, Former: of.former, Generation: of.generation, Silent: a.lineage.isSilent(), Waits: a.deps.Former == nil, // nothing is open yet
 		Name: a.cfg.Cluster, Power: fsm.Awake, Raft: netip.AddrPortFrom(a.cfg.Address, a.cfg.PeerPort), Wake: wakeAt,
 		Version: a.deps.Version, Digest: a.cfg.Digest, Pin: id.Pin(), Protocol: Protocol, Policy: fsm.Policy(a.cfg.Power),
 		Incarnation: incarnation, Secrets: keys.IDs(), Format: fsm.Format, Role: roleOf(a.cfg.Role),

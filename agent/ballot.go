@@ -24,6 +24,8 @@ type ballot struct {
 	log     *slog.Logger
 	started lease.Boot
 
+	withholds func() bool // this host must grant nothing now; nil = nobody says so
+
 	mu     sync.Mutex
 	voter  *lease.Voter
 	last   time.Duration // boot minus mono when last looked at
@@ -78,9 +80,14 @@ func (b *ballot) facts(service string) lease.Facts {
 
 // request judges one request. False: there is nothing to answer.
 func (b *ballot) request(r lease.Request) (lease.Answer, bool) {
+	withheld := b.withholds != nil && b.withholds()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.checkClock()
+	if withheld { // it was asked: whoever does lives
+		b.noteAsked(r, b.clock.Boot(), false)
+		return lease.Answer{}, false
+	}
 	facts := b.facts(r.Service) // under the lock: a configuration that is stored meanwhile must count
 	now := b.clock.Boot()
 	a, ok := b.voter.Request(now, facts, r)
@@ -88,13 +95,18 @@ func (b *ballot) request(r lease.Request) (lease.Answer, bool) {
 		return lease.Answer{}, false
 	}
 	saved := b.save()
-	if who := (asker{r.Service, r.Node}); r.Incarnation >= b.asked[who].incarnation { // what a former life sent comes late
-		b.asked[who] = asking{at: now, epoch: r.Epoch, incarnation: r.Incarnation, granted: saved && a.Refusal == lease.Granted}
-	}
+	b.noteAsked(r, now, saved && a.Refusal == lease.Granted)
 	if !saved {
 		return lease.Answer{}, false
 	}
 	return a, true
+}
+
+// noteAsked remembers a request. The caller holds mu.
+func (b *ballot) noteAsked(r lease.Request, now lease.Boot, granted bool) {
+	if who := (asker{r.Service, r.Node}); r.Incarnation >= b.asked[who].incarnation { // what a former life sent comes late
+		b.asked[who] = asking{at: now, epoch: r.Epoch, incarnation: r.Incarnation, granted: granted}
+	}
 }
 
 // release takes a lease back. False: there is nothing to acknowledge.

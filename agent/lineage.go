@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,16 +20,17 @@ type Superseded struct {
 	By      string    `json:"by"`      // the ID of the one that goes on
 	Told    string    `json:"told"`    // the host that said so
 	At      time.Time `json:"at"`
+	Brother bool      `json:"brother,omitempty"` // both were recovered from the same one, and the other later
 }
 
 // lineage keeps apart what a recovery has separated (docs/recovery.md). The hosts that were left behind had a majority, and would have one
 // again if they came back together: so they must not begin before they know of the recovery.
 //
-//   - An agent that starts asks for no lease before it has called every host that it knows of, for hailMost at the longest. (A life that
-//     goes on from another one has never stopped.)
-//   - A host that meets a member of a cluster that goes on from its own falls silent, for good: it lets go of everything, grants nothing,
+//   - A host that was away, and an agent that starts, holds nothing before it has called the others (doubt). A life that goes on from another
+//     one has never stopped.
+//   - A host that meets a member of a cluster that is above its own (pedigree) falls silent, for good: it lets go of everything, grants nothing,
 //     proposes nothing and says so, until it has left.
-//   - A recovered host that starts, and meets one that was left behind, holds nothing before that one has fallen silent.
+//   - A host that meets one that is below holds nothing before that one has fallen silent, or as long as that one says that it waits itself.
 type lineage struct {
 	self    string
 	machine *fsm.Machine
@@ -41,20 +41,25 @@ type lineage struct {
 	meta    *metaKeeper
 	ring    func() // whoever gives the tenants their wishes looks again
 	log     *slog.Logger
+	doubt   *doubt
+	others  func() []string // where the others may be
 
 	// born is the ID of the cluster that this host's log was of when the agent started. What is committed of the log is known later, and
 	// until then it must not pass for a host that belongs to no cluster: it would be admitted with its old log.
 	born string
 
 	silent atomic.Pointer[Superseded]
-	hailed atomic.Bool
-	begun  atomic.Bool // nothing kept this life from holding any more
+	begun  atomic.Bool // something has allowed this life to hold
 	said   atomic.Pointer[string]
 }
 
-// hailMost is how long the first calls of an agent are waited for. A host on the same LAN answers within milliseconds; one that is off is
-// found out after three seconds, and nobody is to wait for that.
-const hailMost = time.Second
+// posture is what this host may do about leases.
+type posture struct {
+	barred bool // it has no part in any service: it was left behind, or has not begun
+	hushed bool // it keeps what it was given, with the fence closed
+}
+
+func (p posture) holds() bool { return !p.barred && !p.hushed }
 
 // load reads what this host knows of a recovery that left it behind.
 func (l *lineage) load() error {
@@ -78,40 +83,83 @@ func (l *lineage) sentence() string {
 		return ""
 	}
 	s := l.silent.Load()
+	if s.Brother {
+		return fmt.Sprintf("this host belongs to one of two clusters that were recovered from the same one, and yields to the later recovery (%s, as %s has told): it holds nothing and decides nothing; "+
+			"run `nightporter leave` here and start its agent again, and it joins as a new member", shortID(s.By), s.Told)
+	}
 	return fmt.Sprintf("this host belongs to the cluster before a recovery that left it behind (%s goes on from it, as %s has told): it holds nothing and decides nothing; "+
 		"run `nightporter leave` here and start its agent again, and it joins as a new member", shortID(s.By), s.Told)
 }
 
 func shortID(id string) string { return "cluster " + id[:min(len(id), 8)] }
 
-// hail is told that everybody was called.
-func (l *lineage) hail() {
-	if !l.hailed.Swap(true) {
-		l.ring()
-	}
-}
-
-// mayHold looks who is there, and says whether this host may ask for leases.
-func (l *lineage) mayHold() bool {
-	state := l.machine.View().State
+// look finds out who is there, and what this host may do.
+func (l *lineage) look() posture {
+	view := l.machine.View()
 	members := l.members()
-	l.meet(state, members)
+	l.meet(view.State, members)
+	if l.isSilent() {
+		l.waits("")
+		return posture{barred: true}
+	}
+	begun, lone := l.begun.Load(), l.lone(view)
+	awaited, most := l.others(), hailLone
+	if !lone {
+		most = hailMost
+		if begun {
+			awaited = awake(view.State, l.self)
+		}
+	}
+	doubts := l.doubt.look(awaited, most)
+	why := l.leftBehind(view.State, members)
 	switch {
-	case l.isSilent() || !l.hailed.Load():
-		return false
-	case l.begun.Load():
-		return true
+	case why != "":
+	case lone && len(awaited) > 0 && !l.doubt.hasLink():
+		why = "this host has the only vote, and its LAN interface has no link: it holds nothing before it has called the others"
+	case lone && doubts:
+		why = "this host has the only vote and was away: it holds nothing before it has called the others, for " + hailLone.String() + " at most where they do not answer"
 	}
-	if why := leftBehind(state, members); why != "" {
-		l.waits(why)
-		return false
+	l.waits(why)
+	switch {
+	case !begun && (doubts || why != ""):
+		return posture{barred: true}
+	case !begun:
+		l.begun.Store(true)
 	}
-	l.waits("")
-	l.begun.Store(true)
-	return true
+	return posture{hushed: doubts || why != ""}
 }
 
-// waits remembers why this host does not begin yet.
+// lone says whether this host needs nobody to hold something: it has the only vote, as far as its log was applied.
+func (l *lineage) lone(view fsm.View) bool {
+	voters := cluster.Voters(view.Servers)
+	return len(voters) == 0 || len(voters) == 1 && voters[0] == l.self
+}
+
+// withholds says whether this host's vote in leases is not given. With others beside it a majority of them answers for that; alone it must know
+// by itself, at once, and not only when somebody has noticed that it was away.
+func (l *lineage) withholds() bool {
+	switch {
+	case l == nil:
+		return false
+	case l.isSilent():
+		return true
+	case !l.doubt.is() && l.doubt.hasLink():
+		return false
+	}
+	return l.lone(l.machine.View()) && len(l.others()) > 0
+}
+
+// awake lists where gossip of the other members is that should be awake.
+func awake(state *fsm.State, self string) (addrs []string) {
+	for name, n := range state.Nodes {
+		if name != self && n.Gossip.IsValid() && n.Power != fsm.Asleep && n.Power != fsm.Off {
+			addrs = append(addrs, n.Gossip.String())
+		}
+	}
+	return addrs
+}
+
+// waits remembers why this host holds nothing.
 func (l *lineage) waits(why string) {
 	if old := l.said.Swap(&why); why != "" && (old == nil || *old != why) {
 		l.log.Warn(why)
@@ -126,14 +174,31 @@ func (l *lineage) waiting() string {
 	return ""
 }
 
-// leftBehind names a host that has the state of before a recovery of this cluster, and has not fallen silent yet; "" = there is none.
-func leftBehind(state *fsm.State, members []cluster.Member) string {
-	for _, m := range members {
-		if _, was := state.Recovered(m.Meta.Cluster); was && m.Status == cluster.Alive && !m.Meta.Silent {
-			return fmt.Sprintf("this host holds nothing yet: %s runs with the state of before the recovery, and has not let go of it; stop its agent if this does not end by itself", m.Name)
-		}
+// pedigree is that of the cluster that this host belongs to.
+func (l *lineage) pedigree(state *fsm.State) pedigree {
+	p := pedigreeOf(state)
+	p.id = l.cluster(state)
+	return p
+}
+
+// leftBehind names a host of a cluster that is below this one, and that may hold something; "" = there is none.
+func (l *lineage) leftBehind(state *fsm.State, members []cluster.Member) string {
+	if m, is := l.loose(state, members); is {
+		return fmt.Sprintf("this host holds nothing yet: %s runs with the state of before the recovery, or of another one, and has not let go of it; stop its agent if this does not end by itself", m.Name)
 	}
 	return ""
+}
+
+// loose finds one.
+func (l *lineage) loose(state *fsm.State, members []cluster.Member) (cluster.Member, bool) {
+	own := l.pedigree(state)
+	i := slices.IndexFunc(members, func(m cluster.Member) bool {
+		return m.Status == cluster.Alive && !m.Meta.Silent && !m.Meta.Waits && own.kinOf(m.Meta) == below
+	})
+	if i < 0 {
+		return cluster.Member{}, false
+	}
+	return members[i], true
 }
 
 // cluster is the ID of the cluster that this host belongs to, "" = none.
@@ -144,15 +209,15 @@ func (l *lineage) cluster(state *fsm.State) string {
 	return cmp.Or(state.Cluster.ID, l.born)
 }
 
-// meet finds out whether a member belongs to a cluster that goes on from this host's own.
+// meet finds out whether a member belongs to a cluster that is above this host's own.
 func (l *lineage) meet(state *fsm.State, members []cluster.Member) {
-	id := l.cluster(state)
-	if id == "" || l.isSilent() {
+	own := l.pedigree(state)
+	if own.id == "" || l.isSilent() {
 		return
 	}
 	for _, m := range members {
-		if m.Status == cluster.Alive && succeeds(m.Meta, id) {
-			s := &Superseded{Cluster: id, By: m.Meta.Cluster, Told: m.Name, At: l.clock.Wall()}
+		if m.Status == cluster.Alive && own.kinOf(m.Meta) == above {
+			s := &Superseded{Cluster: own.id, By: m.Meta.Cluster, Told: m.Name, At: l.clock.Wall(), Brother: own.brothers(m.Meta)}
 			if l.silent.CompareAndSwap(nil, s) {
 				l.log.Error(l.sentence())
 			}
@@ -161,30 +226,35 @@ func (l *lineage) meet(state *fsm.State, members []cluster.Member) {
 	}
 }
 
-// succeeds says whether a member's cluster goes on from the one with the ID.
-func succeeds(m cluster.Meta, id string) bool {
-	return m.Cluster != id && slices.ContainsFunc(m.Former, func(f string) bool { return f != "" && strings.HasPrefix(id, f) })
+// seeks says whether the others are to be called often.
+func (l *lineage) seeks() bool {
+	_, loose := l.loose(l.machine.View().State, l.members())
+	return loose || l.doubt.often()
 }
 
-// former are the IDs that a cluster had, the newest first.
-func former(state *fsm.State) (out []string) {
-	for _, r := range slices.Backward(state.Recoveries) {
-		out = append(out, r.From)
-	}
-	return out
+// answered is told of an answer to a call of a round.
+func (l *lineage) answered(round uint64, addr string) {
+	l.doubt.answered(round, addr)
+	l.ring()
 }
 
-// silenceLook is how often a host that falls silent looks whether it has let go, and whether its disk has taken that down.
-const silenceLook = 50 * time.Millisecond
+// lookAgain is how often a host that holds nothing looks whether it has let go, whether its disk has taken down that it is silent, and whether
+// its doubt is over.
+const lookAgain = 50 * time.Millisecond
 
-// run writes down that this host is silent, and tells the others once it has let go of everything.
+// run ends a doubt in its time; it writes down that this host is silent, and tells the others once it has let go of everything.
 func (l *lineage) run(ctx context.Context, members bell) {
 	kept := l.isSilent()
-	look := time.NewTicker(silenceLook)
+	look := time.NewTicker(lookAgain)
 	defer look.Stop()
 	look.Stop()
+	var before posture
 	for {
-		l.mayHold()
+		now := l.look()
+		if now != before {
+			before = now
+			l.ring() // who gives the tenants their wishes
+		}
 		if s := l.silent.Load(); s != nil {
 			if !kept {
 				err := l.disk.SaveSuperseded(*s)
@@ -200,7 +270,13 @@ func (l *lineage) run(ctx context.Context, members bell) {
 				<-ctx.Done()
 				return
 			}
-			look.Reset(silenceLook)
+		}
+		if !now.holds() && l.tenants.closed() {
+			l.meta.setWaits(true)
+		}
+		look.Stop()
+		if l.restless(now) {
+			look.Reset(lookAgain)
 		}
 		select {
 		case <-ctx.Done():
@@ -211,8 +287,25 @@ func (l *lineage) run(ctx context.Context, members bell) {
 	}
 }
 
+// restless says whether something is to be looked at again soon that rings no bell.
+func (l *lineage) restless(p posture) bool {
+	return !p.holds() && (l.isSilent() || !l.tenants.closed() || l.doubt.is() && l.doubt.hasLink())
+}
+
+// take has the tenants do as this host may. It says that it waits once all is closed (run), and that it does not any more before anything is opened.
+func (l *lineage) take() {
+	p := l.look()
+	if p.holds() {
+		l.meta.setWaits(false)
+	}
+	l.tenants.restrain(p)
+}
+
 // setSilent tells the others that this host has let go of what it had in the cluster before a recovery.
 func (k *metaKeeper) setSilent() { k.change(func(m *cluster.Meta) { m.Silent = true }) }
+
+// setWaits tells the others whether this host holds nothing before it knows who is there.
+func (k *metaKeeper) setWaits(is bool) { k.change(func(m *cluster.Meta) { m.Waits = is }) }
 
 // otherCluster is the sentence about a member that belongs to another cluster than this host's state, or "".
 func otherCluster(state *fsm.State, m cluster.Member) string {
@@ -228,8 +321,15 @@ func otherCluster(state *fsm.State, m cluster.Member) string {
 		return fmt.Sprintf("%s belongs to the cluster before the recovery of %s UTC (by %s), and %s: run `nightporter leave` there and start its agent again, and it joins as a new member",
 			m.Name, r.At.UTC().Format(time.DateTime), r.By, does)
 	}
-	if succeeds(m.Meta, id) {
-		return m.Name + " belongs to the cluster that goes on from this host's own after a recovery"
+	switch pedigreeOf(state).kinOf(m.Meta) {
+	case above:
+		return m.Name + " belongs to the cluster that goes on from this host's own after a recovery, or was recovered later from the same one"
+	case below:
+		does := "has not let go yet"
+		if m.Meta.Silent {
+			does = "holds nothing"
+		}
+		return m.Name + " belongs to a cluster that was recovered from the same one as this host's, earlier, and " + does + ": run `nightporter leave` there and start its agent again, and it joins as a new member"
 	}
 	return m.Name + " belongs to another cluster that has the same name and secret: put away the data directory of the hosts that are wrong, so that they join again, or give the other cluster a secret of its own"
 }

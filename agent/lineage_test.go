@@ -46,11 +46,17 @@ func TestWhoWasLostIsRefusedUntilGossipHasHeardOfIt(t *testing.T) {
 	}
 }
 
-// The rules by which a host may begin to hold, and by which it falls silent.
+// family gives the IDs of clusters.
+func family() (mine, before, after, brother, founded, foreign string) {
+	id := func(digits string) string { return strings.Repeat(digits, 16) }
+	return id("aa"), id("bb"), id("cc"), id("dd"), id("ee"), id("ff")
+}
+
+// The rules by which a host may begin to hold, stops to, and falls silent.
 func TestLineage(t *testing.T) {
-	const mine, before, after = "aa000000000000000000000000000000", "bb000000000000000000000000000000", "cc000000000000000000000000000000"
+	mine, before, after, brother, founded, foreign := family()
 	state := fsm.Empty()
-	state.Cluster.ID, state.Recoveries = mine, []fsm.Recovery{{From: before}}
+	state.Cluster.ID, state.Recoveries = mine, []fsm.Recovery{{From: founded, Floor: 3 << 24}, {From: before, Floor: 7 << 24}}
 	raw, err := fsm.EncodeSnapshot(7, state)
 	if err != nil {
 		t.Fatal(err)
@@ -58,47 +64,102 @@ func TestLineage(t *testing.T) {
 	member := func(status cluster.Status, m cluster.Meta) cluster.Member {
 		return cluster.Member{Name: "h2", Status: status, Meta: m}
 	}
+	alive := func(m cluster.Meta) cluster.Member { return member(cluster.Alive, m) }
 	for name, c := range map[string]struct {
-		member  cluster.Member
-		silent  bool // this host falls silent
-		waits   bool // it does not begin
-		already bool // it had begun before
+		member cluster.Member
+		silent bool   // this host falls silent
+		waits  bool   // it holds nothing
+		says   string // of why
 	}{
 		"alone":                       {},
-		"one of ours":                 {member: member(cluster.Alive, cluster.Meta{Cluster: mine, Former: []string{before[:12]}})},
-		"one that was left behind":    {member: member(cluster.Alive, cluster.Meta{Cluster: before}), waits: true},
-		"it is silent":                {member: member(cluster.Alive, cluster.Meta{Cluster: before, Silent: true})},
+		"one of ours":                 {member: alive(cluster.Meta{Cluster: mine, Former: []string{before[:12], founded[:12]}, Generation: 7})},
+		"one that was left behind":    {member: alive(cluster.Meta{Cluster: before, Former: []string{founded[:12]}, Generation: 3}), waits: true},
+		"long ago":                    {member: alive(cluster.Meta{Cluster: founded}), waits: true},
+		"it is silent":                {member: alive(cluster.Meta{Cluster: before, Silent: true})},
+		"it begins, and waits":        {member: alive(cluster.Meta{Cluster: before, Waits: true})},
 		"it is off again":             {member: member(cluster.Failed, cluster.Meta{Cluster: before})},
-		"it comes when all is well":   {member: member(cluster.Alive, cluster.Meta{Cluster: before}), already: true},
-		"one that left us behind":     {member: member(cluster.Alive, cluster.Meta{Cluster: after, Former: []string{mine[:12], before[:12]}}), silent: true},
-		"when we held":                {member: member(cluster.Alive, cluster.Meta{Cluster: after, Former: []string{mine[:12]}}), silent: true, already: true},
+		"one that left us behind":     {member: alive(cluster.Meta{Cluster: after, Former: []string{mine[:12], before[:12]}, Generation: 8}), silent: true, says: "before a recovery that left it behind"},
 		"one that did and is off":     {member: member(cluster.Failed, cluster.Meta{Cluster: after, Former: []string{mine[:12]}})},
-		"one that left others behind": {member: member(cluster.Alive, cluster.Meta{Cluster: after, Former: []string{"dd0000000000"}})},
+		"one that left others behind": {member: alive(cluster.Meta{Cluster: after, Former: []string{foreign[:12]}, Generation: 9})},
+		"a stranger":                  {member: alive(cluster.Meta{Cluster: foreign})},
+		"a brother of before":         {member: alive(cluster.Meta{Cluster: brother, Former: []string{before[:12], founded[:12]}, Generation: 6}), waits: true},
+		"a later brother":             {member: alive(cluster.Meta{Cluster: brother, Former: []string{before[:12], founded[:12]}, Generation: 8}), silent: true, says: "yields to the later recovery"},
+		"a brother of that minute":    {member: alive(cluster.Meta{Cluster: brother, Former: []string{before[:12]}, Generation: 7}), silent: true, says: "yields to the later recovery"},
+		"an uncle":                    {member: alive(cluster.Meta{Cluster: brother, Former: []string{founded[:12]}, Generation: 5}), waits: true},
+		"a nephew":                    {member: alive(cluster.Meta{Cluster: after, Former: []string{brother[:12], founded[:12]}, Generation: 9}), silent: true, says: "yields to the later recovery"},
+		"a brother who is silent":     {member: alive(cluster.Meta{Cluster: brother, Former: []string{before[:12]}, Generation: 6, Silent: true})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := slog.New(slog.DiscardHandler)
-			var members []cluster.Member
-			l := &lineage{machine: fsm.NewMachine(log), members: func() []cluster.Member { return members }, clock: systemClock{}, ring: func() {}, log: log}
-			if err := l.machine.Restore(io.NopCloser(bytes.NewReader(raw))); err != nil {
-				t.Fatal(err)
-			}
-			if l.mayHold() {
-				t.Fatal("it begins before anybody was called")
-			}
-			if c.already {
-				if l.hail(); !l.mayHold() {
-					t.Fatal("alone it does not begin")
+			for _, already := range []bool{false, true} {
+				var members []cluster.Member
+				l := &lineage{
+					machine: fsm.NewMachine(log), members: func() []cluster.Member { return members }, clock: systemClock{}, ring: func() {}, log: log,
+					others: func() []string { return []string{"h2"} }, doubt: newDoubt(systemClock{}, false, func() {}),
+				}
+				if err := l.machine.Restore(io.NopCloser(bytes.NewReader(raw))); err != nil {
+					t.Fatal(err)
+				}
+				if l.look().holds() {
+					t.Fatal("it begins before anybody was called")
+				}
+				if already {
+					l.answered(l.doubt.calls(), "h2")
+					if !l.look().holds() {
+						t.Fatal("alone it does not begin")
+					}
+				}
+				members = []cluster.Member{c.member}
+				l.answered(l.doubt.calls(), "h2")
+				got := l.look()
+				if got.holds() != (!c.waits && !c.silent) || l.isSilent() != c.silent || (l.waiting() != "") != c.waits || (l.sentence() != "") != c.silent || !strings.Contains(l.sentence(), c.says) {
+					t.Errorf("%+v, silent %v: %q %q", got, l.isSilent(), l.waiting(), l.sentence())
+				}
+				if got.barred != (c.silent || c.waits && !already) {
+					t.Errorf("%+v: what was begun is to be kept, and nothing else", got)
+				}
+				members = nil
+				if got := l.look().holds(); got == c.silent {
+					t.Errorf("and alone again: holds %v", got)
 				}
 			}
-			members = []cluster.Member{c.member}
-			l.hail()
-			if got := l.mayHold(); got != (!c.waits && !c.silent) || l.isSilent() != c.silent || (l.waiting() != "") != c.waits || (l.sentence() != "") != c.silent {
-				t.Errorf("holds %v, silent %v: %q %q", got, l.isSilent(), l.waiting(), l.sentence())
-			}
-			members = nil
-			if got := l.mayHold(); got == c.silent {
-				t.Errorf("and alone again: holds %v", got)
-			}
 		})
+	}
+}
+
+// Of any two clusters of one family both sides know which one yields, and of any number one goes on.
+func TestOneOfAFamilyGoesOn(t *testing.T) {
+	mine, before, after, brother, founded, foreign := family()
+	type line struct {
+		pedigree
+		meta cluster.Meta
+	}
+	make := func(id string, generation uint64, former ...string) line {
+		m := cluster.Meta{Cluster: id, Generation: generation}
+		for _, f := range former {
+			m.Former = append(m.Former, f[:12])
+		}
+		return line{pedigree{id, former, generation}, m}
+	}
+	all := []line{
+		make(founded, 0), make(before, 3, founded), make(mine, 7, before, founded), make(brother, 7, before, founded),
+		make(after, 8, mine, before, founded), make(foreign, 5, founded),
+	}
+	goesOn := 0
+	for i, a := range all {
+		yields := false
+		for j, b := range all {
+			one, other := a.kinOf(b.meta), b.kinOf(a.meta)
+			if (i == j) != (one == stranger) || i != j && (one == above) == (other == above) {
+				t.Errorf("%s and %s: %v and %v", a.id[:2], b.id[:2], one, other)
+			}
+			yields = yields || one == above
+		}
+		if !yields {
+			goesOn++
+		}
+	}
+	if goesOn != 1 {
+		t.Errorf("%d go on", goesOn)
 	}
 }

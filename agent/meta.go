@@ -54,8 +54,8 @@ func (k *metaKeeper) setPower(p fsm.Power, sleeps uint64) {
 func (k *metaKeeper) setWake(macs []fsm.MAC) { k.change(func(m *cluster.Meta) { m.Wake = macs }) }
 
 // setCluster says which cluster this host belongs to, and which ones that goes on from.
-func (k *metaKeeper) setCluster(id string, former []string) {
-	k.change(func(m *cluster.Meta) { m.Cluster, m.Former = id, former })
+func (k *metaKeeper) setCluster(p pedigree) {
+	k.change(func(m *cluster.Meta) { m.Cluster, m.Former, m.Generation = p.id, p.former, p.generation })
 }
 
 func (k *metaKeeper) setPromise(to string) { k.change(func(m *cluster.Meta) { m.Promised = to }) }

@@ -111,9 +111,6 @@ func (p *post) engage(list []cluster.Tenure) { p.scene.engage(list) }
 func (p *post) stands(what cluster.Tenure)   { p.usher.stands(p.self, what) }
 
 func (p *post) vote(r lease.Request) (lease.Answer, bool) {
-	if p.lineage.isSilent() {
-		return lease.Answer{}, false
-	}
 	return p.ballot.request(r)
 }
 

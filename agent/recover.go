@@ -33,7 +33,15 @@ func (w *Wreck) Recover(now time.Time) (r Recovered, err error) {
 	var id [16]byte
 	rand.Read(id[:]) // never fails (crypto/rand)
 	old := w.remains.State
-	next, err := fsm.Recover(old, w.remains.Index+1, hex.EncodeToString(id[:]), fsm.Recovery{At: now, By: w.cfg.Node})
+	keys, err := loadKeys(w.cfg)
+	if err != nil {
+		return r, err
+	}
+	own, err := w.disk.Identity(keys, w.cfg.Node)
+	if err != nil {
+		return r, err
+	}
+	next, err := fsm.Recover(old, w.remains.Index+1, hex.EncodeToString(id[:]), own.Pin(), fsm.Recovery{At: now, By: w.cfg.Node})
 	if err != nil {
 		return r, err
 	}

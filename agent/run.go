@@ -131,6 +131,7 @@ func (a *parts) live(ctx context.Context) error {
 	tenancies, evict := context.WithCancel(context.WithoutCancel(ctx))
 	defer evict()
 
+	a.ticks.fitness()
 	a.tenants.resume(tenancies)
 	changed, cancel := a.machine.Watch()
 	defer cancel()
@@ -161,7 +162,6 @@ func (a *parts) live(ctx context.Context) error {
 	g.Go(func() error { return a.found(loops) })
 	g.Go(func() error { a.depart(loops); return nil })
 	g.Go(func() error { return a.serve(loops, local) })
-	a.ticks.fitness()
 	a.deps.Ready("READY=1\nSTATUS=")
 
 	select {
@@ -217,9 +217,9 @@ func (a *parts) reconcile(ctx, tenancies context.Context, changed <-chan struct{
 		if a.heard(alive) {
 			a.tenants.each(func(t *tenant) { t.announceAgain() })
 		}
-		a.tenants.bar(!a.lineage.mayHold())
+		a.lineage.take()
 		a.tenants.reconcile(tenancies, a.scene.view(), view)
-		a.meta.setCluster(a.lineage.cluster(view.State), former(view.State))
+		a.meta.setCluster(a.lineage.pedigree(view.State))
 		if f := view.State.Timing.Failover; f != 0 && f != timing {
 			if err := a.raft.Retime(cluster.Derive(f)); err != nil {
 				a.deps.Log.Warn("Raft keeps its former timing until the next restart of this agent", "err", err)

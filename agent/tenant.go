@@ -23,6 +23,7 @@ type tenancy struct {
 	Epoch     uint64
 	Released  uint64 // the last tenure that ended here
 	Opened    bool
+	Hushed    bool // it stays closed while it is in doubt who else is there
 	Deadline  lease.Boot
 	Majority  lease.Boot // when a majority last answered, or the tenure began; 0 = no tenure
 	Prepared  bool
@@ -229,6 +230,9 @@ func (t *tenant) step(ctx context.Context) {
 	if t.opened && now >= t.deadline {
 		t.lapse()
 	}
+	if t.opened && t.wish.Hush {
+		t.hush()
+	}
 	if t.hold != nil && now >= t.nextCheck && !t.checking {
 		t.check(ctx, now) // a closed identity as well: without its fence a parked one would answer
 	}
@@ -273,6 +277,21 @@ func (t *tenant) lapse() {
 		t.fail(doClose, err)
 		t.nextCheck = 0
 	}
+}
+
+// hush closes the fence and keeps the tenure: its lease is asked for, as a sign of life, and opens nothing.
+func (t *tenant) hush() {
+	t.holder.Abandon()
+	t.granted = 0
+	if t.hold != nil {
+		if err := t.hold.Close(); err != nil {
+			t.fail(doClose, err)
+			return // tried again with the next step; the kernel closes it at its deadline
+		}
+		t.well(doClose)
+	}
+	t.opened = false
+	t.log.Warn("the fence is closed: it is in doubt who else is there", "service", t.service, "epoch", t.epoch)
 }
 
 // waitForHeir says whether a planned hand-over should still wait for the new owner to be prepared: the old tenure serves
@@ -385,7 +404,7 @@ func (t *tenant) due() time.Duration {
 // show publishes what status prints.
 func (t *tenant) show() {
 	v := tenancy{
-		Epoch: t.epoch, Released: t.released, Opened: t.opened, Deadline: t.deadline, Majority: t.majority,
+		Epoch: t.epoch, Released: t.released, Opened: t.opened, Hushed: t.wish.Hush, Deadline: t.deadline, Majority: t.majority,
 		Prepared: t.hold != nil, Guarded: t.guarded, Serving: t.wish.Serving, Problem: t.problem(), Stranger: t.trouble[doClaim], Reporting: len(t.report.reports) > 0,
 	}
 	t.kept.take(func(k *kept) {
@@ -415,7 +434,7 @@ func (t *tenant) show() {
 // setWish takes a new wish over. A newer configuration is asked in at once, and a service whose address or MAC changed
 // is built anew.
 func (t *tenant) setWish(w wish) {
-	if w.Quorum.Config != t.wish.Quorum.Config || w.Timing != t.wish.Timing {
+	if w.Quorum.Config != t.wish.Quorum.Config || w.Timing != t.wish.Timing || t.wish.Hush && !w.Hush {
 		t.nextAsk = 0
 	}
 	ports := !slices.Equal(w.Service.Ports, t.wish.Service.Ports)

@@ -37,7 +37,7 @@ type tenants struct {
 	mu      sync.Mutex
 	all     map[string]*tenant
 	ended   bool
-	barred  bool   // this host may ask for no lease (lineage)
+	may     posture
 	since   uint64 // the index from which on what is committed counts: a former life had applied that much
 	running sync.WaitGroup
 }
@@ -146,11 +146,11 @@ func (ts *tenants) reconcile(ctx context.Context, v cluster.View, committed fsm.
 	}
 }
 
-// bar keeps this host from holding anything, or lets it.
-func (ts *tenants) bar(barred bool) {
+// restrain says what this host may do; it counts from the next wishes on.
+func (ts *tenants) restrain(may posture) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	ts.barred = barred
+	ts.may = may
 }
 
 // wishFor is pure: what the view wants of one service on this host. A host whose record says that it sleeps, or that has
@@ -165,8 +165,9 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 		Serving: slices.Contains(sv.Targets, ts.self),
 	}
 	rests := me.Power == fsm.Asleep || me.Power == fsm.Waking || me.Power == fsm.Off
-	w.Mine = exists && own.Owner == ts.self && !rests && !ts.barred
-	w.Stand = !ts.barred && w.Serving && exists && sv.Checked() && me.Power == fsm.Awake && !me.Maintenance
+	w.Mine = exists && own.Owner == ts.self && !rests && !ts.may.barred
+	w.Hush = ts.may.hushed
+	w.Stand = !ts.may.barred && w.Serving && exists && sv.Checked() && me.Power == fsm.Awake && !me.Maintenance
 	w.Park = w.Serving && me.Power != fsm.Awake
 	w.Leaving = me.Power == fsm.Suspending
 	if h := v.State.History[name]; len(h) > 0 {
@@ -207,12 +208,25 @@ func (ts *tenants) wait() {
 	ts.running.Wait()
 }
 
-// quiet says whether no identity is open or asked for here.
+// quiet says whether no identity is open or asked for here, nor will be by a wish that was told.
 func (ts *tenants) quiet() bool {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	for _, t := range ts.all {
-		if s := t.shown.Load(); s != nil && (s.Opened || s.Epoch != 0) {
+		if s := t.shown.Load(); s != nil && (s.Opened || s.Epoch != 0) || t.told != nil && t.told.Mine {
+			return false
+		}
+	}
+	return true
+}
+
+// closed says whether no identity is open here, nor will be by a wish that was told.
+func (ts *tenants) closed() bool {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, t := range ts.all {
+		told := t.told != nil && t.told.Mine && !t.told.Hush
+		if s := t.shown.Load(); told || s != nil && (s.Opened || s.Epoch != 0 && !s.Hushed) {
 			return false
 		}
 	}

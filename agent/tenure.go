@@ -106,6 +106,9 @@ func (t *tenant) answer(a lease.Answer) {
 		t.refused(a)
 		return
 	}
+	if t.wish.Hush {
+		return // it opens nothing
+	}
 	if mutant.On(mutant.DeadlineFromArrival) { // breaks I1 and I3
 		deadline = t.clock.Boot().Add(t.wish.Timing.TTL - t.wish.Timing.Margin)
 	}

@@ -37,6 +37,7 @@ type ticks struct {
 	oneMAC   atomic.Bool // the LAN interface carries services in mode address only: which ones there are is looked at with each tick
 	witness  bool        // this host is one
 	rounds   atomic.Uint64
+	doubt    *doubt
 }
 
 func (k *ticks) run(ctx context.Context) {
@@ -64,6 +65,7 @@ func (k *ticks) run(ctx context.Context) {
 }
 
 func (k *ticks) look(edge *wake.Edge) {
+	k.doubt.present()
 	boot, mono := k.clock.Both()
 	if away, gap := edge.Tick(time.Duration(boot), mono); away != wake.Present {
 		k.returned(away, gap)
@@ -91,6 +93,7 @@ func (k *ticks) returned(away wake.Absence, gap time.Duration) {
 func (k *ticks) fitness() {
 	lan, err := k.kernel.LAN()
 	k.oneMAC.Store(lan.OneMAC != "")
+	k.doubt.linked(err == nil && lan.Up)
 	why := ""
 	if !k.witness { // which is to hold nothing
 		why = unfit(k.kernel, lan, err, k.machine.View().State.Services)

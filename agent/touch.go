@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"nightporter/cluster"
@@ -23,15 +24,19 @@ type touch struct {
 	log     *slog.Logger
 	bell    bell
 
-	hailed func() // everybody was called once, or was given time enough to answer
+	lineage *lineage
 
+	mu    sync.Mutex
 	known []netip.AddrPort // as remembered on disk
+
+	greeting sync.WaitGroup
 }
 
 // Pauses between two attempts to find missing members.
 const (
 	touchFirst = 500 * time.Millisecond
 	touchMost  = 15 * time.Second
+	touchOften = time.Second // while a host that was away has not heard from everybody (doubt), or one is loose that was left behind
 )
 
 func (t *touch) run(ctx context.Context) {
@@ -39,7 +44,8 @@ func (t *touch) run(ctx context.Context) {
 	if err != nil {
 		t.log.Warn("the remembered peers cannot be read; the configured ones must do", "err", err)
 	}
-	t.known = known
+	t.setKnown(known)
+	defer t.greeting.Wait()
 	pause := touchFirst
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -53,48 +59,53 @@ func (t *touch) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		t.remember()
-		if forced || t.missing() {
-			if err := t.greet(); err != nil {
-				t.log.Debug("not in touch with everybody", "err", err)
-			}
+		often := t.lineage.seeks()
+		if forced || often || t.missing() {
+			t.greet()
 			pause = min(2*pause, touchMost)
 		} else {
+			t.lineage.doubt.calls() // there is nobody to be called
 			pause = touchMost
 		}
-		t.hailed()
+		if often {
+			pause = min(pause, touchOften)
+		}
 		timer.Reset(pause)
 	}
 }
 
 // greet calls everybody at one time: who is off is found out after seconds, and keeps nobody else waiting.
-func (t *touch) greet() error {
-	done := make(chan error, 1)
-	go func() { done <- cluster.Greet(t.gossip.Join, t.addresses()) }()
-	late := time.NewTimer(hailMost)
-	defer late.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-late.C:
-		t.hailed()
-		return <-done
-	}
+func (t *touch) greet() {
+	addrs, round := t.addresses(), t.lineage.doubt.calls()
+	t.greeting.Go(func() {
+		err := cluster.Greet(t.gossip.Join, addrs, func(addr string) { t.lineage.answered(round, addr) })
+		if err != nil {
+			t.log.Debug("not in touch with everybody", "err", err)
+		}
+	})
 }
 
 // missing says whether somebody should be looked for: a member that is awake on record but not alive in gossip, or
-// anybody at all while this host is alone, or no member yet, and has somewhere to ask. A host that waits to be admitted may be
+// anybody at all while this host is alone, or no member yet, and has somewhere to ask; or a host that was lost in a recovery, which may come
+// back and not know of it. A host that waits to be admitted may be
 // in touch with some of the others and not with the leader, who alone can admit it: rumours end before a partition does.
 func (t *touch) missing() bool {
 	alive := make(map[string]bool)
 	for _, m := range t.gossip.Members() {
 		alive[m.Name] = m.Status == cluster.Alive
 	}
-	for name, n := range t.machine.View().State.Nodes {
+	state := t.machine.View().State
+	for name, n := range state.Nodes {
 		if !alive[name] && n.Power != fsm.Asleep && n.Power != fsm.Off {
 			return true
 		}
 	}
-	_, member := t.machine.View().State.Nodes[t.self]
+	for name := range state.Missing() {
+		if !alive[name] {
+			return true
+		}
+	}
+	_, member := state.Nodes[t.self]
 	others := 0
 	for name, ok := range alive {
 		if ok && name != t.self {
@@ -107,13 +118,25 @@ func (t *touch) missing() bool {
 // addresses are all the places where somebody may answer.
 func (t *touch) addresses() []string {
 	list := slices.Clone(t.seeds)
+	t.mu.Lock()
 	for _, p := range t.known {
 		list = append(list, p.String())
 	}
-	for name, n := range t.machine.View().State.Nodes {
+	t.mu.Unlock()
+	state := t.machine.View().State
+	for name, n := range state.Nodes {
 		if name != t.self && n.Gossip.IsValid() {
 			list = append(list, n.Gossip.String())
 		}
+	}
+	own := state.Nodes[t.self].Gossip
+	for _, at := range state.Missing() {
+		if at != own {
+			list = append(list, at.String())
+		}
+	}
+	if m, is := t.lineage.loose(state, t.gossip.Members()); is {
+		list = append(list, m.Addr.String())
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
@@ -130,12 +153,21 @@ func (t *touch) remember() {
 	slices.SortFunc(now, func(a, b netip.AddrPort) int {
 		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Port(), b.Port()))
 	})
-	if len(now) == 0 || slices.Equal(now, t.known) {
+	t.mu.Lock()
+	same := slices.Equal(now, t.known)
+	t.mu.Unlock()
+	if len(now) == 0 || same {
 		return
 	}
 	if err := t.disk.SavePeers(now); err != nil {
 		t.log.Warn("the peers cannot be remembered on disk", "err", err)
 		return
 	}
-	t.known = now
+	t.setKnown(now)
+}
+
+func (t *touch) setKnown(list []netip.AddrPort) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known = list
 }

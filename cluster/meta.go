@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"nightporter/fsm"
 )
@@ -28,9 +29,11 @@ type Meta struct {
 	Promised    string    // to whom it promised to found a cluster, while it belongs to none
 	Format      uint8     // the newest format of the log's entries that it reads (fsm.Format)
 	Unfit       string    // why it could not hold an identity now; "" = fit
-	Former      []string  // the first digits of the IDs that this cluster had before its recoveries, the newest first, at most formerMax
+	Former      []string  // the first digits of the IDs that this cluster had before its recoveries, the newest first; of many the last ones and the first, formerMax in all
+	Generation  uint64    // of the newest of these recoveries; 0 = there was none
 	Secrets     []string  // short names of the secrets that it has, the one in use first; none from versions before there could be two
 	Silent      bool      // its cluster goes on without it after a recovery, and it has let go of everything
+	Waits       bool      // it holds nothing and asks for nothing before it knows who is there
 }
 
 // MetaMax is memberlist's bound.
@@ -67,7 +70,9 @@ type wireMeta struct {
 	Format      uint8    `json:"m,omitempty"`
 	Unfit       string   `json:"x,omitempty"`
 	Former      [][]byte `json:"g,omitempty"`
+	Generation  uint64   `json:"e,omitempty"`
 	Silent      bool     `json:"q,omitempty"`
+	Waits       bool     `json:"h,omitempty"`
 	Secrets     [][]byte `json:"c,omitempty"`
 }
 
@@ -79,7 +84,7 @@ func (m Meta) Encode() ([]byte, error) {
 		Name: m.Name, Protocol: m.Protocol, Version: m.Version, Policy: string(m.Policy), Power: string(m.Power),
 		Sleeps: m.Sleeps, Incarnation: m.Incarnation, Promised: m.Promised, Unfit: m.Unfit, Format: m.Format, Role: string(m.Role),
 	}
-	w.Silent = m.Silent
+	w.Silent, w.Waits, w.Generation = m.Silent, m.Waits, m.Generation
 	for _, s := range m.Secrets {
 		b, err := hex.DecodeString(s)
 		if err != nil {
@@ -87,7 +92,11 @@ func (m Meta) Encode() ([]byte, error) {
 		}
 		w.Secrets = append(w.Secrets, b)
 	}
-	for _, f := range m.Former[:min(len(m.Former), formerMax)] {
+	former := m.Former
+	if len(former) > formerMax { // the first one is what all have in common that ever went on from it
+		former = append(slices.Clone(former[:formerMax-1]), former[len(former)-1])
+	}
+	for _, f := range former {
 		b, err := hex.DecodeString(f)
 		if err != nil {
 			return nil, fmt.Errorf("encoding a node's description: %q is not hex", f)
@@ -120,7 +129,7 @@ func (m Meta) Encode() ([]byte, error) {
 		b, err = json.Marshal(w)
 	}
 	for err == nil && len(b) > MetaMax && len(w.Former) > 1 {
-		w.Former = w.Former[:len(w.Former)-1]
+		w.Former = slices.Delete(w.Former, len(w.Former)-2, len(w.Former)-1)
 		b, err = json.Marshal(w)
 	}
 	if err != nil {
@@ -146,7 +155,7 @@ func DecodeMeta(b []byte) (Meta, error) {
 		Pin: hex.EncodeToString(w.Pin), Digest: hex.EncodeToString(w.Digest), Policy: fsm.Policy(w.Policy),
 		Power: fsm.Power(w.Power), Sleeps: w.Sleeps, Incarnation: w.Incarnation, Promised: w.Promised, Unfit: w.Unfit, Format: w.Format, Role: fsm.Role(w.Role),
 	}
-	m.Silent = w.Silent
+	m.Silent, m.Waits, m.Generation = w.Silent, w.Waits, w.Generation
 	for _, s := range w.Secrets {
 		if len(s) != secretIDBytes {
 			return Meta{}, errMeta

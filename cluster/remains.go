@@ -36,6 +36,11 @@ func ReadRemains(dir string) (r Remains, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, stores.Close()) }()
+	return RemainsIn(stores)
+}
+
+// RemainsIn reads what is in stores that nobody else uses.
+func RemainsIn(stores Stores) (r Remains, err error) {
 	defer func() {
 		if p := recover(); p != nil { // the state machine stops at an entry of a newer version
 			err = fmt.Errorf("%v", p)
@@ -111,6 +116,11 @@ func (r Remains) Found(dir, node string, state *fsm.State) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stores.Close()) }()
+	return r.FoundIn(stores, node, state)
+}
+
+// FoundIn does so in stores that are empty.
+func (r Remains) FoundIn(stores Stores, node string, state *fsm.State) error {
 	index, term := r.Index+1, max(r.CurrentTerm, r.Term)+termJump
 	if err := stores.Stable.SetUint64([]byte(termKey), term); err != nil {
 		return fmt.Errorf("writing the term: %w", err)
@@ -140,7 +150,7 @@ func Hark(ctx context.Context, c GossipConfig, addrs []string, every <-chan stru
 	}
 	defer func() { err = errors.Join(err, g.Shutdown()) }()
 	for {
-		_ = Greet(g.Join, addrs) // nobody there is what is hoped for
+		_ = Greet(g.Join, addrs, func(string) {}) // nobody there is what is hoped for
 		for _, m := range g.Members() {
 			if m.Name != c.Node && m.Status == Alive {
 				found = append(found, m)
@@ -156,20 +166,26 @@ func Hark(ctx context.Context, c GossipConfig, addrs []string, every <-chan stru
 	}
 }
 
-// Greet joins at all the addresses at one time, so that one at which nobody answers keeps none of the others waiting. It returns when the
-// last of them has answered or not; an error is what one of them said. join is Gossip.Join.
-func Greet(join func(addrs []string) (int, error), addrs []string) error {
-	errs := make(chan error, len(addrs))
+// Greet joins at all the addresses at one time, so that one at which nobody answers keeps none of the others waiting. It tells of each that
+// has answered, and returns when the last of them has or has not; an error is what one of them said. join is Gossip.Join.
+func Greet(join func(addrs []string) (int, error), addrs []string, answered func(addr string)) error {
+	type result struct {
+		addr string
+		err  error
+	}
+	results := make(chan result, len(addrs))
 	for _, a := range addrs {
 		go func() {
 			_, err := join([]string{a})
-			errs <- err
+			results <- result{a, err}
 		}()
 	}
 	var err error
 	for range addrs {
-		if e := <-errs; e != nil {
-			err = e
+		if r := <-results; r.err != nil {
+			err = r.err
+		} else {
+			answered(r.addr)
 		}
 	}
 	return err

@@ -48,7 +48,7 @@ func TestRemainsAreReadAndFoundAnew(t *testing.T) {
 	if err != nil || again.Index != r.Index {
 		t.Fatalf("reading changed something: %+v, %v", again, err)
 	}
-	next, err := fsm.Recover(r.State, r.Index+1, strings.Repeat("ab", 16), fsm.Recovery{By: "a"})
+	next, err := fsm.Recover(r.State, r.Index+1, strings.Repeat("ab", 16), "", fsm.Recovery{By: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}

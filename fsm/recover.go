@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,9 @@ type Recovery struct {
 	At   time.Time `json:"at"`
 	By   string    `json:"by"`   // the node whose state it goes on from
 	Lost []string  `json:"lost"` // the nodes that were said to be gone for good, sorted
+	// LostAt says where gossip of these was. They are called there for as long as they are no members: who comes back has to hear of the
+	// recovery, and may not know where its cluster goes on.
+	LostAt map[string]netip.AddrPort `json:"lost_at,omitempty"`
 	// Floor is the epoch above which services begin that are defined from then on: the lost nodes may have had one of that name.
 	Floor uint64 `json:"floor"`
 }
@@ -23,7 +27,8 @@ type Recovery struct {
 // ClusterRecovered is the reason of what a recovery took away: all services have no owner until the first leader gives them away.
 const ClusterRecovered Reason = "cluster-recovered"
 
-// RecoveriesLimit bounds what a cluster remembers of its recoveries.
+// RecoveriesLimit bounds what a cluster remembers of its recoveries: the first one, whose From all have in common that ever went on from it,
+// and the last ones.
 const RecoveriesLimit = 16
 
 // generationBits is how many epochs there are in one generation: 16 million changes of owner of one service. A generation is a minute of
@@ -47,8 +52,8 @@ func LiftEpoch(epoch uint64, at time.Time) (uint64, error) {
 
 // Recover gives the state with which a cluster whose majority is lost goes on, as the cluster id: with r.By as its only node, all services
 // without an owner, and every epoch lifted. It is no command, since nobody is there to commit one: it becomes the first snapshot of the
-// new cluster, at the given index. s is not changed.
-func Recover(s *State, index uint64, id string, r Recovery) (*State, error) {
+// new cluster, at the given index. key is that of r.By's record from then on: if its key was lost, the record would keep it out. s is not changed.
+func Recover(s *State, index uint64, id, key string, r Recovery) (*State, error) {
 	n, known := s.Nodes[r.By]
 	raw, err := hex.DecodeString(id)
 	switch {
@@ -59,7 +64,7 @@ func Recover(s *State, index uint64, id string, r Recovery) (*State, error) {
 	case !known:
 		return nil, fmt.Errorf("%s is no member of the cluster in this state", r.By)
 	}
-	r.From, r.Lost = s.Cluster.ID, nil
+	r.From, r.Lost, r.LostAt = s.Cluster.ID, nil, nil
 	if r.Floor, err = LiftEpoch(s.floor(), r.At); err != nil {
 		return nil, err
 	}
@@ -69,11 +74,21 @@ func Recover(s *State, index uint64, id string, r Recovery) (*State, error) {
 			continue
 		}
 		r.Lost = append(r.Lost, name)
+		if at := s.Nodes[name].Gossip; at.IsValid() {
+			if r.LostAt == nil {
+				r.LostAt = make(map[string]netip.AddrPort)
+			}
+			r.LostAt[name] = at
+		}
 		forgetWakes(&next, name)
 		forgetFitness(&next, name)
 		forgetDrain(&next, name)
 	}
-	next.Cluster.ID, next.Recoveries = id, appendBounded(s.Recoveries, r, RecoveriesLimit)
+	next.Cluster.ID, next.Recoveries = id, append(slices.Clone(s.Recoveries), r)
+	if len(next.Recoveries) > RecoveriesLimit {
+		next.Recoveries = slices.Delete(next.Recoveries, 1, 2)
+	}
+	n.Key = key
 	n.Power, n.PowerReason, n.PowerSince = Awake, ClusterRecovered, r.At
 	next.Nodes = map[string]Node{r.By: n}
 	names := maps.Clone(s.Ownerships)
@@ -124,6 +139,23 @@ func (s *State) floor() uint64 {
 		return 0
 	}
 	return s.Recoveries[len(s.Recoveries)-1].Floor
+}
+
+// Generation rises with each recovery, and from one recovery of a cluster to a later one of the same cluster, as far as clocks are right; 0 = there
+// was none.
+func (s *State) Generation() uint64 { return s.floor() >> generationBits }
+
+// Missing says where the nodes may be that were lost in recoveries and have not come back as members, by name.
+func (s *State) Missing() map[string]netip.AddrPort {
+	out := make(map[string]netip.AddrPort)
+	for _, r := range s.Recoveries {
+		for name, at := range r.LostAt {
+			if _, member := s.Nodes[name]; !member {
+				out[name] = at
+			}
+		}
+	}
+	return out
 }
 
 // Recovered finds the recovery by which this cluster goes on from the one with the ID, which may stand for it by its first digits.

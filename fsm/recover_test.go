@@ -1,7 +1,9 @@
 package fsm
 
 import (
+	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +19,7 @@ func TestRecover(t *testing.T) {
 		PutService{Service: testService("mail", 202), At: at(11)}, ReportFitness{Node: "c", Report: testReport("6.1"), At: at(12)})
 	before := bytesOf(t, s)
 	r := Recovery{At: at(20), By: "a"}
-	next, err := Recover(s, 500, newID, r)
+	next, err := Recover(s, 500, newID, "0badkey", r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,6 +39,17 @@ func TestRecover(t *testing.T) {
 	if names := slices.Collect(maps.Keys(next.Nodes)); !slices.Equal(names, []string{"a"}) || next.Nodes["a"].Power != Awake || !next.Nodes["a"].Maintenance {
 		t.Errorf("the nodes are %+v", next.Nodes)
 	}
+	if next.Nodes["a"].Key != "0badkey" {
+		t.Errorf("the record keeps the host out that it is of: %+v", next.Nodes["a"])
+	}
+	where := map[string]netip.AddrPort{"b": s.Nodes["b"].Gossip, "c": s.Nodes["c"].Gossip}
+	if !maps.Equal(got.LostAt, where) || !maps.Equal(next.Missing(), where) || next.Generation() <= s.Generation() {
+		t.Errorf("generation %d, lost at %v, missing %v", next.Generation(), got.LostAt, next.Missing())
+	}
+	back := play(t, next, 501, PutNode{Node: s.Nodes["b"], At: at(22)})
+	if delete(where, "b"); !maps.Equal(back.Missing(), where) {
+		t.Errorf("b is back, and missing are %v", back.Missing())
+	}
 	if len(next.Fitness) != 0 || len(next.Drains) != 1 || stateFormat(next) != 2 {
 		t.Errorf("fitness %+v, drains %+v", next.Fitness, next.Drains)
 	}
@@ -49,7 +62,7 @@ func TestRecover(t *testing.T) {
 		}
 	}
 	// What the state has been since is as good as any other, and another recovery lifts the epochs again, also within the same minute.
-	again, err := Recover(roundTrip(t, next), 900, testID, Recovery{At: at(21), By: "a"})
+	again, err := Recover(roundTrip(t, next), 900, testID, "0badkey", Recovery{At: at(21), By: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,6 +73,26 @@ func TestRecover(t *testing.T) {
 	after := play(t, next, 501, PutService{Service: testService("late", 203), At: at(30), By: "a"}, Assign{Service: "late", Owner: "a", Planned: got.Floor, Reason: FirstOwner})
 	if e := after.Ownerships["late"].Epoch; e != got.Floor+1 {
 		t.Errorf("a new service has epoch %d, the floor is %d", e, got.Floor)
+	}
+}
+
+// However many there were, the first one and the last ones are remembered: by the first all know each other that ever went on from it.
+func TestTheFirstRecoveryIsRemembered(t *testing.T) {
+	s := world(t)
+	generation := uint64(0)
+	for i := range 2 * RecoveriesLimit {
+		next, err := Recover(s, 500, fmt.Sprintf("%032x", i+1), "", Recovery{At: at(20), By: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s = next; s.Generation() <= generation {
+			t.Fatalf("generation %d came after %d", s.Generation(), generation)
+		}
+		generation = s.Generation()
+	}
+	last := s.Recoveries[len(s.Recoveries)-1]
+	if len(s.Recoveries) != RecoveriesLimit || s.Recoveries[0].From != testID || last.From != fmt.Sprintf("%032x", 2*RecoveriesLimit-1) {
+		t.Errorf("%d recoveries, the first from %s, the last from %s", len(s.Recoveries), s.Recoveries[0].From, last.From)
 	}
 }
 
@@ -96,7 +129,7 @@ func TestRecoverRefuses(t *testing.T) {
 		"no ID":         {s, "abc", "a", "not a new"},
 		"the last gasp": {&last, newID, "a", "cannot be lifted"},
 	} {
-		if _, err := Recover(c.state, 9, c.id, Recovery{By: c.by, At: at(1)}); err == nil || !strings.Contains(err.Error(), c.says) {
+		if _, err := Recover(c.state, 9, c.id, "", Recovery{By: c.by, At: at(1)}); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -115,7 +148,7 @@ func TestLiftEpochOnlyRises(t *testing.T) {
 // storedRecovery is a state after a recovery as the first release with one wrote it.
 func storedRecovery(t *testing.T) *State {
 	t.Helper()
-	now, err := Recover(world(t), 500, newID, Recovery{At: at(20), By: "a"})
+	now, err := Recover(world(t), 500, newID, world(t).Nodes["a"].Key, Recovery{At: at(20), By: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +165,7 @@ func TestTheStoryOfARecovery(t *testing.T) {
 	d := testNode("d", AlwaysOn)
 	d.Format = 2
 	s := play(t, world(t), 100, PutNode{Node: d, At: at(8)}, SetDrain{Node: "c", On: true, Text: "new disk", At: at(9), By: "a"})
-	next, err := Recover(s, 500, newID, Recovery{At: at(20), By: "d"})
+	next, err := Recover(s, 500, newID, d.Key, Recovery{At: at(20), By: "d"})
 	if err != nil {
 		t.Fatal(err)
 	}

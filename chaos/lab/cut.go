@@ -38,7 +38,7 @@ func (p *patchPanel) cut(c Cut) error {
 		return nil
 	}
 	if c.Cable {
-		if err := setCarrier(c.From, false); err != nil {
+		if err := setCarrier(c.From, false); err != nil && !missingLink(err) { // of a host that is off: it starts without a link
 			return err
 		}
 	}

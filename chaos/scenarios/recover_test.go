@@ -132,9 +132,12 @@ func TestRecoverAfterTheMajorityIsLost(t *testing.T) {
 	w.connect("c1", "h3")
 }
 
-// recover is the command line of a recovery on a lab's host.
-func (w *world) recover(more ...string) []string {
-	return append([]string{"nightporter", "recover", "--yes", "--config", filepath.Join(w.lab.Dir(), "nightporter.yaml"), "--node", "h3"}, more...)
+// recover is the command line of a recovery on h3.
+func (w *world) recover(more ...string) []string { return w.recoverOn("h3", more...) }
+
+// recoverOn is that of a lab's host.
+func (w *world) recoverOn(host string, more ...string) []string {
+	return append([]string{"nightporter", "recover", "--yes", "--config", filepath.Join(w.lab.Dir(), "nightporter.yaml"), "--node", host}, more...)
 }
 
 // recoverFails wants a recovery on h3 to be refused with these words.
