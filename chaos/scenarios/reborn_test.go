@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"nightporter/api"
 	"nightporter/chaos/lab"
 	"nightporter/config"
 )
@@ -36,7 +37,11 @@ func TestADeadHostIsReplacedUnderItsName(t *testing.T) {
 	w.settled(four, 3)
 	_, err := w.api("h1").Move(w.limit(), web, "h3")
 	w.must(err)
-	_, err = w.lab.Host("h4").Kill(w.limit())
+	h4 := w.lab.Host("h4")
+	w.must(h4.Signal(w.limit(), syscall.SIGTERM)) // it writes down how much of the log it has applied, with the record of h3
+	_, err = h4.AwaitAgentExit(w.limit())
+	w.must(err)
+	_, err = h4.Kill(w.limit())
 	w.must(err)
 	h3, old := w.lab.Host("h3"), w.lab.Host("h5")
 	w.await("h3 holds", func() string {
@@ -86,8 +91,16 @@ func TestADeadHostIsReplacedUnderItsName(t *testing.T) {
 	w.must(h3.Start(w.limit()))
 
 	// The new one leads, and the one that was off has the old key on record.
-	w.await("h3 leads", func() string { return w.leadsOrPassesOn("h3", "h1", "h2", "h3") })
-	w.must(w.lab.Host("h4").Start(w.limit()))
+	_, err = w.api("h1").Drain(w.limit(), api.DrainQuery{Node: "h1"}) // h2 holds, so that only h3 is left to lead
+	w.must(err)
+	w.await("h3 leads", func() string {
+		leader, missing := w.leader(without(four, "h4"))
+		if missing == "" && leader != "h3" {
+			missing = leader + " leads"
+		}
+		return missing
+	})
+	w.must(h4.Start(w.limit()))
 	w.settled(four, 3)
 	st, err := w.ask("h4")
 	w.must(err)
@@ -116,33 +129,6 @@ func (w *world) inTouch(host, other string) string {
 		return fmt.Sprintf("%s says %+v", host, n)
 	}
 	return ""
-}
-
-// leadsOrPassesOn says "" if a host leads, and else has the one that does pass the lead on; all of them are to vote.
-func (w *world) leadsOrPassesOn(host string, all ...string) string {
-	w.Helper()
-	for _, h := range all {
-		st, err := w.ask(h)
-		if err != nil {
-			return err.Error()
-		}
-		if missing := whole(st, all, len(all)); missing != "" {
-			return h + ": " + missing
-		}
-	}
-	leader, missing := w.leader(all)
-	if missing != "" || leader == host {
-		return missing
-	}
-	h := w.lab.Host(leader)
-	w.must(h.Signal(w.limit(), syscall.SIGUSR2)) // it gives the lead away, and keeps what it holds
-	w.await(leader+" leads no more", func() string {
-		if st, err := w.ask(host); err != nil || st.Leader == leader {
-			return fmt.Sprint(st.Leader, err)
-		}
-		return ""
-	})
-	return leader + " led"
 }
 
 // awaitProblem waits until a host's status has a line that begins so.
