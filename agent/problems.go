@@ -82,9 +82,7 @@ func (b *backend) troubles(v cluster.View, s api.Status, unfit string) troubles 
 		}
 	}
 	out.tell(logSays, b.sleeper.said())
-	if p := b.leader.trouble.Load(); p != nil {
-		out.tell(logSays, *p)
-	}
+	out = append(out, b.pins.problems(v.State)...)
 	out.tell("", b.post.conflicting())
 	out.tell(logSays, b.post.ballot.trouble())
 	out.tell("docs/metrics.md says what http wants; the agent does its work without the page", b.web.trouble())

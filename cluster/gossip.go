@@ -49,6 +49,8 @@ type GossipConfig struct {
 	OnMessage       func(Message)         // on gossip's receive path; must not block
 	OnConflict      func(sentence string) // two hosts use one name
 	OnUnread        func(from netip.Addr) // a message was of another secret or another cluster's name; told once in ComplainEvery; may be nil
+	// Impostor says why the host that speaks is not the node of that name, "" = nothing is known against it; must not block. nil = nobody is one.
+	Impostor func(node string, at netip.AddrPort, m Meta) string
 }
 
 // Gossip is memberlist with a memory.
