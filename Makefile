@@ -38,7 +38,7 @@ mutants: ## every mistake of internal/mutant must be found by random runs, a qua
 	go run ./internal/mutants -dir bin/mutants
 lint: ## staticcheck and gofumpt
 	go vet ./... && $(TOOL) staticcheck ./... && test -z "$$($(TOOL) gofumpt -l . | tee /dev/stderr)"
-vm-test: build ## real suspends in QEMU: the exact fence, and a whole host with systemd that sleeps and is woken; root, and a Debian host
+vm-test: build ## real suspends in QEMU: the exact fence, whole hosts with systemd that sleep and are woken, and the tutorial as it is written; root, and a Debian host
 	nice -n 15 chaos/vm/build-image bin/vm
 	identity/fetch-kernel bin/vm
 	cd identity && NIGHTPORTER_VM_KERNEL=$(CURDIR)/bin/vm CGO_ENABLED=0 nice -n 15 go test -count=1 -tags vm -run TestInAMachine -v .

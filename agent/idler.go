@@ -72,8 +72,9 @@ const (
 
 // Bounds of the pause between two looks: a thirtieth of idle within them. A look costs 1 to 3 ms on a small host.
 const (
-	lookMost  = 10 * time.Second
-	lookLeast = 250 * time.Millisecond
+	lookMost    = 10 * time.Second
+	lookLeast   = 250 * time.Millisecond
+	lookAwaited = time.Second
 )
 
 // lateAfter is how many looks may be missing until nobody knows what happened meanwhile.
@@ -121,24 +122,35 @@ func (i *idler) run(ctx context.Context) {
 		case <-i.bell:
 		case <-timer.C:
 		}
-		i.look(ctx)
-		timer.Reset(i.every)
+		timer.Reset(i.pause(i.look(ctx)))
 	}
 }
 
-// returned is told after a suspend, or a stall: nobody knows what happened meanwhile, so everything begins anew.
+// pause is how long it waits for the next look. A host that is not awake by its record is about to be, and who asks why it is awake is not to wait for long.
+func (i *idler) pause(looked bool) time.Duration {
+	if looked {
+		return i.every
+	}
+	return min(i.every, lookAwaited)
+}
+
+// returned is told after a suspend, or a stall: nobody knows what happened meanwhile, so everything begins anew. What was found before says
+// nothing of now.
 func (i *idler) returned() {
 	i.away.Store(true)
+	i.mu.Lock()
+	i.shown = outlook{}
+	i.mu.Unlock()
 	i.bell.ring()
 }
 
-// look gathers once, judges, and acts.
-func (i *idler) look(ctx context.Context) {
+// look gathers once, judges, and acts; false: it did not look, since the host is not awake by its record.
+func (i *idler) look(ctx context.Context) bool {
 	v := i.scene.view()
 	me, known := v.State.Nodes[i.self]
 	if !known || me.Power != fsm.Awake {
 		i.watches = false
-		return
+		return false
 	}
 	now := time.Duration(i.clock.Boot())
 	i.setback.see(me, now, i.rules.Idle, i.failure())
@@ -148,7 +160,7 @@ func (i *idler) look(ctx context.Context) {
 	}
 	reasons, notes := i.senses.Sense(ctx, now, watched(v.State, i.self))
 	if ctx.Err() != nil {
-		return // what was asked last was cut off
+		return true // what was asked last was cut off
 	}
 	now = time.Duration(i.clock.Boot())
 	reasons = append(reasons, i.bonds(v, now)...)
@@ -166,6 +178,7 @@ func (i *idler) look(ctx context.Context) {
 	case verdict.State == idle.Busy:
 		i.retry = retrial{}
 	}
+	return true
 }
 
 // unwanted asks the host's programs when they want it awake. That is done before it wishes to sleep: from the wish on its services move.

@@ -233,6 +233,9 @@ func TestIdlerAfterAnAbsence(t *testing.T) {
 	onNapper(t, func(t *testing.T, n *napper) {
 		n.looksFor(14 * time.Minute)
 		n.idler.returned()
+		if o, any := n.idler.outlook(); any {
+			t.Errorf("after its return it still tells what it found before: %+v", o)
+		}
 		n.looksFor(14 * time.Minute)
 		if me := n.stage.record(); me.Power != fsm.Awake || n.state() != idle.Idle || n.senses.forgotten != 2 {
 			t.Errorf("it is %s, forgot %d times, %+v", n.state(), n.senses.forgotten, me)
@@ -240,6 +243,24 @@ func TestIdlerAfterAnAbsence(t *testing.T) {
 		n.looksFor(2 * time.Minute)
 		if me := n.stage.record(); me.PowerReason != fsm.NodeIdle {
 			t.Errorf("after its time the record is %+v", me)
+		}
+	})
+}
+
+// Who asks right after a sleep why the host is awake hears soon what is so now: it is looked at again as soon as its record says that it is awake.
+func TestIdlerLooksSoonAfterASleep(t *testing.T) {
+	onNapper(t, func(t *testing.T, n *napper) {
+		n.idler.every = lookMost
+		n.looksFor(15*time.Minute + 20*time.Second)
+		n.idler.returned()
+		looked := n.look(context.Background())
+		if me := n.stage.record(); me.Power == fsm.Awake || looked || n.idler.pause(looked) != lookAwaited {
+			t.Errorf("by its record it is %s; it looked: %v", me.Power, looked)
+		}
+		n.steps(4)
+		looked = n.look(context.Background())
+		if me := n.stage.record(); me.Power != fsm.Awake || !looked || n.idler.pause(looked) != lookMost {
+			t.Errorf("after its return its record says %s; it looked: %v", me.Power, looked)
 		}
 	})
 }

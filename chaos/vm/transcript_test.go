@@ -62,48 +62,40 @@ var varies = []struct {
 	as   string
 }{
 	{regexp.MustCompile(`\x1b\[[0-9;?]*[a-zA-Z]`), ""},
-	{regexp.MustCompile(`\bv?[0-9]+(~g|\.)[0-9a-z.+~-]*[0-9a-z](-dirty)?\b|\b[0-9a-f]{7,}(-dirty)?\b`), "#"}, // versions, fractions, addresses
-	{regexp.MustCompile(`(#|[0-9]+)(ns|µs|ms|s|m|h|d)((#|[0-9]+)(ns|µs|ms|s|m|h))*\b`), "#"},
+	{regexp.MustCompile(`\b[0-9]+(\.[0-9]+)?(ns|µs|ms|s|m|h|d)([0-9]+(\.[0-9]+)?(ns|µs|ms|s|m|h))*\b`), "#"}, // durations
+	{regexp.MustCompile(`\b(v?[0-9]+(~g|\.)[0-9a-z.+~-]*[0-9a-z]|[0-9a-f]{7,})\b(-dirty)?`), "#"},            // versions, fractions, addresses
 	{regexp.MustCompile(`[0-9]+`), "#"},
 	{regexp.MustCompile(`#([-:, ]*#)+`), "#"},
+	{regexp.MustCompile(`\bleader (pi|desk|nas)\b`), "leader HOST"}, // who leads, and so decides, and who of two fronts stands in
+	{regexp.MustCompile(`\bleader +now\b`), "voter now"},
+	{regexp.MustCompile(`\b(pi|desk) +(holds|claims)\b`), "HOST holds"},
 	{regexp.MustCompile(`\s+`), " "},
 }
 
-func plainly(line string) string {
+func plainly(text string) string {
 	for _, v := range varies {
-		line = v.what.ReplaceAllString(line, v.as)
+		text = v.what.ReplaceAllString(text, v.as)
 	}
-	return strings.TrimSpace(line)
+	return strings.TrimSpace(text)
 }
 
-// missing compares an answer with what the page shows of it, and says which line of the page has no like.
+// missing compares an answer with what the page shows of it, and says what of the page has no like. Lines may break elsewhere.
 func missing(shows []string, answer string) string {
-	var got []string
-	for l := range strings.Lines(answer) {
-		if l = plainly(l); l != "" {
-			got = append(got, l)
-		}
-	}
-	at, loose := 0, false
-	for _, l := range shows {
-		want := plainly(l)
+	got, loose := plainly(answer), false
+	for n, piece := range strings.Split("\n"+strings.Join(shows, "\n")+"\n", "\n...\n") {
+		loose = n > 0
+		want := plainly(piece)
 		if want == "" {
 			continue
 		}
-		if want == "..." {
-			loose = true
-			continue
+		at := strings.Index(got, want)
+		if at < 0 || at > 0 && !loose {
+			return strings.TrimSpace(piece)
 		}
-		for loose && at < len(got) && got[at] != want {
-			at++
-		}
-		if at == len(got) || got[at] != want {
-			return l
-		}
-		at, loose = at+1, false
+		got, loose = got[at+len(want):], false
 	}
-	if len(shows) > 0 && at < len(got) && !loose {
-		return "the end, where the answer has: " + got[at]
+	if got = strings.TrimSpace(got); len(shows) > 0 && got != "" && !loose {
+		return "the end, where the answer has: " + got
 	}
 	return ""
 }

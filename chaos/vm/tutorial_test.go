@@ -40,6 +40,7 @@ func TestTheTutorial(t *testing.T) {
 		}
 	}
 	k.look()
+	k.install()
 }
 
 // walk is a reader of the tutorial.

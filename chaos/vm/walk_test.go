@@ -4,6 +4,7 @@ package vm
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -145,5 +146,24 @@ func (k *walk) physically(s step) {
 		k.must(host.plug(k.limit(), verb == "plug"))
 	default:
 		k.Fatalf("%v: nobody knows how", s)
+	}
+}
+
+// says is what docs/install.md tells of the unit, and of what is left after a removal.
+var says = regexp.MustCompile("`systemd-analyze security nightporter` says ([0-9.]+) ")
+
+func (k *walk) install() {
+	k.Helper()
+	page, err := os.ReadFile("../../docs/install.md")
+	k.must(err)
+	told := says.FindStringSubmatch(string(page))
+	out, err := k.hosts["pi"].shell.run(k.limit(), "systemd-analyze security --no-pager nightporter | tail -n 1")
+	if err != nil || told == nil || !strings.Contains(out, " "+told[1]+" ") {
+		k.Errorf("docs/install.md says of the unit %q, and systemd-analyze %q (%v)", told, out, err)
+	}
+	out, err = k.hosts["desk"].shell.run(k.limit(), "for f in /etc/nightporter /var/lib/nightporter /run/nightporter /usr/bin/nightporter /sys/fs/bpf/nightporter; do [ ! -e $f ] || echo $f; done; "+
+		"ip -o link | grep np- ; ip rule | grep -v -e 'lookup local' -e 'lookup main' -e 'lookup default'; systemctl list-unit-files --no-legend 'nightporter*'; true")
+	if err != nil || out != "" {
+		k.Errorf("after the purge there is left (%v):\n%s", err, out)
 	}
 }
