@@ -45,9 +45,10 @@ type GossipConfig struct {
 	Meta            Meta
 	Transport       memberlist.Transport // nil = UDP and TCP on Bind
 	Log             *slog.Logger
-	OnChange        func()                // members or their Meta changed; must not block
-	OnMessage       func(Message)         // on gossip's receive path; must not block
-	OnConflict      func(sentence string) // two hosts use one name
+	OnChange        func()                    // members or their Meta changed; must not block
+	OnMessage       func(Message)             // on gossip's receive path; must not block
+	OnConflict      func(sentence string)     // two hosts use one name
+	OnWord          func(node string, m Meta) // a node's own word, at first hand; must not block; nil = nobody wants it
 }
 
 // Gossip is memberlist with a memory.
