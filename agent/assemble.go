@@ -256,7 +256,7 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 	g, err := a.deps.Net.Gossip(cluster.GossipConfig{
 		Node: a.cfg.Node, Cluster: a.cfg.Cluster, Bind: at, Advertise: at, Key: keys.Gossip, Also: keys.GossipAlso(),
 		Timing: cluster.Derive(a.cfg.Failover), Meta: a.meta.now(), Log: a.deps.Log,
-		OnChange: ring, OnMessage: a.post.receive, OnConflict: a.post.conflict, Impostor: a.impostor,
+		OnChange: ring, OnMessage: a.post.receive, OnConflict: a.post.conflict, OnWord: a.lineage.word, Impostor: a.impostor,
 		OnUnread: func(from netip.Addr) { a.post.unread.note(from, a.deps.Clock.Boot()) },
 	})
 	if err != nil {

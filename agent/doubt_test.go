@@ -31,12 +31,19 @@ func TestDoubt(t *testing.T) {
 			d.linked(false)
 			run(d, 2*most)
 		}, in: true},
-		"time without a link":  {do: func(d *doubt) { d.linked(false); d.calls(); run(d, 2*most) }, in: true},
-		"and then with it":     {do: func(d *doubt) { d.linked(false); run(d, 2*most); d.linked(true); d.calls() }, in: true},
-		"for long enough":      {do: func(d *doubt) { d.linked(false); run(d, 2*most); d.linked(true); d.calls(); run(d, most) }},
-		"it was stopped":       {goesOn: true, do: func(d *doubt) { time.Sleep(stall); d.calls() }, in: true},
-		"for a moment":         {goesOn: true, do: func(d *doubt) { time.Sleep(stall - 1) }},
-		"an answer of before":  {goesOn: true, do: func(d *doubt) { r := d.calls(); time.Sleep(stall); d.is(); d.calls(); d.answered(r, "h1"); d.answered(r, "h2") }, in: true},
+		"time without a link": {do: func(d *doubt) { d.linked(false); d.calls(); run(d, 2*most) }, in: true},
+		"and then with it":    {do: func(d *doubt) { d.linked(false); run(d, 2*most); d.linked(true); d.calls() }, in: true},
+		"for long enough":     {do: func(d *doubt) { d.linked(false); run(d, 2*most); d.linked(true); d.calls(); run(d, most) }},
+		"it was stopped":      {goesOn: true, do: func(d *doubt) { time.Sleep(stall); d.calls() }, in: true},
+		"for a moment":        {goesOn: true, do: func(d *doubt) { time.Sleep(stall - 1) }},
+		"an answer of before": {goesOn: true, do: func(d *doubt) {
+			r := d.calls()
+			time.Sleep(stall)
+			d.is()
+			d.calls()
+			d.answered(r, "h1")
+			d.answered(r, "h2")
+		}, in: true},
 		"answers after return": {goesOn: true, do: func(d *doubt) { time.Sleep(stall); d.is(); r := d.calls(); d.answered(r, "h1"); d.answered(r, "h2") }},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"nightporter/cluster"
 	"nightporter/fsm"
+	"nightporter/lease"
 )
 
 // Superseded is what a host keeps on disk when it has learnt that its cluster goes on without it: it was said to be gone for good in a
@@ -47,6 +49,9 @@ type lineage struct {
 	// born is the ID of the cluster that this host's log was of when the agent started. What is committed of the log is known later, and
 	// until then it must not pass for a host that belongs to no cluster: it would be admitted with its old log.
 	born string
+
+	mu    sync.Mutex
+	words map[string]saying // what others said of themselves at first hand, by name
 
 	silent atomic.Pointer[Superseded]
 	begun  atomic.Bool // something has allowed this life to hold
@@ -96,7 +101,7 @@ func shortID(id string) string { return "cluster " + id[:min(len(id), 8)] }
 // look finds out who is there, and what this host may do.
 func (l *lineage) look() posture {
 	view := l.machine.View()
-	members := l.members()
+	members := l.there()
 	l.meet(view.State, members)
 	if l.isSilent() {
 		l.waits("")
@@ -189,11 +194,16 @@ func (l *lineage) leftBehind(state *fsm.State, members []cluster.Member) string 
 	return ""
 }
 
-// loose finds one.
+// loose finds one. Who has fallen silent stays so as long as its agent runs, whatever else was heard of it before.
 func (l *lineage) loose(state *fsm.State, members []cluster.Member) (cluster.Member, bool) {
 	own := l.pedigree(state)
+	silent := func(m cluster.Member) bool {
+		return slices.ContainsFunc(members, func(o cluster.Member) bool {
+			return o.Name == m.Name && o.Meta.Incarnation == m.Meta.Incarnation && o.Meta.Silent
+		})
+	}
 	i := slices.IndexFunc(members, func(m cluster.Member) bool {
-		return m.Status == cluster.Alive && !m.Meta.Silent && !m.Meta.Waits && own.kinOf(m.Meta) == below
+		return m.Status == cluster.Alive && !m.Meta.Waits && own.kinOf(m.Meta) == below && !silent(m)
 	})
 	if i < 0 {
 		return cluster.Member{}, false
@@ -228,7 +238,7 @@ func (l *lineage) meet(state *fsm.State, members []cluster.Member) {
 
 // seeks says whether the others are to be called often.
 func (l *lineage) seeks() bool {
-	_, loose := l.loose(l.machine.View().State, l.members())
+	_, loose := l.loose(l.machine.View().State, l.there())
 	return loose || l.doubt.often()
 }
 
@@ -299,6 +309,47 @@ func (l *lineage) take() {
 		l.meta.setWaits(false)
 	}
 	l.tenants.restrain(p)
+}
+
+// saying is what a host said of itself, and when.
+type saying struct {
+	meta cluster.Meta
+	at   lease.Boot
+}
+
+// wordLasts is for how long a word at first hand counts beside what gossip has of the same host: whoever is loose is called every second.
+const wordLasts = 3 * time.Second
+
+// word is told what a host says of itself in an exchange with it. Gossip may not have that yet: it ranks what it hears by counts, and an agent
+// that was started anew has to outdo those of its former life first.
+func (l *lineage) word(node string, m cluster.Meta) {
+	l.mu.Lock()
+	if l.words == nil {
+		l.words = make(map[string]saying)
+	}
+	l.words[node] = saying{m, l.clock.Boot()}
+	l.mu.Unlock()
+	l.ring()
+}
+
+// there lists who is there, as gossip has it, and then who said so just now.
+func (l *lineage) there() []cluster.Member {
+	out := l.members()
+	now := l.clock.Boot()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for node, w := range l.words {
+		if now.Sub(w.at) >= wordLasts {
+			delete(l.words, node)
+			continue
+		}
+		m := cluster.Member{Name: node, Status: cluster.Alive, Meta: w.meta}
+		if i := slices.IndexFunc(out, func(o cluster.Member) bool { return o.Name == node }); i >= 0 {
+			m.Addr = out[i].Addr
+		}
+		out = append(out, m)
+	}
+	return out
 }
 
 // setSilent tells the others that this host has let go of what it had in the cluster before a recovery.

@@ -135,7 +135,7 @@ func (t *touch) addresses() []string {
 			list = append(list, at.String())
 		}
 	}
-	if m, is := t.lineage.loose(state, t.gossip.Members()); is {
+	if m, is := t.lineage.loose(state, t.lineage.there()); is && m.Addr.IsValid() {
 		list = append(list, m.Addr.String())
 	}
 	slices.Sort(list)

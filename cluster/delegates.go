@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -43,11 +44,26 @@ func (d *delegate) NotifyMsg(b []byte) {
 // GetBroadcasts implements memberlist.Delegate; nothing is spread by rumour.
 func (*delegate) GetBroadcasts(int, int) [][]byte { return nil }
 
-// LocalState implements memberlist.Delegate.
-func (*delegate) LocalState(bool) []byte { return nil }
+// LocalState implements memberlist.Delegate: what this node says of itself goes along when two exchange all that they know (a join is that). The rest
+// of it is ranked by counts that a new agent begins anew, so whoever knew its former life passes by at first what it says now.
+func (d *delegate) LocalState(bool) []byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append(append([]byte(d.conf.Node), 0), d.meta...)
+}
 
-// MergeRemoteState implements memberlist.Delegate.
-func (*delegate) MergeRemoteState([]byte, bool) {}
+// MergeRemoteState implements memberlist.Delegate: the other node's own word. A join returns after this.
+func (d *delegate) MergeRemoteState(b []byte, _ bool) {
+	name, raw, _ := bytes.Cut(b, []byte{0})
+	m, err := DecodeMeta(raw)
+	if err != nil || len(name) == 0 || m.Name != d.conf.Cluster || m.Protocol != d.conf.Meta.Protocol {
+		d.log.Debug("a node's word was not understood", "err", err)
+		return
+	}
+	if d.conf.OnWord != nil && string(name) != d.conf.Node {
+		d.conf.OnWord(string(name), m)
+	}
+}
 
 // NotifyJoin implements memberlist.EventDelegate.
 func (e *events) NotifyJoin(n *memberlist.Node) { (*Gossip)(e).set(n, Alive) }

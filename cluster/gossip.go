@@ -45,10 +45,11 @@ type GossipConfig struct {
 	Meta            Meta
 	Transport       memberlist.Transport // nil = UDP and TCP on Bind
 	Log             *slog.Logger
-	OnChange        func()                // members or their Meta changed; must not block
-	OnMessage       func(Message)         // on gossip's receive path; must not block
-	OnConflict      func(sentence string) // two hosts use one name
-	OnUnread        func(from netip.Addr) // a message was of another secret or another cluster's name; told once in ComplainEvery; may be nil
+	OnChange        func()                    // members or their Meta changed; must not block
+	OnMessage       func(Message)             // on gossip's receive path; must not block
+	OnConflict      func(sentence string)     // two hosts use one name
+	OnUnread        func(from netip.Addr)     // a message was of another secret or another cluster's name; told once in ComplainEvery; may be nil
+	OnWord          func(node string, m Meta) // a node's own word, at first hand; must not block; nil = nobody wants it
 	// Impostor says why the host that speaks is not the node of that name, "" = nothing is known against it; must not block. nil = nobody is one.
 	Impostor func(node string, at netip.AddrPort, m Meta) string
 }
