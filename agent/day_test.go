@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -103,5 +104,20 @@ func TestTheStoryOfSleepsAndWakes(t *testing.T) {
 	}
 	if want := "awake 0-10 \nsuspending 10-11 idle\nasleep 11-20 idle\nwaking 20-21 demand\nawake 21-60 woke-up\n"; text != want {
 		t.Errorf("%s\nwant\n%s", text, want)
+	}
+}
+
+// The page has words for each reason that the time-line may name.
+func TestThePageHasWordsForEachReason(t *testing.T) {
+	words := string(file(t, "web/page/draw.js"))
+	n := 0
+	for _, m := range regexp.MustCompile(`(?m)\bReason\s*=\s*"([a-z-]+)"`).FindAllStringSubmatch(string(file(t, "fsm/reason.go"))+string(file(t, "fsm/recover.go")), -1) {
+		n++
+		if !strings.Contains(words, "'"+m[1]+"': '") {
+			t.Errorf("the page shows %q as it is", m[1])
+		}
+	}
+	if n < 30 {
+		t.Errorf("only %d reasons", n)
 	}
 }
