@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -209,11 +208,16 @@ func (p *Hold) addressOf(a netip.Addr) *netlink.Addr {
 	}
 	if a.Is4() {
 		addr.Scope = unix.RT_SCOPE_LINK
-		return addr
 	}
-	forever := uint32(math.MaxUint32)
-	addr.ValidLft = int(forever) // and preferred for no time
 	return addr
+}
+
+// putAddress gives a link ip0 as it is to have it.
+func (p *Hold) putAddress(l netlink.Link, a netip.Addr) error {
+	if p.spec.Mode == HostMAC && a.Is6() {
+		return p.host.asks.deprecated(l.Attrs().Index, a, p.addressOf(a).Flags)
+	}
+	return p.host.nl.AddrReplace(l, p.addressOf(a))
 }
 
 // mac is the hardware address under which the identity is on the wire.

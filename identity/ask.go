@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -31,6 +33,22 @@ func (a *asker) request(kind, flags int) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(kind, flags)
 	req.Sockets = a.sockets
 	return req
+}
+
+// deprecated gives a link an IPv6 address that is valid for ever and preferred for no time. The library has these two in an int each, into
+// which "for ever" (32 bits) does not fit where an int has as many.
+func (a *asker) deprecated(link int, addr netip.Addr, flags int) error {
+	req := a.request(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
+	msg := nl.NewIfAddrmsg(unix.AF_INET6)
+	msg.Index, msg.Prefixlen = uint32(link), uint8(addr.BitLen())
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.IFA_LOCAL, addr.AsSlice()))
+	req.AddData(nl.NewRtAttr(unix.IFA_ADDRESS, addr.AsSlice()))
+	req.AddData(nl.NewRtAttr(unix.IFA_FLAGS, nl.Uint32Attr(uint32(flags))))
+	times := nl.IfaCacheInfo{IfaCacheinfo: unix.IfaCacheinfo{Valid: math.MaxUint32}}
+	req.AddData(nl.NewRtAttr(unix.IFA_CACHEINFO, times.Serialize()))
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
 }
 
 // Of a filter's options (linux/pkt_cls.h).

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -201,7 +202,7 @@ func (c *camera) film(name string, stop <-chan struct{}) {
 		messages, _ := unix.ParseSocketControlMessage(oob[:m])
 		for _, one := range messages {
 			if one.Header.Type == unix.SO_TIMESTAMPNS {
-				stamp = time.Duration(binary.NativeEndian.Uint64(one.Data))*time.Second + time.Duration(binary.NativeEndian.Uint64(one.Data[8:]))
+				stamp = time.Duration((*unix.Timespec)(unsafe.Pointer(&one.Data[0])).Nano()) // each half is as wide as the machine's long
 			}
 		}
 		kind := binary.BigEndian.Uint16(buf[12:])

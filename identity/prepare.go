@@ -192,7 +192,7 @@ func (p *Hold) silence() error {
 // address gives the link ip0.
 func (p *Hold) address(link netlink.Link) error {
 	for _, a := range p.spec.Addrs {
-		if err := p.host.nl.AddrReplace(link, p.addressOf(a)); err != nil {
+		if err := p.putAddress(link, a); err != nil {
 			return fmt.Errorf("giving %s the address %s: %w", link.Attrs().Name, a, addressHint(a, err))
 		}
 	}

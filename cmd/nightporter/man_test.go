@@ -39,7 +39,12 @@ func TestTheManualHasEveryCommandAndFlag(t *testing.T) {
 		t.Errorf("the manual has %d pages", len(pages))
 	}
 	for path, text := range pages {
+		before := ""
 		for line := range strings.Lines(text) {
+			if line == ".PP\n" && (strings.HasPrefix(before, ".SH") || before == line) {
+				t.Errorf("%s has a paragraph with nothing in it after %q", path, before)
+			}
+			before = line
 			if strings.HasPrefix(line, ".") && !slices.Contains([]string{`.\"`, ".TH", ".nh", ".ad", ".SH", ".B", ".PP", ".TP", ".nf", ".fi"}, strings.Fields(line)[0]) || strings.HasPrefix(line, "'") {
 				t.Errorf("%s has a line that groff takes for a request: %q", path, line)
 			}

@@ -42,12 +42,12 @@ func (r *roff) bold(s string) { fmt.Fprintf(r, ".B %s\n", escaped(s)) }
 // text writes paragraphs; lines that are indented are shown as they are.
 func (r *roff) text(s string) {
 	for i, part := range strings.Split(strings.TrimSpace(s), "\n\n") {
-		if i > 0 {
-			r.WriteString(".PP\n")
-		}
 		if strings.HasPrefix(part, "  ") {
 			r.verbatim(part)
 			continue
+		}
+		if i > 0 {
+			r.WriteString(".PP\n")
 		}
 		for line := range strings.Lines(part) {
 			r.WriteString(escaped(strings.TrimSpace(line)) + "\n")
@@ -63,7 +63,11 @@ func (r *roff) item(term, meaning string) {
 
 // verbatim shows lines as they are.
 func (r *roff) verbatim(s string) {
-	r.WriteString(".PP\n.nf\n")
+	page := strings.TrimSuffix(r.String(), "\n")
+	if last := page[strings.LastIndex(page, "\n")+1:]; !strings.HasPrefix(last, ".SH ") { // which begins a paragraph itself
+		r.WriteString(".PP\n")
+	}
+	r.WriteString(".nf\n")
 	for line := range strings.Lines(s) {
 		r.WriteString(escaped(strings.TrimRight(line, "\n")) + "\n")
 	}

@@ -111,6 +111,7 @@ func newRoot(sh *shell) *cobra.Command {
 		Short:         "A stable address for services whose hosts sleep",
 		Long:          rootLong,
 		Example:       rootExample,
+		Version:       sh.version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
@@ -119,9 +120,11 @@ func newRoot(sh *shell) *cobra.Command {
 			return err
 		},
 	}
+	root.SetVersionTemplate("nightporter {{.Version}}\n") // what everything else answers to --version; the verb knows the daemon's too
 	flags := root.PersistentFlags()
 	flags.StringVar(&sh.socket, "socket", sh.defaultSocket(), "the daemon's admin socket (default also from $NIGHTPORTER_SOCKET)")
 	flags.StringVarP(&sh.output, "output", "o", "text", "text or json")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	flags.DurationVar(&sh.timeout, "timeout", patience, "how long to wait for the daemon's answer")
 	root.AddCommand(verbs(sh)...)
 	return root
