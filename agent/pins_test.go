@@ -20,7 +20,7 @@ func TestWhoIsWho(t *testing.T) {
 		met := []cluster.Member{{Name: "c", Status: cluster.Alive, Meta: cluster.Meta{Pin: "first"}}}
 		p := &pins{
 			self: "a", clock: &fakeClock{began: time.Now()}, machine: solo.machine, members: func() []cluster.Member { return met }, log: log, bell: newBell(),
-			sworn: make(map[string]sworn), seen: make(map[string]stranger),
+			sworn: make(map[string]sworn), seen: make(map[string]pretender),
 		}
 		state := func() *fsm.State { return solo.machine.View().State }
 		want := func(when, node, key string, impostor bool, problems int) {

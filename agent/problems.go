@@ -182,7 +182,7 @@ func (b *backend) peerTroubles(v cluster.View, s api.Status, out *troubles) {
 		if m.Status == cluster.Alive {
 			out.tell("", otherCluster(v.State, m))
 		}
-		if m.Status == cluster.Alive && v.Present[m.Name].Deaf && v.State.Nodes[m.Name].Power == fsm.Awake {
+		if deaf(v, m) {
 			out.tell(fmt.Sprintf("run `nightporter status` on %s: its disk may refuse the log; else open TCP port %d between the hosts", m.Name, b.cfg.PeerPort),
 				fmt.Sprintf("the log does not reach %s, though gossip does: it can hold nothing and does not vote (is TCP port %d open between the hosts?)", m.Name, b.cfg.PeerPort))
 		}
@@ -197,6 +197,11 @@ func (b *backend) peerTroubles(v cluster.View, s api.Status, out *troubles) {
 	if len(s.Quorum.Voters) == 2 {
 		out.tell("", "there are two voters ("+strings.Join(s.Quorum.Voters, " and ")+") while the vote moves: until that is over, the death of either stops the services")
 	}
+}
+
+// deaf says whether gossip reaches a host that is awake, and the log does not. Of one that gossip does not reach either is said that it is not in touch.
+func deaf(v cluster.View, m cluster.Member) bool {
+	return m.Status == cluster.Alive && v.Present[m.Name].Deaf && v.State.Nodes[m.Name].Power == fsm.Awake
 }
 
 // claimsLong is the number of failovers after which an owner that is not open yet is worth a sentence.

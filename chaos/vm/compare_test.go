@@ -44,6 +44,8 @@ pi    awake  17:21:44  node-joined  leader  now   -`
 		{"nothing is answered", page, "", false},
 		{"cut", "...\nb 2s\n...", "a\nb 1.5ms\nc", true},
 		{"cut at the front only", "...\nb 2s", "a\nb 1.5ms\nc", false},
+		{"cut within a line", "...\nb ... 2s c", "a\nb 1 x y 3s c", true},
+		{"cut within a line that ends otherwise", "b ... 2s c", "b 1 x y 3s d", false},
 		{"all cut", "...", "", true},
 		{"durations", "back after 6.1s, 2m, 1m8.1s", "back after 80ms, 1h2m3s, 4s", true},
 	} {

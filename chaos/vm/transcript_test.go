@@ -69,6 +69,9 @@ var varies = []struct {
 	{regexp.MustCompile(`\bleader (pi|desk|nas)\b`), "leader HOST"}, // who leads, and so decides, and who of two fronts stands in
 	{regexp.MustCompile(`\bleader +now\b`), "voter now"},
 	{regexp.MustCompile(`\b(pi|desk) +(holds|claims)\b`), "HOST holds"},
+	{regexp.MustCompile(`\bnas -> (pi|desk)\b`), "nas -> HOST"},
+	{regexp.MustCompile(`\b(pi|desk) -> nas\b`), "HOST -> nas"},
+	{regexp.MustCompile(`\bgranted\b`), "held"}, // a voter's word, where the holder took longer than half a second
 	{regexp.MustCompile(`\s+`), " "},
 }
 
@@ -79,10 +82,13 @@ func plainly(text string) string {
 	return strings.TrimSpace(text)
 }
 
+// cut stands for whatever is left out, in lines of their own or within one.
+var cut = regexp.MustCompile(`\s\.\.\.\s`)
+
 // missing compares an answer with what the page shows of it, and says what of the page has no like. Lines may break elsewhere.
 func missing(shows []string, answer string) string {
 	got, loose := plainly(answer), false
-	for n, piece := range strings.Split("\n"+strings.Join(shows, "\n")+"\n", "\n...\n") {
+	for n, piece := range cut.Split(" "+strings.Join(shows, "\n")+" ", -1) {
 		loose = n > 0
 		want := plainly(piece)
 		if want == "" {

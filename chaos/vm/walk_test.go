@@ -74,14 +74,17 @@ func (k *walk) build(s step) {
 // until asks again until the answer is right.
 func (k *walk) until(s step) {
 	k.Helper()
-	last := ""
+	last, lacked := "", ""
 	k.await(s.String(), func() string {
 		out, err := k.hosts[s.host].shell.run(k.limit(), k.asReader(s))
 		if err != nil {
 			return err.Error()
 		}
 		l := missing(s.shows, out)
-		if l != "" {
+		if l != lacked {
+			k.Logf("%v: for now the answer lacks %s", s, l)
+		}
+		if lacked = l; l != "" {
 			return "the answer\n" + out + "\nlacks " + l
 		}
 		last = out
