@@ -1,9 +1,14 @@
 package agent
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"nightporter/cluster"
+	"nightporter/fsm"
+	"nightporter/lease"
 )
 
 // What puts a host in doubt, and what ends it.
@@ -69,4 +74,87 @@ func run(d *doubt, long time.Duration) {
 		time.Sleep(tickEvery / 2)
 		d.present()
 	}
+}
+
+// A holder in doubt closes its fence at once and keeps its tenure: it goes on asking, as a sign of life, which opens nothing, and it opens again under the
+// same epoch as soon as it may.
+func TestHushedHolder(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		a := w.hosts["a"]
+		w.give("a", 1, "")
+		w.pass(300 * time.Millisecond)
+		hush := func(on bool) {
+			a.tenant.want.Store(&wish{
+				Service: testService, Exists: true, Own: fsm.Ownership{Owner: "a", Epoch: 1, Reason: fsm.OperatorMoved}, Mine: true, Hush: on,
+				Quorum: lease.Quorum{Config: 1, Voters: []string{"a", "b", "c"}}, Timing: cluster.Derive(time.Second),
+			})
+			a.tenant.do(func() {})
+		}
+		hush(true)
+		w.pass(time.Millisecond)
+		if s := a.tenant.shown.Load(); a.kernel.open() || s.Opened || !s.Hushed || s.Epoch != 1 {
+			t.Errorf("at once: %+v", s)
+		}
+		w.pass(5 * time.Second)
+		if a.kernel.open() {
+			t.Error("it was opened")
+		}
+		if asked, ok := w.hosts["c"].ballot.lastAsked("web", "a"); !ok || w.clock.Boot().Sub(asked.at) > time.Second {
+			t.Error("it gives no sign of life, so the leader would take the service away")
+		}
+		hush(false)
+		w.pass(10 * time.Millisecond)
+		if s := a.tenant.shown.Load(); !a.kernel.open() || s.Epoch != 1 {
+			t.Errorf("afterwards: %+v", s)
+		}
+	})
+}
+
+// A vote that is withheld grants nothing, and remembers who asked.
+func TestWithheldVote(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		withheld := true
+		for _, h := range w.hosts {
+			h.ballot.withholds = func() bool { return withheld }
+		}
+		w.give("a", 1, "")
+		w.pass(2 * time.Second)
+		if asked, ok := w.hosts["b"].ballot.lastAsked("web", "a"); w.hosts["a"].kernel.open() || !ok || asked.granted {
+			t.Errorf("%+v, open %v", asked, w.hosts["a"].kernel.open())
+		}
+	})
+}
+
+// Without a link the only vote is withheld, and says so in a sentence; so it is after an absence that nobody has told of, until the others were called.
+func TestTheOnlyVoteOfAHostThatWasAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		others := []string{"h2"}
+		l := aloneWithItsVote(t, &others)
+		if l.withholds() || !l.look().holds() {
+			t.Fatal("nothing is wrong")
+		}
+		l.doubt.linked(false)
+		if !l.withholds() || !l.look().hushed || !strings.Contains(l.waiting(), "no link") {
+			t.Errorf("without a link: %q", l.waiting())
+		}
+		time.Sleep(stall / 2)
+		if l.doubt.linked(true); l.withholds() || !l.look().holds() || l.waiting() != "" {
+			t.Errorf("back at once: %q", l.waiting())
+		}
+		time.Sleep(stall)
+		if !l.withholds() {
+			t.Error("it stood still, and its vote is given before anybody has noticed")
+		}
+		l.doubt.calls()
+		if run(l.doubt, hailLone-tickEvery); !l.look().hushed || !strings.Contains(l.waiting(), "was away") {
+			t.Errorf("nobody has answered yet: %q", l.waiting())
+		}
+		if run(l.doubt, 2*tickEvery); !l.look().holds() || l.withholds() {
+			t.Errorf("they had their time: %q", l.waiting())
+		}
+		others = nil
+		if time.Sleep(stall); l.withholds() {
+			t.Error("there is nobody else")
+		}
+	})
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"nightporter/cluster"
 	"nightporter/fsm"
 )
@@ -162,4 +164,26 @@ func TestOneOfAFamilyGoesOn(t *testing.T) {
 	if goesOn != 1 {
 		t.Errorf("%d go on", goesOn)
 	}
+}
+
+// aloneWithItsVote is a host that has begun, in a cluster whose only voter it is.
+func aloneWithItsVote(t *testing.T, others *[]string) *lineage {
+	log := slog.New(slog.DiscardHandler)
+	clock := &fakeClock{began: time.Now()}
+	l := &lineage{
+		self: "h1", machine: fsm.NewMachine(log), members: func() []cluster.Member { return nil }, clock: clock, ring: func() {}, log: log,
+		others: func() []string { return *others }, doubt: newDoubt(clock, true, func() {}),
+	}
+	state := fsm.Empty()
+	state.Cluster.ID, _, _, _, _, _ = family()
+	raw, err := fsm.EncodeSnapshot(7, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.machine.NoteSnapshot(7, []raft.Server{{Suffrage: raft.Voter, ID: "h1"}})
+	if err := l.machine.Restore(io.NopCloser(bytes.NewReader(raw))); err != nil {
+		t.Fatal(err)
+	}
+	l.look() // it begins
+	return l
 }
