@@ -9,9 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"nightporter/agent"
 	"nightporter/chaos/lab"
-	"nightporter/config"
 )
 
 // The cluster's secret is changed in three rounds, host by host; nobody loses a lease, a round that would lock somebody out is refused, and in the end
@@ -33,9 +31,7 @@ func TestTheSecretIsChangedWithoutDowntime(t *testing.T) {
 	old := w.secrets(nil)[0]
 	oldKeys := w.keysIn(filepath.Join(h1.Dir(), "secret"))
 
-	said := w.secret("h1", "add", fresh)
-	_, said, _ = strings.Cut(said, old+", then ")
-	newID, _, _ := strings.Cut(said, " ")
+	newID := w.added("h1", fresh)
 	w.secret("h1", "add", fresh) // once more undoes nothing
 	w.reload("h1")
 	w.secrets(func(has []string) bool { return len(has) == 2 || len(has) == 1 && has[0] == old })
@@ -124,7 +120,7 @@ func TestASleeperHasTheOldSecret(t *testing.T) {
 			return ""
 		})
 	}
-	_, _, newID := w.twoIn("h1")
+	newID := w.added("h1", fresh) // once more: nothing changes
 	if _, err := h1.Output(w.limit(), w.secretCommand("h1", "use", newID)...); err == nil || !strings.Contains(err.Error(), "h4 (") || !strings.Contains(err.Error(), "would be locked out") {
 		t.Errorf("the second round began while h4 slept: %v", err)
 	}
@@ -192,17 +188,16 @@ func (w *world) copyFile(from, to string) {
 	w.must(os.WriteFile(to, text, 0o600))
 }
 
-// twoIn gives the two secrets of a host's file, and the name of the second.
-func (w *world) twoIn(host string) (first, second []byte, id string) {
+// added gives a host the secret of a file as its second one, and that one's short name.
+func (w *world) added(host, file string) string {
 	w.Helper()
-	have, err := config.ReadSecrets(filepath.Join(w.lab.Host(host).Dir(), "secret"))
-	w.must(err)
-	ids, err := agent.SecretIDs(have, "lab")
-	w.must(err)
-	if len(have) != 2 {
-		w.Fatalf("%s has %v", host, ids)
+	said := w.secret(host, "add", file)
+	_, name, found := strings.Cut(said, ", then ")
+	name, _, _ = strings.Cut(name, " ")
+	if !found {
+		w.Fatalf("secret add says %q", said)
 	}
-	return have[0], have[1], ids[1]
+	return name
 }
 
 func (w *world) secretCommand(host string, words ...string) []string {

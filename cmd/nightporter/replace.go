@@ -86,8 +86,11 @@ func samePlace(now *config.Config, path string, m *config.Machine) error {
 		key       string
 		was, will any
 	}{
-		{"cluster", now.Cluster, next.Cluster}, {"interface", now.Interface, next.Interface}, {"address", now.Address, next.Address},
-		{"gossip_port", now.GossipPort, next.GossipPort}, {"peer_port", now.PeerPort, next.PeerPort},
+		{"cluster", now.Cluster, next.Cluster},
+		{"interface", now.Interface, next.Interface},
+		{"address", now.Address, next.Address},
+		{"gossip_port", now.GossipPort, next.GossipPort},
+		{"peer_port", now.PeerPort, next.PeerPort},
 	} {
 		if one.was != one.will {
 			return fmt.Errorf("%s was %v and is %v, which takes a restart: `nightporter drain --wait %s`, then `systemctl restart nightporter`", one.key, one.was, one.will, now.Node)
