@@ -24,7 +24,7 @@ type ServiceLine struct {
 type HolderSpan struct {
 	From   time.Time `json:"from"`  // not before the day's
 	Until  time.Time `json:"until"` // the next change, or now
-	Since  time.Time `json:"since"` // when it really began
+	Since  time.Time `json:"since"` // when it really began, by the hosts' clocks as far as they agree with the order of the log
 	Owner  string    `json:"owner"` // "" = nobody
 	Epoch  uint64    `json:"epoch"`
 	Reason string    `json:"reason"`

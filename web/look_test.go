@@ -174,6 +174,20 @@ func TestThePageSaysWhatIsOld(t *testing.T) {
 	is("live", "", false)
 }
 
+// Where the agent has streams enough, the page asks now and then.
+func TestThePageWithoutAStream(t *testing.T) {
+	s := states()["well"]
+	v, at := served(t, "127.0.0.1:0", "", s)
+	v.streams.Store(streamsMost)
+	p, ctx := surf(t), patience(t)
+	must(t, p.Go(ctx, "http://"+at+"/"))
+	must(t, p.Await(ctx, text("link-word")+` === "live" && `+text("answers")+`.includes("bravo leads")`, `document.body.innerText`))
+	s.tell(func() { s.status["leader"] = "alpha" })
+	must(t, p.Await(ctx, text("link-word")+` === "live" && `+text("answers")+`.includes("alpha leads")`, `document.body.innerText`))
+	v.streams.Store(0)
+	must(t, p.Await(ctx, text("link-word")+` === "live" && performance.getEntriesByName(location.origin + "/v1/stream").length > 1`, text("link-word")))
+}
+
 // On days on which clocks are set the marks of the axis stand at whole hours of the clock on the wall, each once.
 func TestTheAxisOnDaysOnWhichClocksAreSet(t *testing.T) {
 	_, at := served(t, "127.0.0.1:0", "", story())

@@ -2,13 +2,18 @@ package scenarios
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"nightporter/api"
 	"nightporter/chaos/lab"
 	chromium "nightporter/internal/browser"
 )
@@ -94,13 +99,55 @@ func TestTheStatusPageIsLive(t *testing.T) {
 		w.must(err)
 		w.must(os.WriteFile(filepath.Join(dir, "lab.png"), png, 0o644))
 	}
+	// The time-line is the log's: all hosts tell the same, and an agent that is killed and started loses nothing of it.
+	day := func(host string) (lines []string) {
+		t.Helper()
+		r := w.run(w.limit(), "c1", "", "curl", "-sS", "-m", "5", "-H", "Authorization: Bearer "+token, "http://"+w.lab.Host(host).Addr().String()+":7375/v1/day")
+		var d api.Day
+		if err := json.Unmarshal([]byte(r.out), &d); err != nil {
+			return []string{fmt.Sprint(err, r.err)}
+		}
+		for _, l := range d.Services {
+			for _, h := range l.Spans {
+				lines = append(lines, fmt.Sprintf("%s %d %s since %s: %s", l.Service, h.Epoch, h.Owner, h.Since.Format(time.RFC3339Nano), h.Reason))
+			}
+		}
+		for _, l := range d.Nodes {
+			for _, n := range l.Spans {
+				lines = append(lines, fmt.Sprintf("%s %s since %s: %s", l.Node, n.Power, n.Since.Format(time.RFC3339Nano), n.Reason))
+			}
+		}
+		return lines
+	}
+	before := day("h3")
+	if len(before) < 8 {
+		t.Errorf("the day is short: %q", before)
+	}
+	w.must(w.lab.Host("h2").Signal(w.limit(), syscall.SIGKILL))
+	_, err = w.lab.Host("h2").AwaitAgentExit(w.limit())
+	w.must(err)
+	w.must(p.Await(ctx, `document.getElementById("link-word").innerText === "no answer"`, `document.body.innerText`))
+	w.must(w.lab.Host("h2").Start(w.limit()))
+	w.must(p.Await(ctx, `document.getElementById("link-word").innerText === "live"`, `document.body.innerText`))
+	w.await("h1, h2 and h3 tell the same day", func() string {
+		one, two, three := day("h1"), day("h2"), day("h3")
+		if !slices.Equal(one, two) || !slices.Equal(two, three) {
+			return fmt.Sprintf("%q and %q and %q", one, two, three)
+		}
+		for _, line := range before {
+			if !slices.Contains(two, line) {
+				return "h2 has lost " + line
+			}
+		}
+		return ""
+	})
 	for _, r := range p.Requests() {
 		if !strings.HasPrefix(r, url) && r != "about:blank" {
 			t.Errorf("the page asked for %s", r)
 		}
 	}
 	for _, c := range p.Trouble() {
-		if !strings.Contains(c, "401") { // before the token was given
+		if !strings.Contains(c, "401") && !strings.Contains(c, "ERR_") { // before the token was given, and while the agent was away
 			t.Errorf("the browser complains: %s", c)
 		}
 	}

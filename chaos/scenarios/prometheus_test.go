@@ -347,7 +347,7 @@ func TestPrometheusSeesAHostDie(t *testing.T) {
 	p.raises(hastyRules, "NightporterNoHolder", "firing")
 	_, err = w.lab.Host("h2").Kill(w.limit())
 	w.must(err)
-	p.raises(hastyRules, "NightporterQuorumLost", "firing", "Only 1 voters are awake and in touch, fewer than a majority.")
+	p.raises(hastyRules, "NightporterQuorumLost", "firing", "Voters that are awake and in touch: 1, fewer than a majority.")
 	p.raises(hastyRules, "NightporterNoLeader", "firing", "The cluster has no leader: nothing can be decided.")
 	p.raises("alerts.yaml", "NightporterNoLeader", "pending", "The cluster has no leader: nothing can be decided.")
 	p.raises(hastyRules, "NightporterNoHolder", "firing", "Nobody holds service web: its clients get no answer and wake nobody.")

@@ -89,7 +89,9 @@ export function timeline(day, width, color, known) {
   const line = (name, spans, draw) => {
     const text = svg('text', { class: 'label', x: 0, y: y + bar - 5 }, clip(name, left - 8))
     text.append(svg('title', {}, name))
-    out.append(text, svg('rect', { class: 'base', x: left, y, width: plot, height: bar, rx: 3 }))
+    const base = svg('rect', { class: 'base', x: left, y, width: plot, height: bar, rx: 3 })
+    base.append(svg('title', {}, `${name}: not known`))
+    out.append(text, base)
     for (const s of spans) {
       const a = x(s.from), w = Math.max(1, x(s.until) - a)
       draw(s, a, w)

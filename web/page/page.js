@@ -207,7 +207,7 @@ let covered = 0 // what the time-line was covered for: not at all, of late, or w
 function breathe() {
   const silent = (Date.now() - heard) / 1000, lost = heard > 0 && silent > 8
   const age = dated()
-  const state = !heard ? 'wait' : lost || stream?.readyState !== EventSource.OPEN ? 'lost' : age ? 'old' : 'live'
+  const state = !heard ? 'wait' : lost || (stream?.readyState !== EventSource.OPEN && silent > 4) ? 'lost' : age ? 'old' : 'live'
   const word = { wait: 'connecting', lost: 'no answer', old: 'cut off', live: 'live' }[state]
   byId('link').dataset.state = state
   if (byId('link-word').textContent !== word) byId('link-word').textContent = word
@@ -224,17 +224,20 @@ function breathe() {
   for (const t of document.querySelectorAll('time:not([data-fixed])')) t.textContent = ago(t.dateTime)
 }
 
+/** Takes in what the agent says. */
+function hear(s) {
+  heard = Date.now()
+  show(s)
+  breathe()
+}
+
 function listen() {
   stream?.close()
   stream = new EventSource('/v1/stream')
-  stream.addEventListener('status', e => {
-    heard = Date.now()
-    show(JSON.parse(e.data))
-    breathe()
-  })
+  stream.addEventListener('status', e => hear(JSON.parse(e.data)))
   stream.onerror = () => {
     breathe()
-    // A browser gives up after a refusal, of which this may only be the agent's start.
+    // A browser gives up after a refusal. That may be the agent's start; or it has streams enough, and is asked now and then instead.
     if (stream.readyState === EventSource.CLOSED) setTimeout(enter, 2000)
   }
 }
@@ -244,7 +247,10 @@ async function enter() {
   try {
     const answer = await fetch('/v1/status', { cache: 'no-store' })
     if (answer.status === 401) return door()
-    if (answer.ok) return listen()
+    if (answer.ok) {
+      hear(await answer.json())
+      return listen()
+    }
   } catch { /* not there; it may come back */ }
   breathe()
   setTimeout(enter, 2000)
