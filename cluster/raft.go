@@ -133,6 +133,10 @@ func raftOptions(c RaftConfig) *raft.Config {
 
 // open starts hashicorp/raft, which panics when the log has a hole that no snapshot covers.
 func (r *Raft) open(conf *raft.Config) (node *raft.Raft, err error) {
+	// Raft would go on with an older snapshot, or say that there is none. Nothing is damaged: the newer version reads it.
+	if _, _, err := newestSnapshot(r.conf.Stores.Snapshots, fsm.NewMachine(slog.New(slog.DiscardHandler))); errors.Is(err, fsm.ErrNewerFormat) {
+		return nil, fmt.Errorf("the newest snapshot of the log cannot be read, and nothing of it was changed: %w", err)
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			node, err = nil, fmt.Errorf("%v", p)
