@@ -22,7 +22,7 @@ import (
 // They follow what is so; none of them is asked, and no lease waits for one: an identity that moves twice while a hook runs is told of
 // when that has ended, and only as it is then.
 //
-// What was told is kept in the run directory. An agent that was killed closes all that it held: its next life says so. One whose program
+// What was told is kept in the data directory, for as long as the host is not booted anew. An agent that was killed closes all that it held: its next life says so. One whose program
 // was replaced goes on with what it held: nobody is told anything.
 type hooks struct {
 	rules    config.Hooks

@@ -60,9 +60,10 @@ func (b *backend) troubles(v cluster.View, s api.Status, unfit string) troubles 
 	out.tell("find it by that MAC (`ip neighbour`, the switch's table)", b.tenants.strangers()...)
 	out.tell("", b.waking.problems(func(node string) bool { return cannotBeWoken(v.State.Fitness[node]) })...)
 	out.tell("see `nightporter wakes` for who knocks; the service's wake rules (budget, deny) say who may wake", b.waking.economy.problems(time.Duration(v.Now))...)
-	out.tell(logSays, b.checkups.problems()...)
-	out.tell(logSays, b.hooks.problems()...)
-	out.tell(logSays, b.notifier.hooks.problems()...)
+	out.tell("`systemctl status` of its unit on this host tells why", b.checkups.problems()...)
+	mendHook := "mend it in " + b.cfg.ChecksDir + "; docs/hooks.md says how it is run, and the agent's log (`journalctl -u nightporter`) how it went"
+	out.tell(mendHook, b.hooks.problems()...)
+	out.tell(mendHook, b.notifier.hooks.problems()...)
 	out.tell("look whether the receiver runs; docs/hooks.md says what is tried again", b.notifier.webhook.problems()...)
 	out.tell(logSays, b.idler.barred())
 	out.tell(logSays, b.idler.problems()...)

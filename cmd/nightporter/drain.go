@@ -16,7 +16,7 @@ func drainVerb(sh *shell) *cobra.Command {
 		Short: "Take a host out of service for maintenance",
 		Long: `Take a host out of service: it gets no service, hands over what it holds, and is neither put to sleep by
 itself nor woken for clients, until "nightporter undrain". That is in the log, so it outlives reboots of the
-host and of the whole cluster. The host goes on to vote. It is refused where nobody else could hold a service
+host and of the whole cluster. The host votes until another one does in its place. It is refused where nobody else could hold a service
 that the host holds; with --force nobody holds that service from then on. With --wait the answer comes
 when everything is handed over and open at its new holders, and of two hosts the vote as well.`,
 		Example: `  nightporter drain --wait --reason "new disk" charlie
