@@ -152,7 +152,7 @@ func cannotSleep(n fsm.Node) string {
 // recorded is what the log says of a node.
 func recorded(state *fsm.State, n fsm.Node) api.Why {
 	out := api.Why{
-		Node: n.Name, Power: string(n.Power), PowerReason: string(n.PowerReason), Since: n.PowerSince, Policy: string(n.Policy),
+		Node: n.Name, Power: string(n.Power), PowerReason: string(powerReason(state, n)), Since: n.PowerSince, Policy: string(n.Policy),
 		Cause: cause(state, n), Reasons: []api.AwakeReason{}, Rules: powerRules(state, n), Notes: []string{},
 	}
 	switch n.Power {
@@ -199,10 +199,24 @@ var causes = map[fsm.Reason]string{
 }
 
 func cause(state *fsm.State, n fsm.Node) string {
-	if w, ok := lastWake(state, n.Name); ok && n.PowerReason == fsm.WokeUp {
+	why := powerReason(state, n)
+	if w, ok := lastWake(state, n.Name); ok && why == fsm.WokeUp {
 		return "it was woken: " + wakeCause(w)
 	}
-	return cmp.Or(causes[n.PowerReason], string(n.PowerReason))
+	return cmp.Or(causes[why], string(why))
+}
+
+// lateWord is by how much the clocks of two hosts may differ where one says when it called, and the other when it came up.
+const lateWord = 2 * time.Second
+
+// powerReason is that of the record, but for a host that was called for its vote: nobody led who could write the call down, so the host itself
+// wrote, as the first entry under a new leader, that nobody had called it. The call is in the log after that.
+func powerReason(state *fsm.State, n fsm.Node) fsm.Reason {
+	if w, ok := lastWake(state, n.Name); ok && n.PowerReason == fsm.WokeUnasked && w.Cause == fsm.QuorumLost && w.Result != fsm.GaveUp &&
+		(w.Ended.IsZero() || w.Ended.After(n.PowerSince.Add(-lateWord))) {
+		return fsm.WokeUp
+	}
+	return n.PowerReason
 }
 
 func lastWake(state *fsm.State, node string) (fsm.Wake, bool) {
