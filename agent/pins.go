@@ -29,7 +29,7 @@ type pins struct {
 	bell    bell
 
 	mu    sync.Mutex
-	sworn map[string]sworn    // by node
+	sworn map[string]sworn     // by node
 	seen  map[string]pretender // by node: who showed another key lately
 }
 

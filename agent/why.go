@@ -220,7 +220,7 @@ var causes = map[fsm.Reason]string{
 func cause(state *fsm.State, n fsm.Node) string {
 	w, ok := wakeOf(state, n)
 	switch {
-	case ok && (n.PowerReason == fsm.WokeUp || n.PowerReason == fsm.WokeUnasked && answered(w, n)):
+	case ok && n.PowerReason == fsm.WokeUp:
 		return "it was woken: " + wakeCause(w)
 	case ok && n.Power == fsm.Waking:
 		return "it was called: " + wakeCause(w)
@@ -237,13 +237,6 @@ func wakeOf(state *fsm.State, n fsm.Node) (fsm.Wake, bool) {
 		}
 	}
 	return lastWake(state, n.Name)
-}
-
-// answered says of a node that seems to have come up by itself whether it was called all the same, by a host that had no leader to tell: what
-// it did is in the log only afterwards.
-func answered(w fsm.Wake, n fsm.Node) bool {
-	asked := w.Cause == fsm.Demand || w.Cause == fsm.OperatorWake || w.Cause == fsm.QuorumLost
-	return asked && w.Result == fsm.WokeUp && !w.Started.After(n.PowerSince) && !w.Ended.Before(n.PowerSince)
 }
 
 func lastWake(state *fsm.State, node string) (fsm.Wake, bool) {

@@ -112,6 +112,7 @@ type appliance struct {
 	ended   error
 }
 
+// A kernel checks at its start that its timer ticks, and panics if not; an emulated one may get no processor time meanwhile (no_timer_check).
 const bootScript = `
 set -e
 dir=$1 name=$2 kernel=$3 options=$4 card=$5
@@ -119,7 +120,7 @@ shift 5
 ip tuntap add dev $name mode tap
 ip link set $name master br0 up
 exec qemu-system-x86_64 -machine pc -accel tcg,thread=multi -cpu qemu64 -smp 1 -m 1024 -nodefaults -display none -no-reboot \
-	-kernel "$kernel" -initrd "$dir/guest.cpio" -append "console=ttyS0 net.ifnames=0 panic=-1 no_console_suspend systemd.show_status=false $options" \
+	-kernel "$kernel" -initrd "$dir/guest.cpio" -append "console=ttyS0 net.ifnames=0 no_timer_check panic=-1 no_console_suspend systemd.show_status=false $options" \
 	-serial "file:$dir/console.log" -serial "unix:$dir/shell.sock,server=on,wait=off" -qmp "unix:$dir/qmp.sock,server=on,wait=off" \
 	-netdev tap,id=net0,ifname=$name,script=no,downscript=no -device "$card" "$@" >"$dir/qemu.log" 2>&1
 `
@@ -135,7 +136,7 @@ func (a *appliance) switchOn(ctx context.Context, h *home) error {
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		if err := cmd.Wait(); run.Err() == nil {
-			a.ended = fmt.Errorf("the machine %s ended: %w", a.name, err)
+			a.ended = fmt.Errorf("the machine %s ended (%v)", a.name, err)
 		}
 	})
 	a.stop = append(a.stop, func() { cancel(); wait.Wait() })

@@ -158,6 +158,10 @@ func (k *walk) end() {
 			text, err := a.shell.run(ctx, "systemctl --failed --no-legend; nightporter status; journalctl -b -u nightporter -n 60 -o short-precise --no-pager")
 			cancel()
 			k.Logf("%s (%v):\n%s", name, err, text)
+			for _, file := range []string{"console.log", "qemu.log"} {
+				said, err := os.ReadFile(filepath.Join(a.dir, file))
+				k.Logf("%s's %s (%v):\n%s", name, file, err, said[max(0, len(said)-4_000):])
+			}
 		}
 		a.switchOff()
 		if a.ended != nil {
