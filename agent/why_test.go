@@ -13,16 +13,14 @@ func TestWhichWakeBroughtIt(t *testing.T) {
 	up := noon.Add(time.Minute)
 	demand := fsm.Wake{Node: "n", Cause: fsm.Demand, Client: "192.0.2.7:5000", Service: "web", Port: "tcp/80", Started: noon, Ended: up, Result: fsm.WokeUp}
 	later := fsm.Wake{Node: "n", Cause: fsm.QuorumLost, Started: up.Add(time.Hour), Ended: up.Add(2 * time.Hour), Result: fsm.GaveUp}
-	hand := fsm.Wake{Node: "n", Cause: fsm.OperatorWake, Started: noon, Ended: up.Add(time.Second), Result: fsm.WokeUp}
 	for name, c := range map[string]struct {
 		wakes  []fsm.Wake
 		reason fsm.Reason
 		want   string
 	}{
-		"the one that ended it":                   {[]fsm.Wake{demand, later}, fsm.WokeUp, "it was woken: the client 192.0.2.7:5000 wanted web (tcp/80)"},
-		"by a clock that is before its own":       {[]fsm.Wake{later}, fsm.WokeUp, "it was woken: the cluster needs its vote"},
-		"called while nobody led, and told later": {[]fsm.Wake{hand}, fsm.WokeUnasked, "it was woken: somebody called it with `nightporter wake`"},
-		"by nobody": {nil, fsm.WokeUnasked, causes[fsm.WokeUnasked]},
+		"the one that ended it":                     {[]fsm.Wake{demand, later}, fsm.WokeUp, "it was woken: the client 192.0.2.7:5000 wanted web (tcp/80)"},
+		"by a clock that is before its own":         {[]fsm.Wake{later}, fsm.WokeUp, "it was woken: the cluster needs its vote"},
+		"by nobody":                                 {nil, fsm.WokeUnasked, causes[fsm.WokeUnasked]},
 		"by itself, long after somebody had called": {[]fsm.Wake{{Node: "n", Cause: fsm.Demand, Started: noon.Add(-time.Hour), Ended: noon.Add(-59 * time.Minute), Result: fsm.WokeUp}}, fsm.WokeUnasked, causes[fsm.WokeUnasked]},
 	} {
 		got := cause(&fsm.State{Wakes: c.wakes}, fsm.Node{Name: "n", Power: fsm.Awake, PowerReason: c.reason, PowerSince: up})
