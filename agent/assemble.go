@@ -68,6 +68,7 @@ func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
 	if err := a.lineage.load(); err != nil {
 		return nil, err
 	}
+	a.descent.Store(a.lineage)
 	a.notifier.written = node.Journal().LastIndex
 	if err := a.startGossip(keys, id, incarnation); err != nil {
 		return nil, err
@@ -330,8 +331,12 @@ func (d directory) Pin(node string) (string, bool) {
 
 // Stranger refuses the nodes of another cluster: where index and term happen to agree, Raft would put two logs into one.
 func (d directory) Stranger(node string) string {
+	l := d.parts.descent.Load()
+	if l == nil {
+		return "this agent is only starting"
+	}
 	// A host that was left behind is as good as gone: it would bring its old log to one that has just begun anew.
-	if why := d.parts.lineage.sentence(); why != "" {
+	if why := l.sentence(); why != "" {
 		return why
 	}
 	for _, m := range d.members() {

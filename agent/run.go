@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -86,6 +87,7 @@ type parts struct {
 	verdicts *verdicts
 	touch    *touch
 	lineage  *lineage
+	descent  atomic.Pointer[lineage] // the same, for who may ask before everything is wired
 	ticks    *ticks
 	unseal   *unseal
 	watchdog *watchdog
