@@ -118,7 +118,7 @@ func (l *lineage) look() posture {
 	doubts := l.doubt.look(awaited, most)
 	why := l.leftBehind(view.State, members)
 	switch {
-	case why != "":
+	case why != "" || l.cluster(view.State) == "":
 	case lone && len(awaited) > 0 && !l.doubt.hasLink():
 		why = "this host has the only vote, and its LAN interface has no link: it holds nothing before it has called the others"
 	case lone && doubts:
