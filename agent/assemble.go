@@ -18,9 +18,10 @@ const Protocol = 1
 
 // assemble opens and wires everything, in the order that Run's comment gives. On an error it closes what it opened.
 func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
-	a = &parts{cfg: cfg, deps: deps, left: newBell(), departure: departure{bell: newBell(), turn: make(turn, 1)}, gossip: &lateGossip{}}
+	a = &parts{cfg: cfg, deps: deps, wired: make(chan struct{}), left: newBell(), departure: departure{bell: newBell(), turn: make(turn, 1)}, gossip: &lateGossip{}}
 	opened := a // a return with an error sets a to nil
 	defer func() {
+		close(opened.wired)
 		if err != nil {
 			opened.closeAll()
 		}
@@ -38,6 +39,10 @@ func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
 		return nil, err
 	}
 	a.machine = fsm.NewMachine(deps.Log)
+	a.pins = &pins{
+		self: cfg.Node, clock: deps.Clock, machine: a.machine, members: a.gossip.Members, peer: a.peer, log: deps.Log, bell: newBell(),
+		sworn: make(map[string]sworn), seen: make(map[string]stranger),
+	}
 	if a.peers, err = deps.Net.Peers(netip.AddrPortFrom(cfg.Address, cfg.PeerPort), id, directory{a}, deps.Log); err != nil {
 		return nil, err
 	}
@@ -99,7 +104,7 @@ func (a *parts) startRaft() (*cluster.Raft, error) {
 func (a *parts) wire(b *ballot, incarnation uint64) {
 	cfg, deps := a.cfg, a.deps
 	members := a.gossip.Members
-	a.scene = &scene{self: cfg.Node, clock: deps.Clock, machine: a.machine, ballot: b, members: members, leader: a.raft.Leader, deaf: a.raft.Deaf, learnt: make(map[string]tenureSeen)}
+	a.scene = &scene{self: cfg.Node, clock: deps.Clock, machine: a.machine, ballot: b, members: members, leader: a.raft.Leader, deaf: a.raft.Deaf, learnt: make(map[string]tenureSeen), is: a.pins.is}
 	checks := &voteChecks{clock: deps.Clock, mine: func() *cluster.VoteState {
 		return &cluster.VoteState{Warm: b.warm(), Index: a.machine.View().Index}
 	}}
@@ -202,7 +207,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	}
 	a.leader = &leader{
 		scene: a.scene, machine: a.machine, raft: a.raft, proposer: a.proposer, post: a.post, checks: checks, usher: a.usher,
-		members: members, founding: a.founding, log: deps.Log, bell: newBell(),
+		members: members, founding: a.founding, pins: a.pins, log: deps.Log, bell: newBell(),
 	}
 	a.ticks = &ticks{
 		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(), checks: a.checkups, idler: a.idler, reporter: a.reporter,
@@ -246,7 +251,7 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 	g, err := a.deps.Net.Gossip(cluster.GossipConfig{
 		Node: a.cfg.Node, Cluster: a.cfg.Cluster, Bind: at, Advertise: at, Key: keys.Gossip, Also: keys.GossipAlso(),
 		Timing: cluster.Derive(a.cfg.Failover), Meta: a.meta.now(), Log: a.deps.Log,
-		OnChange: ring, OnMessage: a.post.receive, OnConflict: a.post.conflict,
+		OnChange: ring, OnMessage: a.post.receive, OnConflict: a.post.conflict, Impostor: a.impostor,
 	})
 	if err != nil {
 		return err
@@ -264,6 +269,21 @@ func (a *parts) startGossip(keys cluster.Keys, id *cluster.Identity, incarnation
 		return g.Shutdown()
 	}))
 	return nil
+}
+
+// impostor keeps out of gossip who uses a member's name in another place. In that member's own place it answers for it already, so gossip
+// is to know whom it has there; and what hosts of another cluster say of themselves must be heard.
+func (a *parts) impostor(node string, at netip.AddrPort, m cluster.Meta) string {
+	state := a.machine.View().State
+	n, known := state.Nodes[node]
+	if !known || (m.Cluster != "" && m.Cluster != state.Cluster.ID) {
+		return ""
+	}
+	why := a.pins.impostor(node, m.Pin)
+	if at == n.Gossip {
+		return ""
+	}
+	return why
 }
 
 // wakeAddresses are where magic packets for this host go: as configured, else as its network card has them. The LAN interface's own
@@ -308,23 +328,19 @@ func services(cfg *config.Config) []fsm.Service {
 	return out
 }
 
-// directory tells the transport who is who: the record's pin and address first, then what gossip says.
+// directory tells the transport who is who.
 type directory struct{ parts *parts }
 
-func (d directory) Pin(node string) (string, bool) {
-	if n, ok := d.parts.machine.View().State.Nodes[node]; ok {
-		return n.Key, true
-	}
-	for _, m := range d.members() {
-		if m.Name == node && m.Meta.Pin != "" {
-			return m.Meta.Pin, true
-		}
-	}
-	return "", false
-}
+// Impostor implements cluster.Directory.
+func (d directory) Impostor(node, key string) string { return d.parts.pins.impostor(node, key) }
 
-// Stranger refuses the nodes of another cluster: where index and term happen to agree, Raft would put two logs into one.
+// Stranger refuses the nodes of another cluster: where index and term happen to agree, Raft would put two logs into one. The peer port is
+// open, and Raft calls others, before everything is there that knows of that.
 func (d directory) Stranger(node string) string {
+	<-d.parts.wired
+	if d.parts.lineage == nil {
+		return "this agent could not start"
+	}
 	// A host that was left behind is as good as gone: it would bring its old log to one that has just begun anew.
 	if why := d.parts.lineage.sentence(); why != "" {
 		return why

@@ -92,7 +92,7 @@ func (f *founding) look(promised string) string {
 	unfounded, founded := f.seen()
 	switch {
 	case founded != "":
-		f.say(fmt.Sprintf("waiting to be admitted by the cluster that %s belongs to", founded))
+		f.say(fmt.Sprintf("waiting to be admitted by the cluster that %s belongs to; if that knew an earlier machine of the name %s: `nightporter forget %s` there", founded, f.self, f.self))
 		return promised
 	case len(unfounded) < f.expect:
 		f.say(fmt.Sprintf("waiting for %d hosts to found the cluster (bootstrap_expect); in touch with %d: %v", f.expect, len(unfounded), unfounded))

@@ -3,10 +3,12 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"golang.org/x/sync/errgroup"
 
 	"nightporter/cluster"
@@ -37,15 +39,16 @@ type leader struct {
 	movedOn  lease.Boot // when the lead was last offered to another voter
 	config   uint64
 	configAt lease.Boot
-	silent   map[string]lease.Boot  // by node: since when gossip does not have it alive
-	known    map[string]bool        // the nodes that had a record at the last look
-	left     map[string]uint64      // by node: the incarnation that left while it was still in touch
-	due      lease.Boot             // when the loop's timer was to go off
-	blind    lease.Boot             // until then this host may not have read what the owners sent while it stalled
-	sulking  map[string]lease.Boot  // by subject of a proposal that the state machine refused: until when it is not repeated
-	follow   follow                 // since when the single vote of two hosts is to follow the services
-	frozen   frozen                 // services that the plan leaves alone
-	trouble  atomic.Pointer[string] // why a node is not admitted
+	silent   map[string]lease.Boot // by node: since when gossip does not have it alive
+	known    map[string]string     // the nodes that had a record at the last look, with their keys
+	left     map[string]uint64     // by node: the incarnation that left while it was still in touch
+	due      lease.Boot            // when the loop's timer was to go off
+	blind    lease.Boot            // until then this host may not have read what the owners sent while it stalled
+	sulking  map[string]lease.Boot // by subject of a proposal that the state machine refused: until when it is not repeated
+	follow   follow                // since when the single vote of two hosts is to follow the services
+	frozen   frozen                // services that the plan leaves alone
+	pins     *pins
+	unseated map[string]bool // nodes whose records went while this node led, and that may still have a vote
 	rounds   atomic.Uint64
 }
 
@@ -99,10 +102,10 @@ func (l *leader) lead(ctx context.Context) bool {
 	l.first = l.scene.clock.Boot()
 	l.configAt, l.config = l.first, 0
 	l.silent, l.left, l.known = make(map[string]lease.Boot), make(map[string]uint64), nil
+	l.unseated = make(map[string]bool)
 	l.sulking, l.due, l.blind = make(map[string]lease.Boot), l.first.Add(time.Hour), 0
 	l.follow = follow{}
 	l.log.Info("this node leads the cluster now")
-	defer l.trouble.Store(nil) // the next leader says what it sees
 	changed, cancel := l.machine.Watch()
 	defer cancel()
 	timer := time.NewTimer(0)
@@ -262,7 +265,6 @@ func (l *leader) do(ctx context.Context, c fsm.Command) bool {
 // records gives the commands that bring the node records in line with gossip, by node.
 func (l *leader) records(v cluster.View) map[string]fsm.Command {
 	out := make(map[string]fsm.Command)
-	l.trouble.Store(nil)
 	members := l.members()
 	l.noteLeft(v, members)
 	for _, m := range members {
@@ -275,9 +277,11 @@ func (l *leader) records(v cluster.View) map[string]fsm.Command {
 		rec, known := v.State.Nodes[m.Name]
 		fresh := readable(v.State, members, rec, nodeRecord(m, rec))
 		if known && rec.Key != fresh.Key {
-			why := "a host that calls itself " + m.Name + " shows another key than the one on record; if it was reinstalled, stop its agent, run `nightporter forget " + m.Name + "`, and start it again"
-			l.trouble.Store(&why)
+			l.pins.impostor(m.Name, fresh.Key)
 			continue
+		}
+		if l.unseated[m.Name] {
+			continue // a new machine of that name has nothing of what the old one voted for
 		}
 		if !known {
 			fresh.Power, fresh.PowerReason, fresh.PowerSince, fresh.Joined = fsm.Awake, fsm.NodeJoined, v.Wall, v.Wall
@@ -324,13 +328,22 @@ const orphanAfter = time.Minute
 // out. They are not admitted again before their agent was started anew.
 func (l *leader) noteLeft(v cluster.View, members []cluster.Member) {
 	for _, m := range members {
-		if _, has := v.State.Nodes[m.Name]; !has && l.known[m.Name] && m.Status == cluster.Alive {
+		if _, has := v.State.Nodes[m.Name]; !has && l.known[m.Name] != "" && l.known[m.Name] == m.Meta.Pin && m.Status == cluster.Alive {
 			l.left[m.Name] = m.Meta.Incarnation
 		}
 	}
-	l.known = make(map[string]bool)
-	for name := range v.State.Nodes {
-		l.known[name] = true
+	for name := range l.known {
+		if _, has := v.State.Nodes[name]; !has {
+			l.unseated[name] = true
+		}
+	}
+	servers := l.machine.View().Servers
+	maps.DeleteFunc(l.unseated, func(name string, _ bool) bool {
+		return !slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == name })
+	})
+	l.known = make(map[string]string)
+	for name, n := range v.State.Nodes {
+		l.known[name] = n.Key
 	}
 }
 

@@ -67,10 +67,8 @@ func (b *backend) troubles(v cluster.View, s api.Status, unfit string) troubles 
 		}
 	}
 	out.tell(logSays, b.sleeper.said())
-	if p := b.leader.trouble.Load(); p != nil {
-		out.tell(logSays, *p)
-	}
-	out.tell("find the host that has the address and take it away there (`ip neighbour` shows its MAC), or set on_conflict", b.post.conflicting())
+	out = append(out, b.pins.problems(v.State)...)
+	out.tell("stop the agent on the one that is wrong", b.post.conflicting())
 	out.tell(logSays, b.post.ballot.trouble())
 	out.tell("docs/metrics.md says what http wants; the agent does its work without the page", b.web.trouble())
 	b.peerTroubles(v, s, &out)

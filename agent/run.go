@@ -69,6 +69,8 @@ type parts struct {
 	raft     raftNode
 	gossip   *lateGossip
 	peers    Peers
+	pins     *pins
+	wired    chan struct{} // closed when assemble is done
 	scene    *scene
 	post     *post
 	tenants  *tenants
@@ -151,6 +153,7 @@ func (a *parts) live(ctx context.Context) error {
 	g.Go(func() error { a.descend(loops); return nil })
 	g.Go(func() error { a.ticks.run(loops); return nil })
 	g.Go(func() error { a.unseal.run(loops); return nil })
+	g.Go(func() error { a.pins.run(loops); return nil })
 	g.Go(func() error { a.watchdog.run(loops); return nil })
 	g.Go(func() error { a.applied.run(loops); return nil })
 	g.Go(func() error { a.web.run(loops); return nil })

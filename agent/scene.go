@@ -17,7 +17,8 @@ type scene struct {
 	ballot  *ballot
 	members func() []cluster.Member
 	leader  func() string
-	deaf    func() map[string]bool // the nodes that this leader's log does not reach
+	deaf    func() map[string]bool            // the nodes that this leader's log does not reach
+	is      func(n fsm.Node, key string) bool // whether a host with that key is the node
 
 	mu     sync.Mutex
 	learnt map[string]tenureSeen // by service: when this host first saw the present epoch
@@ -101,7 +102,7 @@ func (s *scene) view() cluster.View {
 	deaf := s.deaf()
 	for _, m := range s.members() {
 		v.Present[m.Name] = cluster.Presence{
-			Alive: m.Status == cluster.Alive, Unfit: m.Meta.Unfit, Deaf: deaf[m.Name], Power: m.Meta.Power, Sleeps: m.Meta.Sleeps,
+			Alive: m.Status == cluster.Alive && s.is(state.Nodes[m.Name], m.Meta.Pin), Unfit: m.Meta.Unfit, Deaf: deaf[m.Name], Power: m.Meta.Power, Sleeps: m.Meta.Sleeps,
 		}
 	}
 	s.mu.Lock()

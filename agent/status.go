@@ -78,7 +78,7 @@ func (b *backend) nodes(v cluster.View) []api.NodeStatus {
 			Name: name, Alive: v.Present[name].Alive, Power: string(n.Power), PowerReason: string(n.PowerReason), Cause: cause(v.State, n),
 			Since: n.PowerSince, Policy: string(n.Policy), Role: string(n.Role), Voter: slices.Contains(voters, name), Leader: name == leader,
 			WakeFitness: wakeFitness(v.State, n),
-			Wakes:       wakeTimes(v.State.WakeTimes[name], b.cfg.WakeTimeout), Maintenance: n.Maintenance, Drain: drainOf(v.State, name), Fit: v.CannotHold(name) == "", Addr: n.Addr, Version: n.Version, Wake: []api.MAC{},
+			Wakes:       wakeTimes(v.State.WakeTimes[name], b.cfg.WakeTimeout), Maintenance: n.Maintenance, Drain: drainOf(v.State, name), Fit: v.CannotHold(name) == "", Key: n.Key, Addr: n.Addr, Version: n.Version, Wake: []api.MAC{},
 		}
 		for _, m := range n.Wake {
 			s.Wake = append(s.Wake, api.MAC(m))

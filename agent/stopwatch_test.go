@@ -88,6 +88,7 @@ func newWakingWorld(t *testing.T, sv fsm.Service, most time.Duration) *wakingWor
 	w := newWaking(most)
 	w.self, w.clock, w.machine, w.raft, w.caller, w.log = "a", clock, x.solo.machine, leaderless{}, x.calls, log
 	w.scene = &scene{
+		is:   anyKey,
 		self: "a", clock: clock, machine: w.machine, ballot: newBallot("a", clock, w.machine, journal, &memoryMirror{}, log),
 		members: func() []cluster.Member { return slices.Collect(maps.Values(x.members)) }, leader: w.raft.Leader, deaf: w.raft.Deaf,
 		learnt: make(map[string]tenureSeen),

@@ -47,6 +47,7 @@ func TestQuorumWakeThatIsInVainRests(t *testing.T) {
 		w := newWaking(10 * time.Second)
 		w.self, w.clock, w.machine, w.raft, w.caller, w.log = "a", clock, solo.machine, leaderless{}, noCalls{}, log
 		w.scene = &scene{
+			is:   anyKey,
 			self: "a", clock: clock, machine: w.machine, ballot: newBallot("a", clock, w.machine, journal, &memoryMirror{}, log),
 			members: members, leader: w.raft.Leader, deaf: w.raft.Deaf, learnt: make(map[string]tenureSeen),
 		}
@@ -97,6 +98,7 @@ func TestATargetThatCountsAsAwakeIsNudged(t *testing.T) {
 		w := newWaking(10 * time.Second)
 		w.self, w.clock, w.machine, w.raft, w.caller, w.log = "a", clock, solo.machine, leaderless{}, calls, log
 		w.scene = &scene{
+			is:   anyKey,
 			self: "a", clock: clock, machine: w.machine, ballot: newBallot("a", clock, w.machine, journal, &memoryMirror{}, log),
 			members: func() []cluster.Member { return []cluster.Member{{Name: "b", Status: cluster.Alive}} },
 			leader:  w.raft.Leader, deaf: w.raft.Deaf, learnt: make(map[string]tenureSeen),

@@ -159,6 +159,7 @@ type NodeStatus struct {
 	// Secrets are short names of the cluster secrets that it has, the one in use first, as gossip last had it; none where that is not known.
 	Secrets     []string       `json:"secrets"`
 	Fit         bool           `json:"fit"` // it could hold a service now
+	Key         string         `json:"key"` // SHA-256 of the public key that its record pins, in hex
 	Addr        netip.AddrPort `json:"addr"`
 	Wake        []MAC          `json:"wake"`
 	LastSeen    time.Time      `json:"last_seen"`

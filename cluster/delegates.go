@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/hashicorp/memberlist"
 )
@@ -67,7 +69,27 @@ func (a *alive) NotifyAlive(n *memberlist.Node) error {
 	if n.Name == a.conf.Node {
 		return nil
 	}
-	return (*Gossip)(a).admit(n)
+	if err := (*Gossip)(a).admit(n); err != nil {
+		return err
+	}
+	return (*Gossip)(a).unmask(n)
+}
+
+// errImpostor is what memberlist is told of a host that is not the one that it says it is. It hears of it with each message.
+var errImpostor = errors.New("it is an impostor")
+
+// unmask keeps out who uses the name of another one: it would be called and answered in its place. That is asked of each host for itself: a
+// whole merge is not refused for it, since who passes the news on may know of a change that this host has not heard of.
+func (g *Gossip) unmask(n *memberlist.Node) error {
+	meta, err := DecodeMeta(n.Meta)
+	if err != nil || g.conf.Impostor == nil {
+		return err
+	}
+	addr, _ := netip.AddrFromSlice(n.Addr)
+	if g.conf.Impostor(n.Name, netip.AddrPortFrom(addr.Unmap(), n.Port), meta) == "" {
+		return nil
+	}
+	return errImpostor
 }
 
 // admit is acceptable with a word in the log.

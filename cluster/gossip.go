@@ -48,6 +48,8 @@ type GossipConfig struct {
 	OnChange        func()                // members or their Meta changed; must not block
 	OnMessage       func(Message)         // on gossip's receive path; must not block
 	OnConflict      func(sentence string) // two hosts use one name
+	// Impostor says why the host that speaks is not the node of that name, "" = nothing is known against it; must not block. nil = nobody is one.
+	Impostor func(node string, at netip.AddrPort, m Meta) string
 }
 
 // Gossip is memberlist with a memory.

@@ -30,8 +30,8 @@ const (
 
 // Directory knows who is who.
 type Directory interface {
-	Pin(node string) (pin string, known bool)
-	Stranger(node string) string // why it is not to be talked to, "" = it may be one of ours
+	Impostor(node, pin string) string // why the host with that key is not the node, "" = nothing is known against it
+	Stranger(node string) string      // why it is not to be talked to, "" = it may be one of ours
 	Addr(node string) (netip.AddrPort, bool)
 }
 

@@ -32,11 +32,13 @@ type book struct {
 	other string // a node of another cluster
 }
 
-func (b *book) Pin(n string) (string, bool) {
+func (b *book) Impostor(n, pin string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p, ok := b.pins[n]
-	return p, ok
+	if p, ok := b.pins[n]; ok && p != pin {
+		return n + " shows another key than the one on record"
+	}
+	return ""
 }
 
 func (b *book) Stranger(n string) string {

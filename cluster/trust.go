@@ -42,8 +42,8 @@ func (t *Transport) verify(chain []*x509.Certificate, dialled string) error {
 	if why := t.dir.Stranger(name); why != "" {
 		return errPeer(why)
 	}
-	if pin, known := t.dir.Pin(name); known && pin != pinOf(chain[0]) {
-		return errPeer(fmt.Sprintf("%s shows another key than the one on record; if it was reinstalled, run `nightporter forget %s`", name, name))
+	if why := t.dir.Impostor(name, pinOf(chain[0])); why != "" {
+		return errPeer(why)
 	}
 	return nil
 }

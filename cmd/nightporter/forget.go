@@ -13,7 +13,8 @@ func forgetVerb(sh *shell) *cobra.Command {
 		Use:   "forget NODE",
 		Short: "Remove a dead host, or one whose key has changed",
 		Long: `Remove the record of a host that will not come back, or that was installed anew and so has another key.
-It is refused for a host that is alive. A forgotten host may join again as a new one.`,
+It is refused for a host that is alive. A forgotten host may join again as a new one; a new machine in its place
+that runs already joins by itself.`,
 		Example: `  nightporter forget echo`,
 		Args:    takes(1, 1, "name one NODE"),
 	}, func(ctx context.Context, c *api.Client, args []string) (string, error) {

@@ -1,0 +1,160 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"nightporter/api"
+	"nightporter/cluster"
+	"nightporter/fsm"
+	"nightporter/lease"
+)
+
+// pins judges whether a host is the node that it says it is: by the key in the node's record. A machine that died for good is forgotten and
+// another one takes its name, and a host that slept through that has the old record: when it wakes, and the new machine leads, the log could
+// never tell it. So a host that meets a key which is not on record asks the others what they have. Who is asked is a member, whose own key is
+// on record, and it is believed only if it has more of the log than this host.
+type pins struct {
+	self    string
+	clock   Clock
+	machine *fsm.Machine
+	members func() []cluster.Member
+	peer    func(node string) *api.Client
+	log     *slog.Logger
+	bell    bell
+
+	mu    sync.Mutex
+	sworn map[string]sworn    // by node
+	seen  map[string]stranger // by node: who showed another key lately
+}
+
+// sworn is another member's word of a key. It counts as long as this host has the record that it was in doubt about.
+type sworn struct{ key, instead string }
+
+// stranger is a host that uses a node's name and shows another key.
+type stranger struct {
+	key   string
+	at    lease.Boot
+	asked lease.Boot // when the others were asked last; 0 = never
+}
+
+const (
+	doubtAgain = 5 * time.Second // the least time between two questions about one node
+	doubtMost  = 2 * time.Second // for one answer
+)
+
+// is says whether a key is the one of a node, as far as this host knows.
+func (p *pins) is(n fsm.Node, key string) bool {
+	if n.Key == key || n.Key == "" || key == "" { // a member of gossip that left may come without a description
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sworn[n.Name] == sworn{key, n.Key}
+}
+
+// impostor says why a host that shows a key is not the node of that name, "" = nothing is known against it.
+func (p *pins) impostor(node, key string) string {
+	n, known := p.machine.View().State.Nodes[node]
+	if !known {
+		for _, m := range p.members() {
+			if m.Name == node && m.Meta.Pin != "" && m.Meta.Pin != key {
+				return node + " shows another key than the host of that name that this one met first"
+			}
+		}
+		return ""
+	}
+	if p.is(n, key) {
+		return ""
+	}
+	p.mu.Lock()
+	s := p.seen[node]
+	s.key, s.at = key, p.clock.Boot()
+	p.seen[node] = s
+	p.mu.Unlock()
+	p.bell.ring()
+	return impostorSays(node) + "; if it was installed anew, run `nightporter forget " + node + "`"
+}
+
+func impostorSays(node string) string {
+	return "a host that calls itself " + node + " shows another key than the one on record"
+}
+
+// run asks the others whenever somebody shows another key.
+func (p *pins) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.bell:
+		}
+		for _, node := range p.doubted() {
+			p.ask(ctx, node)
+		}
+	}
+}
+
+// doubted gives the nodes about which the others are to be asked now.
+func (p *pins) doubted() (out []string) {
+	now := p.clock.Boot()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, node := range slices.Sorted(maps.Keys(p.seen)) {
+		if s := p.seen[node]; s.asked == 0 || now.Sub(s.asked) >= doubtAgain {
+			s.asked = now
+			p.seen[node] = s
+			out = append(out, node)
+		}
+	}
+	return out
+}
+
+// ask looks for a member that knows a newer record of a node.
+func (p *pins) ask(ctx context.Context, node string) {
+	v := p.machine.View()
+	mine, known := v.State.Nodes[node]
+	if !known {
+		return
+	}
+	for _, m := range p.members() {
+		other, member := v.State.Nodes[m.Name]
+		if m.Name == p.self || m.Name == node || m.Status != cluster.Alive || !member || !p.is(other, m.Meta.Pin) {
+			continue
+		}
+		asking, cancel := context.WithTimeout(ctx, doubtMost)
+		st, err := p.peer(m.Name).Status(asking)
+		cancel()
+		if err != nil || st.Cluster.ID != v.State.Cluster.ID || st.Known.Index <= v.Index {
+			continue
+		}
+		for _, n := range st.Nodes {
+			if n.Name == node && n.Key != "" && n.Key != mine.Key {
+				p.log.Info("another machine has the name of a node since this host last heard of it", "node", node, "says", m.Name)
+				p.mu.Lock()
+				p.sworn[node] = sworn{n.Key, mine.Key}
+				p.mu.Unlock()
+				return
+			}
+		}
+	}
+}
+
+// problems are the hosts that showed another key lately.
+func (p *pins) problems(state *fsm.State) (out troubles) {
+	now := p.clock.Boot()
+	p.mu.Lock()
+	seen := maps.Clone(p.seen)
+	p.mu.Unlock()
+	for _, node := range slices.Sorted(maps.Keys(seen)) {
+		if s, n := seen[node], state.Nodes[node]; now.Sub(s.at) < conflictLasts && !p.is(n, s.key) {
+			out.tell(fmt.Sprintf("if it is a new machine in the place of %s: `nightporter forget %s`, and it joins by itself; if it is the old one: stop its agent, and put its data directory away before it joins under another name", node, node),
+				impostorSays(node))
+		}
+	}
+	return out
+}
