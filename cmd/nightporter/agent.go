@@ -23,7 +23,11 @@ func runAgent(ctx context.Context, cfg *config.Config, path string, log *slog.Lo
 	if err != nil {
 		return err
 	}
-	r := &replacement{program: program, check: []string{"config", "check", "--node", cfg.Node, path}, log: log, tell: func(state string) { _, _ = daemon.SdNotify(false, state) }} // without a service manager nobody is told
+	r := &replacement{
+		program: program, check: []string{"config", "check", "--node", cfg.Node, path}, log: log,
+		stays: func() error { return samePlace(cfg, path, config.ThisMachine()) },
+		tell:  func(state string) { _, _ = daemon.SdNotify(false, state) }, // without a service manager nobody is told
+	}
 	return r.run(ctx, func(ctx context.Context) error { return live(ctx, cfg, log) })
 }
 
@@ -70,7 +74,8 @@ func agentVerb(sh *shell) *cobra.Command {
 
 SIGUSR2 (systemctl reload) replaces the running program by the one that its file has by now, which
 also reads the configuration anew: what this host holds stays open meanwhile, and nobody else takes it.
-A program that does not run, or that refuses the configuration, is not started.
+A program that does not run, or that refuses the configuration, is not started; nor is one where the
+interface, this host's address or a port has changed: that takes a restart.
 
 The log goes to standard error, one line each, in key=value form. The host finds itself in the
 configuration by its host name (the part before the first dot, in lower case) or by --node.`,

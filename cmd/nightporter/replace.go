@@ -14,13 +14,15 @@ import (
 	"time"
 
 	"nightporter/agent"
+	"nightporter/config"
 )
 
 // replacement is the upgrade in place: SIGUSR2 makes the agent give its process to the program that its file has by now, with
 // everything left open that is open.
 type replacement struct {
-	program string   // where this program came from
-	check   []string // the arguments with which the new one shows that it runs and understands the configuration
+	program string       // where this program came from
+	check   []string     // the arguments with which the new one shows that it runs and understands the configuration
+	stays   func() error // why the next program could not go on with what is open; nil = it always can
 	log     *slog.Logger
 	tell    func(state string) // tells the service manager: the reload itself has succeeded long before
 }
@@ -47,7 +49,7 @@ func (r *replacement) watch(ctx context.Context, stop <-chan struct{}, replace c
 		case <-asked:
 		}
 		if err := r.proof(ctx); err != nil {
-			r.log.Error("the program is not replaced: the new one does not run, or refuses the configuration", "program", r.program, "err", err)
+			r.log.Error("the program is not replaced: the new one does not run, or cannot go on under the configuration", "program", r.program, "err", err)
 			r.tell("STATUS=The program was not replaced: " + firstLine(err.Error()))
 			continue
 		}
@@ -66,6 +68,33 @@ func (r *replacement) proof(ctx context.Context) error {
 	c.Stdout, c.Stderr = &said, &said
 	if err := c.Run(); err != nil {
 		return fmt.Errorf("%w: %s", err, strings.TrimSpace(said.String()))
+	}
+	if r.stays == nil {
+		return nil
+	}
+	return r.stays()
+}
+
+// samePlace says why what is open cannot be gone on with under another configuration: it is on one interface, and the others know this host
+// by its address. A configuration that only the next program understands is for that to judge.
+func samePlace(now *config.Config, path string, m *config.Machine) error {
+	next, err := config.Load(path, now.Node, m)
+	if err != nil {
+		return nil //nolint:nilerr // the next program has read it
+	}
+	for _, one := range []struct {
+		key       string
+		was, will any
+	}{
+		{"cluster", now.Cluster, next.Cluster},
+		{"interface", now.Interface, next.Interface},
+		{"address", now.Address, next.Address},
+		{"gossip_port", now.GossipPort, next.GossipPort},
+		{"peer_port", now.PeerPort, next.PeerPort},
+	} {
+		if one.was != one.will {
+			return fmt.Errorf("%s was %v and is %v, which takes a restart: `nightporter drain --wait %s`, then `systemctl restart nightporter`", one.key, one.was, one.will, now.Node)
+		}
 	}
 	return nil
 }

@@ -3,14 +3,17 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"nightporter/agent"
+	"nightporter/config"
 )
 
 // TestStoppedWhileReplaced: who asks for the end of the agent while it makes way for another program gets it, and who asks twice for
@@ -81,6 +84,38 @@ func TestTheNextProgramIsWhereThisOneWasStarted(t *testing.T) {
 	for called, want := range map[string]string{link: link, "nightporter": link, own: own, "/bin/true": own, "nobody-has-this-name": own} {
 		if got, err := programFile(called); got != want || err != nil {
 			t.Errorf("started as %s the next one is %s, want %s (%v)", called, got, want, err)
+		}
+	}
+}
+
+// TestOnlyTheSamePlaceGoesOn: what is open lies on one interface and is known to the others at one address.
+func TestOnlyTheSamePlaceGoesOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "nightporter.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const plain = "cluster: home\ninterface: eth0\nsecret_file: /tmp/secret\nnodes:\n  alpha: {address: 192.0.2.1}\n"
+	write(plain)
+	now, err := config.Load(path, "alpha", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ from, to, want string }{
+		"nothing":                        {"", "", ""},
+		"what a reload is for":           {"cluster: home", "cluster: home\nlog_level: debug", ""},
+		"what the next one alone judges": {"cluster: home", "cluster: home\nnot_known_yet: 1", ""},
+		"another interface":              {"eth0", "br0", "interface was eth0 and is br0, which takes a restart"},
+		"another address":                {"192.0.2.1", "192.0.2.2", "address was 192.0.2.1 and is 192.0.2.2, which takes a restart"},
+		"another cluster":                {"home", "office", "cluster was home and is office"},
+		"another port":                   {"cluster: home", "cluster: home\ngossip_port: 7473", "gossip_port was 7373 and is 7473"},
+	} {
+		write(strings.Replace(plain, c.from, c.to, 1))
+		err := samePlace(now, path, nil)
+		if got := fmt.Sprint(err); (c.want == "") != (err == nil) || !strings.Contains(got, c.want) && c.want != "" {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
