@@ -60,7 +60,7 @@ func undrainVerb(sh *shell) *cobra.Command {
 	return simple(sh, &cobra.Command{
 		Use:     "undrain NODE",
 		Short:   "End a host's maintenance",
-		Long:    `End the maintenance that "nightporter drain" began: the host may hold services again, and gets those back whose target it is.`,
+		Long:    `End the maintenance that "nightporter drain" began: the host may hold services again, and gets those back whose target it is and that a front holds. What another target serves stays there ("nightporter move").`,
 		Example: `  nightporter undrain charlie`,
 		Args:    takes(1, 1, "name one NODE"),
 	}, func(ctx context.Context, c *api.Client, args []string) (string, error) {

@@ -106,6 +106,8 @@ func addSecret(have [][]byte, file string) ([][]byte, error) {
 		return nil, err
 	case len(fresh) != 1:
 		return nil, fmt.Errorf("%s has more than one secret: make a new one with `nightporter keygen`", file)
+	case len(have) > 1 && string(have[1]) == string(fresh[0]):
+		return have, nil // a round that is done twice
 	case len(have) > 1:
 		return nil, errors.New("this host has two secrets already: finish that change first (`nightporter secret status`)")
 	case string(have[0]) == string(fresh[0]):
@@ -193,7 +195,7 @@ func (sh *shell) toldSecrets(path string, had, has []string) error {
 	case len(gone) > 0:
 		text = fmt.Sprintf("%s is forgotten; %s", strings.Join(gone, ", "), text)
 	case slices.Equal(had, has):
-		text = fmt.Sprintf("nothing was changed: %s has %s first already; if this host does not use it yet: systemctl reload nightporter", path, has[0])
+		text = fmt.Sprintf("nothing was changed: %s has %s already; if the agent does not know that yet: systemctl reload nightporter", path, strings.Join(has, ", then "))
 	}
 	return sh.show(done{text}, func(p *page) { p.line("%s", text) })
 }
