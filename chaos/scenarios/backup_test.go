@@ -1,6 +1,8 @@
 package scenarios
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,5 +61,36 @@ func TestABackupIsRestored(t *testing.T) {
 	said, err = w.lab.Host("h2").Output(w.limit(), "nightporter", "restore", "--diff", offline)
 	if err != nil || !strings.HasPrefix(said, "everything is as in the backup of ") {
 		t.Errorf("the offline backup: %q, %v", said, err)
+	}
+
+	w.settled(nil, 1)
+
+	// One of another cluster is refused, one that is cut short is, and on a full disk none is left behind that is.
+	_, doc, _ := strings.Cut(strings.Replace(raw, `"name": "lab"`, `"name": "office"`, 1), "\n")
+	foreign, short := filepath.Join(w.lab.Dir(), "foreign.backup"), filepath.Join(w.lab.Dir(), "short.backup")
+	w.must(os.WriteFile(foreign, fmt.Appendf(nil, "nightporter-backup 1 %x\n%s", sha256.Sum256([]byte(doc)), doc), 0o600))
+	w.must(os.WriteFile(short, []byte(raw[:len(raw)/2]), 0o600))
+	full := filepath.Join(w.lab.Dir(), "full")
+	w.must(os.Mkdir(full, 0o700))
+	_, err = h1.Output(w.limit(), "mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", full)
+	w.must(err)
+	for _, c := range []struct {
+		words []string
+		want  string
+	}{
+		{[]string{"restore", foreign}, "the backup is of the cluster office, and this host belongs to lab"},
+		{[]string{"restore", short}, "its checksum is wrong: it is cut short"},
+		{[]string{"backup", "--out", filepath.Join(full, "state")}, "no space left on device"},
+	} {
+		if _, err := h1.Output(w.limit(), append([]string{"nightporter"}, c.words...)...); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: %v, want %q", c.words, err, c.want)
+		}
+	}
+	if left, err := h1.Output(w.limit(), "ls", "-A", full); err != nil || left != "" {
+		t.Errorf("on the full disk there is %q, %v", left, err)
+	}
+	said, err = h1.Output(w.limit(), "nightporter", "restore", "--diff", "--other-cluster", foreign)
+	if err != nil || !strings.Contains(said, "everything is as in the backup of ") && !strings.Contains(said, "web") {
+		t.Errorf("one of another cluster that is meant: %q, %v", said, err)
 	}
 }

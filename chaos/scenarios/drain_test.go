@@ -31,12 +31,22 @@ func TestADrainOutlivesRestarts(t *testing.T) {
 		t.Errorf("the drain cost clients %v", g)
 	}
 
-	// Every agent ends and starts again: the log knows.
-	for _, h := range w.hosts {
-		w.must(w.lab.Host(h).Signal(w.limit(), syscall.SIGKILL))
+	// The host is rebooted, as one is when its disk is changed, and then the power of all fails: the log knows.
+	w.must(w.lab.Host("h2").Signal(w.limit(), syscall.SIGTERM))
+	_, err = w.lab.Host("h2").AwaitAgentExit(w.limit())
+	w.must(err)
+	_, err = w.lab.Host("h2").Kill(w.limit())
+	w.must(err)
+	w.must(w.lab.Host("h2").Start(w.limit()))
+	w.settled(nil, 3)
+	st, err := w.ask("h2")
+	w.must(err)
+	if n, _ := node(st, "h2"); !n.Maintenance || n.Drain.Text != "new disk" {
+		t.Errorf("after its reboot h2 says %+v", n)
 	}
+	w.awaitServing("h3")
 	for _, h := range w.hosts {
-		_, err := w.lab.Host(h).AwaitAgentExit(w.limit())
+		_, err := w.lab.Host(h).Kill(w.limit())
 		w.must(err)
 	}
 	for _, h := range w.hosts {

@@ -19,11 +19,14 @@ func pair(t *testing.T) *world { return pairOf(t, config.DefaultFailover) }
 
 func pairOf(t *testing.T, failover time.Duration) *world {
 	t.Helper()
-	o := lab.Options{Failover: failover, Hosts: 4, Sleepers: []int{4}, Services: []config.Service{{
+	return build(t, pairOptions(failover))
+}
+
+func pairOptions(failover time.Duration) lab.Options {
+	return lab.Options{Failover: failover, Hosts: 4, Sleepers: []int{4}, Services: []config.Service{{
 		Name: web, Addresses: []netip.Addr{lab.ServiceAddr()}, Hold: config.HoldDrop, Ports: []config.Port{{Protocol: "tcp", Number: lab.ServerPort}},
 		Targets: []string{"h1", "h2"},
 	}}}
-	return build(t, o)
 }
 
 // SIGTERM hands over first; SIGKILL costs a lease; after both the agent comes back by itself and epochs never fall.

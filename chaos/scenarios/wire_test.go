@@ -44,6 +44,7 @@ type wire struct {
 
 	mu       sync.Mutex
 	services []*watched
+	parts    []*part     // that are traced by themselves
 	magic    []time.Time // of magic packets, as a host sends them
 	refusals []string    // what told a client that a service is not there: RST and ICMP errors
 	acks     []time.Time // of the server of sessions to a client, without data
@@ -87,6 +88,13 @@ func (x *wire) see(f lab.Frame) {
 	}
 	if isMagic(f) {
 		x.magic = append(x.magic, f.Time)
+	}
+	for _, p := range x.parts {
+		if p.Claimed(f) && !strings.HasPrefix(f.Port, "c") {
+			if p.last = (judge.Use{At: f.Time, Host: f.Port, Frame: f.Data}); p.first.At.IsZero() {
+				p.first = p.last
+			}
+		}
 	}
 	for _, s := range x.services {
 		if s.id.Claimed(f) && !strings.HasPrefix(f.Port, "c") { // what strangers do is no matter of the members'
