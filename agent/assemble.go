@@ -18,9 +18,10 @@ const Protocol = 1
 
 // assemble opens and wires everything, in the order that Run's comment gives. On an error it closes what it opened.
 func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
-	a = &parts{cfg: cfg, deps: deps, left: newBell(), departure: departure{bell: newBell(), turn: make(turn, 1)}, gossip: &lateGossip{}}
+	a = &parts{cfg: cfg, deps: deps, known: make(chan struct{}), left: newBell(), departure: departure{bell: newBell(), turn: make(turn, 1)}, gossip: &lateGossip{}}
 	opened := a // a return with an error sets a to nil
 	defer func() {
+		close(opened.known) // before what is opened is closed: that waits for whoever waits for this
 		if err != nil {
 			opened.closeAll()
 		}
@@ -325,6 +326,10 @@ func (d directory) Pin(node string) (string, bool) {
 
 // Stranger refuses the nodes of another cluster: where index and term happen to agree, Raft would put two logs into one.
 func (d directory) Stranger(node string) string {
+	<-d.parts.known // the port is open before this host has read to which cluster it belongs
+	if d.parts.lineage == nil {
+		return "the agent of this host does not start"
+	}
 	// A host that was left behind is as good as gone: it would bring its old log to one that has just begun anew.
 	if why := d.parts.lineage.sentence(); why != "" {
 		return why

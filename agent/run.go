@@ -62,8 +62,9 @@ func Run(ctx context.Context, cfg *config.Config, deps Deps) error {
 
 // parts are the pieces of one agent, wired. It has no behaviour of its own but their start and their end.
 type parts struct {
-	cfg  *config.Config
-	deps Deps
+	cfg   *config.Config
+	deps  Deps
+	known chan struct{} // closed when all of this is put together, or will not be
 
 	machine  *fsm.Machine
 	raft     raftNode
