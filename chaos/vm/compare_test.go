@@ -54,3 +54,17 @@ pi    awake  17:21:44  node-joined  leader  now   -`
 		}
 	}
 }
+
+// A window in which the story is told has its parts in their order.
+func TestAWindowIsWatched(t *testing.T) {
+	for text, want := range map[string]string{
+		"files nas serves\nfiles pi holds\nnas asleep\nfiles nas serves": "",
+		"files nas serves\nfiles pi holds\nnas asleep":                   "nas serves",
+		"files pi holds\nnas asleep\nfiles nas serves":                   " holds",
+		"files nas serves\nnas asleep":                                   " holds",
+	} {
+		if got := unseen(text); got != want {
+			t.Errorf("%q: %q is not seen, want %q", text, got, want)
+		}
+	}
+}

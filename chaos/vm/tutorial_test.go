@@ -30,6 +30,7 @@ func TestTheTutorial(t *testing.T) {
 		t.Fatal("docs/tutorial.md, ", err)
 	}
 	k := &walk{T: t, hosts: map[string]*appliance{}, began: time.Now()}
+	t.TempDir() // what it removes is looked at before that
 	t.Cleanup(k.end)
 	k.source()
 	k.switchOn()

@@ -128,13 +128,23 @@ func (k *walk) look() {
 	for _, a := range k.windows {
 		out, err := a.shell.run(k.limit(), "cd /home/reader; kill $(cat window); cat seen")
 		k.must(err)
-		for _, want := range []string{"nas serves", " holds", "asleep", "waking"} {
-			if !strings.Contains(out, want) {
-				k.Errorf("nobody saw %q in the window:\n%s", want, out)
-			}
+		if l := unseen(out); l != "" {
+			k.Errorf("nobody saw %q in the window:\n%s", l, out)
 		}
 	}
 	k.windows = nil
+}
+
+// unseen is what of the story of a sleep a window does not show, in its order. States that last for a moment only may be passed over.
+func unseen(out string) string {
+	for _, want := range []string{"nas serves", " holds", "asleep", "nas serves"} {
+		_, rest, found := strings.Cut(out, want)
+		if !found {
+			return want
+		}
+		out = rest
+	}
+	return ""
 }
 
 // physically does what no command does.
