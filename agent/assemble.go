@@ -73,6 +73,9 @@ func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
 	if err := a.lineage.load(); err != nil {
 		return nil, err
 	}
+	if !has { // nothing can have left it behind
+		a.lineage.doubt.over()
+	}
 	a.notifier.written = node.Journal().LastIndex
 	if err := a.startGossip(keys, id, incarnation); err != nil {
 		return nil, err

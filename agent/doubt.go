@@ -41,6 +41,13 @@ func newDoubt(clock Clock, goesOn bool, began func()) *doubt {
 	return &doubt{clock: clock, began: began, in: !goesOn, link: true, seen: now, since: now, heard: make(map[string]struct{})}
 }
 
+// over ends a doubt that has no ground.
+func (d *doubt) over() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.in = false
+}
+
 // linked is told how the link is, whenever it may have changed.
 func (d *doubt) linked(up bool) { d.note(&up) }
 
