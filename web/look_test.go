@@ -164,10 +164,8 @@ func TestThePageSaysWhatIsOld(t *testing.T) {
 	known(false, 7200)
 	is("cut off", "For 2 h this host has heard of no leader", true)
 	// The cover begins where the knowledge ends: two of twenty-four hours from the right.
-	share, err := p.Eval(ctx, `(r => (Math.abs(r.querySelector(".unknown").getAttribute("width") / r.querySelector(".base").getAttribute("width") - 2 / 24) < 0.005))(document.querySelector("#day svg"))`)
-	if err != nil || share != "true" {
-		t.Errorf("the cover is elsewhere: %s %v", share, err)
-	}
+	const share = `(r => r.querySelector(".unknown").getAttribute("width") / r.querySelector(".base").getAttribute("width"))(document.querySelector("#day svg"))`
+	must(t, p.Await(ctx, `Math.abs(`+share+` - 2 / 24) < 0.005`, `"the cover is elsewhere: " + `+share))
 	known(false, 0)
 	is("cut off", "Since its agent started, this host has heard of no leader", true)
 	known(true, 0)

@@ -39,6 +39,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	beat := time.NewTicker(s.beat)
 	defer beat.Stop()
+	later := time.After(freshFor) // the first answer may be from before Watch
 	if !send("retry: 1000", nil) {
 		return
 	}
@@ -56,6 +57,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 			return
 		case <-changed:
 			pause(r.Context(), freshFor) // a hand-over is several changes; and what was asked before this one does not count any more
+		case <-later:
 		case <-beat.C:
 		}
 	}

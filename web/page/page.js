@@ -214,7 +214,7 @@ function breathe() {
   byId('link-age').textContent = state === 'lost' ? `last heard ${span(silent)} ago` : ''
   document.body.classList.toggle('stale', state === 'lost')
   const kind = age === 0 || age === Infinity ? age : 1
-  if (kind !== covered) showDay()
+  if (kind !== covered || age) showDay()
   covered = kind
   document.body.classList.toggle('dated', age > 0)
   const words = age === Infinity ? 'Since its agent started, this host has heard of no leader. What stands below is what it had written down before; the others may have gone on.'
