@@ -289,9 +289,10 @@ func (a *parts) impostor(node string, at netip.AddrPort, m cluster.Meta) string 
 		return ""
 	}
 	why := a.pins.impostor(node, m.Pin)
-	if at == n.Gossip {
+	if at == n.Gossip || why == "" {
 		return ""
 	}
+	a.pins.sighted(node, at)
 	return why
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -41,6 +42,8 @@ type pretender struct {
 	key   string
 	at    lease.Boot
 	asked lease.Boot // when the others were asked last; 0 = never
+	place netip.AddrPort
+	told  lease.Boot // when the log was told of it there; 0 = never
 }
 
 const (
@@ -79,6 +82,22 @@ func (p *pins) impostor(node, key string) string {
 	p.mu.Unlock()
 	p.bell.ring()
 	return impostorSays(node) + "; if it was installed anew, run `nightporter forget " + node + "`"
+}
+
+// sighted writes into the log where somebody uses the name of a node, once in a while.
+func (p *pins) sighted(node string, at netip.AddrPort) {
+	now := p.clock.Boot()
+	p.mu.Lock()
+	s := p.seen[node]
+	again := s.place == at && s.told != 0 && now.Sub(s.told) < conflictLasts
+	if !again {
+		s.place, s.told = at, now
+		p.seen[node] = s
+	}
+	p.mu.Unlock()
+	if !again {
+		p.log.Error(impostorSays(node)+": it is kept out", "at", at)
+	}
 }
 
 func impostorSays(node string) string {

@@ -15,7 +15,37 @@ import (
 type disk struct {
 	failed atomic.Pointer[error]
 	stuck  atomic.Bool // a write that Raft does not survive is being tried again
+	unlogs atomic.Bool // the newest write of entries failed
+	turned func()      // told when that has changed, before Raft goes on
 	quit   <-chan struct{}
+}
+
+// logs notes what became of a write of entries.
+func (d *disk) logs(err error) error {
+	if failed := err != nil; d.unlogs.Swap(failed) != failed && d.turned != nil {
+		d.turned()
+	}
+	return d.note(err)
+}
+
+// diskPatience is by how much longer than the others a host waits for a leader before it stands for election while it cannot write entries. It
+// could still win, since its log may be the newest and a vote is a small write, and would lose the leadership with its first entry: again and
+// again, with nobody there to take its services from it.
+const diskPatience = 4
+
+// retime gives hashicorp/raft the timing that is in force.
+func (r *Raft) retime() error {
+	r.timing.Lock()
+	defer r.timing.Unlock()
+	c := r.raft.ReloadableConfig()
+	c.HeartbeatTimeout, c.ElectionTimeout = r.heartbeat, r.election
+	if r.disk.unlogs.Load() {
+		c.HeartbeatTimeout, c.ElectionTimeout = diskPatience*r.heartbeat, diskPatience*r.election
+	}
+	if err := r.raft.ReloadConfig(c); err != nil {
+		return fmt.Errorf("changing Raft's timing: %w", err)
+	}
+	return nil
 }
 
 // again waits before such a write is tried again. A node that ends does not come back from it: Raft's own goroutine, which
@@ -55,16 +85,16 @@ type watchedLog struct {
 }
 
 // StoreLog implements raft.LogStore.
-func (w watchedLog) StoreLog(l *raft.Log) error { return w.disk.note(w.LogStore.StoreLog(l)) }
+func (w watchedLog) StoreLog(l *raft.Log) error { return w.disk.logs(w.LogStore.StoreLog(l)) }
 
 // StoreLogs implements raft.LogStore. A leader of hashicorp/raft that could not write a configuration counts in it all the
 // same, and goes on to when it leads again: in a set of voters that is in no log. So that write waits for the disk, as if this
 // node were cut off, and its heartbeats stop meanwhile (pace.go), so that another one leads.
 func (w watchedLog) StoreLogs(l []*raft.Log) error {
-	err := w.disk.note(w.LogStore.StoreLogs(l))
+	err := w.disk.logs(w.LogStore.StoreLogs(l))
 	for err != nil && slices.ContainsFunc(l, func(e *raft.Log) bool { return e.Type == raft.LogConfiguration }) {
 		w.disk.again()
-		err = w.disk.note(w.LogStore.StoreLogs(l))
+		err = w.disk.logs(w.LogStore.StoreLogs(l))
 	}
 	w.disk.stuck.Store(false)
 	return err

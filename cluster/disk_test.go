@@ -7,8 +7,11 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/raft"
+
+	"nightporter/fsm"
 )
 
 // fullStore is a store on a disk that can be full.
@@ -119,4 +122,43 @@ type fullDisk struct {
 	store *fullStore
 	disk  *disk
 	quit  chan struct{}
+}
+
+// Who cannot write entries lets the others stand for election first, also when the timing changes meanwhile, and no longer than that lasts.
+func TestWhoCannotWriteLetsOthersLead(t *testing.T) {
+	store := &fullStore{InmemStore: raft.NewInmemStore()}
+	_, trans := raft.NewInmemTransport("a")
+	timing := Derive(fsm.FailoverMin)
+	r, err := StartRaft(RaftConfig{
+		Node: "a", Timing: timing, Machine: fsm.NewMachine(discard()), Transport: trans, Log: discard(),
+		Stores: Stores{Log: store, Stable: store, Snapshots: raft.NewInmemSnapshotStore()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Shutdown(); err != nil {
+			t.Error(err)
+		}
+	})
+	logs := watchedLog{store, r.disk}
+	step := func(when string, errno syscall.Errno, want time.Duration) {
+		t.Helper()
+		store.errno.Store(uintptr(errno))
+		if err := logs.StoreLogs([]*raft.Log{{Index: 1}}); !errors.Is(err, store.trouble()) {
+			t.Fatal(err)
+		}
+		if c := r.raft.ReloadableConfig(); c.HeartbeatTimeout != want || c.ElectionTimeout != want {
+			t.Errorf("%s: it waits %v, then %v; want %v", when, c.HeartbeatTimeout, c.ElectionTimeout, want)
+		}
+	}
+	step("at first", 0, timing.RaftHeartbeat)
+	step("full", syscall.ENOSPC, diskPatience*timing.RaftHeartbeat)
+	longer := timing
+	longer.RaftHeartbeat += timing.RaftHeartbeat / 2
+	if err := r.Retime(longer); err != nil {
+		t.Fatal(err)
+	}
+	step("full, with another timing", syscall.ENOSPC, diskPatience*longer.RaftHeartbeat)
+	step("with room again", 0, longer.RaftHeartbeat)
 }

@@ -44,6 +44,9 @@ type Raft struct {
 	running sync.WaitGroup
 	once    sync.Once
 
+	timing              sync.Mutex
+	heartbeat, election time.Duration // while entries can be written (disk)
+
 	mu        sync.Mutex
 	hints     []Mark // entries that are said to be committed and that the log does not have yet
 	ending    bool
@@ -111,7 +114,16 @@ func newRaft(c RaftConfig) (*Raft, error) {
 		})
 	}
 	r.paced = newPaced(r.trans, c.Timing.RaftPace, quit, &watch.stuck)
-	if r.raft, err = r.open(conf); err != nil {
+	r.heartbeat, r.election = conf.HeartbeatTimeout, conf.ElectionTimeout
+	watch.turned = func() {
+		if err := r.retime(); err != nil {
+			c.Log.Warn("elections keep their timing", "err", err)
+		}
+	}
+	r.timing.Lock() // whatever turns waits until there is a Raft to tell
+	r.raft, err = r.open(conf)
+	r.timing.Unlock()
+	if err != nil {
 		return nil, errors.Join(err, closeTransport(r.trans))
 	}
 	r.countLeaders()
@@ -359,10 +371,11 @@ func (r *Raft) endTransfers() {
 // the heartbeat stays between one and two and a half of that lease; the error says so.
 func (r *Raft) Retime(t Timing) error {
 	beat := min(max(t.RaftHeartbeat, r.lease), r.lease*5/2)
-	c := r.raft.ReloadableConfig()
-	c.HeartbeatTimeout, c.ElectionTimeout = beat, beat
-	if err := r.raft.ReloadConfig(c); err != nil {
-		return fmt.Errorf("changing Raft's timing: %w", err)
+	r.timing.Lock()
+	r.heartbeat, r.election = beat, beat
+	r.timing.Unlock()
+	if err := r.retime(); err != nil {
+		return err
 	}
 	if beat != t.RaftHeartbeat {
 		return fmt.Errorf("the heartbeat is %s until then, not %s", beat, t.RaftHeartbeat)
