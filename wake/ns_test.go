@@ -2,10 +2,12 @@ package wake
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
@@ -93,7 +95,10 @@ func addr(name, cidr string) error {
 	if a.IP.To4() == nil {
 		a.Flags = unix.IFA_F_NODAD
 	}
-	return netlink.AddrAdd(l, a)
+	if err := netlink.AddrAdd(l, a); err != nil || a.IP.To4() != nil || l.Attrs().Flags&net.FlagUp == 0 {
+		return err
+	}
+	return here(a.IP)
 }
 
 const (
@@ -101,6 +106,23 @@ const (
 	clientMAC  = "02:00:00:00:00:02"
 	serviceMAC = "02:00:00:00:00:aa"
 )
+
+// here waits until this namespace takes what is sent to an address for its own: the kernel does the last part of adding an IPv6 address in the
+// background (addrconf_dad_work), also without duplicate address detection.
+func here(at net.IP) error {
+	end := time.After(10 * time.Second)
+	for {
+		routes, err := netlink.RouteGet(at)
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		select {
+		case <-end:
+			return fmt.Errorf("%s is not local: %v, %w", at, routes, err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
 
 // lan is a host and a client with a cable between them.
 type lan struct{ host, client *space }
