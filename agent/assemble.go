@@ -288,11 +288,14 @@ func (a *parts) impostor(node string, at netip.AddrPort, m cluster.Meta) string 
 	if !known || (m.Cluster != "" && m.Cluster != state.Cluster.ID) {
 		return ""
 	}
-	why := a.pins.impostor(node, m.Pin)
-	if at == n.Gossip || why == "" {
+	if at == n.Gossip {
+		a.pins.hearsay(node, m.Pin)
 		return ""
 	}
-	a.pins.sighted(node, at)
+	why := a.pins.impostor(node, m.Pin)
+	if why != "" {
+		a.pins.sighted(node, at)
+	}
 	return why
 }
 

@@ -299,7 +299,7 @@ func (l *lineage) run(ctx context.Context, members bell) {
 
 // restless says whether something is to be looked at again soon that rings no bell.
 func (l *lineage) restless(p posture) bool {
-	return !p.holds() && (l.isSilent() || !l.tenants.closed() || l.doubt.is() && l.doubt.hasLink())
+	return !p.holds() && (l.isSilent() || !l.tenants.closed() || l.doubt.hasLink()) // a word that is too old rings no bell
 }
 
 // take has the tenants do as this host may. It says that it waits once all is closed (run), and that it does not any more before anything is opened.

@@ -75,12 +75,7 @@ func (p *pins) impostor(node, key string) string {
 	if p.is(n, key) {
 		return ""
 	}
-	p.mu.Lock()
-	s := p.seen[node]
-	s.key, s.at = key, p.clock.Boot()
-	p.seen[node] = s
-	p.mu.Unlock()
-	p.bell.ring()
+	p.doubt(node, key, true)
 	return impostorSays(node) + "; if it was installed anew, run `nightporter forget " + node + "`"
 }
 
@@ -98,6 +93,32 @@ func (p *pins) sighted(node string, at netip.AddrPort) {
 	if !again {
 		p.log.Error(impostorSays(node)+": it is kept out", "at", at)
 	}
+}
+
+// hearsay takes in what gossip says of a node in its own place. That may be an old tale: who has slept through its replacement tells it when it
+// wakes. So the others are asked, and a complaint is made only of one whom gossip has there.
+func (p *pins) hearsay(node, key string) {
+	if n, known := p.machine.View().State.Nodes[node]; known && !p.is(n, key) {
+		p.doubt(node, key, false)
+	}
+}
+
+// doubt remembers who showed another key, and has the others asked.
+func (p *pins) doubt(node, key string, itself bool) {
+	p.mu.Lock()
+	s := p.seen[node]
+	s.key = key
+	if itself {
+		s.at = p.clock.Boot()
+	}
+	p.seen[node] = s
+	p.mu.Unlock()
+	p.bell.ring()
+}
+
+// shows says whether gossip has a node with this key.
+func (p *pins) shows(node, key string) bool {
+	return slices.ContainsFunc(p.members(), func(m cluster.Member) bool { return m.Name == node && m.Status == cluster.Alive && m.Meta.Pin == key })
 }
 
 func impostorSays(node string) string {
@@ -170,7 +191,9 @@ func (p *pins) problems(state *fsm.State) (out troubles) {
 	seen := maps.Clone(p.seen)
 	p.mu.Unlock()
 	for _, node := range slices.Sorted(maps.Keys(seen)) {
-		if s, n := seen[node], state.Nodes[node]; now.Sub(s.at) < conflictLasts && !p.is(n, s.key) {
+		s, n := seen[node], state.Nodes[node]
+		lately := s.at != 0 && now.Sub(s.at) < conflictLasts
+		if (lately || p.shows(node, s.key)) && !p.is(n, s.key) {
 			out.tell(fmt.Sprintf("if it is a new machine in the place of %s: `nightporter forget %s`, and it joins by itself; if it is the old one: stop its agent, and put its data directory away before it joins under another name", node, node),
 				impostorSays(node))
 		}

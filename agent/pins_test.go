@@ -50,6 +50,16 @@ func TestWhoIsWho(t *testing.T) {
 		time.Sleep(conflictLasts)
 		want("the third one is gone", "b", "old", false, 0)
 
+		p.hearsay("b", "before") // from a host that slept while b was replaced
+		want("an old tale", "b", "old", false, 0)
+		if got := p.doubted(); len(got) != 1 {
+			t.Errorf("the others are asked about %v", got)
+		}
+		met = append(met, cluster.Member{Name: "b", Status: cluster.Alive, Meta: cluster.Meta{Pin: "before"}})
+		want("it is there", "b", "old", false, 1)
+		met[1].Meta.Pin = "old"
+		want("it is gone again", "b", "old", false, 0)
+
 		solo.must(fsm.RemoveNode{Name: "b", Reason: fsm.OwnerLeft})
 		solo.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "newest", Policy: fsm.AlwaysOn}})
 		want("the word was about another record", "b", "new", true, 1)

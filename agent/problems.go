@@ -233,7 +233,7 @@ func (b *backend) serviceTroubles(v cluster.View, sv api.ServiceStatus, cut bool
 		out.tell(ports, fmt.Sprintf("service %s is silent: %s owns it, and no lease request of it arrives here (is UDP port %d open between the hosts?)", sv.Name, sv.Owner, b.cfg.GossipPort))
 	case sv.OwnerState == "claiming" && sv.Owner != b.cfg.Node && v.Now.Sub(b.scene.learntAt(sv.Name)) > claimsLong*v.Timing.Failover:
 		out.tell("run `nightporter status` on "+sv.Owner, fmt.Sprintf("service %s is silent: %s owns it since %s and has not opened it; its own status says why", sv.Name, sv.Owner, sv.Since.Format(time.TimeOnly)))
-	case sv.Owner == b.cfg.Node && here.Epoch != 0 && !here.Opened && v.Now.Sub(here.Majority) > 2*v.Timing.TTL:
+	case sv.Owner == b.cfg.Node && here.Epoch != 0 && !here.Opened && !here.Hushed && v.Now.Sub(here.Majority) > 2*v.Timing.TTL:
 		out.tell(ports, fmt.Sprintf("service %s is silent: this host owns it and finds no majority of the voters for its lease (is UDP port %d open between the hosts?)", sv.Name, b.cfg.GossipPort))
 	}
 	for _, h := range sv.Health {

@@ -230,7 +230,7 @@ func (t *tenant) step(ctx context.Context) {
 	if t.opened && now >= t.deadline {
 		t.lapse()
 	}
-	if t.opened && t.wish.Hush {
+	if t.wish.Hush && (t.opened || t.granted != 0) {
 		t.hush()
 	}
 	if t.hold != nil && now >= t.nextCheck && !t.checking {
@@ -283,6 +283,9 @@ func (t *tenant) lapse() {
 func (t *tenant) hush() {
 	t.holder.Abandon()
 	t.granted = 0
+	if !t.opened {
+		return // what was granted opens nothing
+	}
 	if t.hold != nil {
 		if err := t.hold.Close(); err != nil {
 			t.fail(doClose, err)

@@ -76,7 +76,7 @@ func (t *tenant) countSuspends() {
 // round until the fence is open.
 func (t *tenant) sayReady() {
 	prev := t.wish.Prev
-	if prev != "" && prev != t.self && !t.opened && t.probed == t.epoch && (!cluster.Serves(t.wish.Own.Reason) || t.maySwitch(t.clock.Boot())) {
+	if prev != "" && prev != t.self && !t.opened && !t.wish.Hush && t.probed == t.epoch && (!cluster.Serves(t.wish.Own.Reason) || t.maySwitch(t.clock.Boot())) {
 		t.out.send(prev, cluster.Message{Prepared: []cluster.Tenure{{Service: t.service, Epoch: t.epoch}}})
 	}
 }
@@ -106,9 +106,6 @@ func (t *tenant) answer(a lease.Answer) {
 		t.refused(a)
 		return
 	}
-	if t.wish.Hush {
-		return // it opens nothing
-	}
 	if mutant.On(mutant.DeadlineFromArrival) { // breaks I1 and I3
 		deadline = t.clock.Boot().Add(t.wish.Timing.TTL - t.wish.Timing.Margin)
 	}
@@ -124,6 +121,9 @@ func (t *tenant) answer(a lease.Answer) {
 	t.prior, t.majority = nil, t.clock.Boot()
 	if t.nextAsk > t.majority { // else something calls for another round at once
 		t.nextAsk = max(t.nextAsk, t.asked.Add(t.wish.Timing.Renew))
+	}
+	if t.wish.Hush {
+		return // it opens nothing
 	}
 	t.granted = max(t.granted, deadline)
 	t.deadline = max(t.deadline, deadline)
@@ -160,7 +160,7 @@ func (t *tenant) refused(a lease.Answer) {
 // open carries the lease into the kernel: only with a finished probe and no foreign holder.
 func (t *tenant) open() {
 	now := t.clock.Boot()
-	if t.hold == nil || t.probed != t.epoch || now >= t.granted {
+	if t.hold == nil || t.probed != t.epoch || now >= t.granted || t.wish.Hush {
 		return
 	}
 	if len(t.foreign) > 0 && t.onForeign == conflictStop {
