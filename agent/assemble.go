@@ -41,7 +41,7 @@ func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
 	a.machine = fsm.NewMachine(deps.Log)
 	a.pins = &pins{
 		self: cfg.Node, clock: deps.Clock, machine: a.machine, members: a.gossip.Members, peer: a.peer, log: deps.Log, bell: newBell(),
-		sworn: make(map[string]sworn), seen: make(map[string]pretender),
+		sworn: make(map[string]sworn), seen: make(map[shown]pretender), spots: make(map[string]spot),
 	}
 	if a.peers, err = deps.Net.Peers(netip.AddrPortFrom(cfg.Address, cfg.PeerPort), id, directory{a}, deps.Log); err != nil {
 		return nil, err

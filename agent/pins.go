@@ -30,20 +30,29 @@ type pins struct {
 	bell    bell
 
 	mu    sync.Mutex
-	sworn map[string]sworn     // by node
-	seen  map[string]pretender // by node: who showed another key lately
+	sworn map[string]sworn    // by node
+	seen  map[shown]pretender // who showed another key lately
+	spots map[string]spot     // by node: what the log was told last
 }
+
+// shown is a key that was shown for a node. While a node is replaced, two of them that are not on record are about: the new machine's own, and
+// the old one's, in the tales of hosts that slept through it. What is known of one says nothing about the other.
+type shown struct{ node, key string }
 
 // sworn is another member's word of a key. It counts as long as this host has the record that it was in doubt about.
 type sworn struct{ key, instead string }
 
 // pretender is a host that uses a node's name and shows another key.
 type pretender struct {
-	key   string
-	at    lease.Boot
+	heard lease.Boot // when anybody last spoke of it
+	at    lease.Boot // when it last showed the key itself; 0 = never
 	asked lease.Boot // when the others were asked last; 0 = never
+}
+
+// spot is where somebody used a node's name, and when the log was told of it.
+type spot struct {
 	place netip.AddrPort
-	told  lease.Boot // when the log was told of it there; 0 = never
+	at    lease.Boot
 }
 
 const (
@@ -83,11 +92,10 @@ func (p *pins) impostor(node, key string) string {
 func (p *pins) sighted(node string, at netip.AddrPort) {
 	now := p.clock.Boot()
 	p.mu.Lock()
-	s := p.seen[node]
-	again := s.place == at && s.told != 0 && now.Sub(s.told) < conflictLasts
+	last, before := p.spots[node]
+	again := before && last.place == at && now.Sub(last.at) < conflictLasts
 	if !again {
-		s.place, s.told = at, now
-		p.seen[node] = s
+		p.spots[node] = spot{at, now}
 	}
 	p.mu.Unlock()
 	if !again {
@@ -105,20 +113,23 @@ func (p *pins) hearsay(node, key string) {
 
 // doubt remembers who showed another key, and has the others asked.
 func (p *pins) doubt(node, key string, itself bool) {
+	now := p.clock.Boot()
 	p.mu.Lock()
-	s := p.seen[node]
-	s.key = key
+	s := p.seen[shown{node, key}]
+	s.heard = now
 	if itself {
-		s.at = p.clock.Boot()
+		s.at = now
 	}
-	p.seen[node] = s
+	p.seen[shown{node, key}] = s
 	p.mu.Unlock()
 	p.bell.ring()
 }
 
-// shows says whether gossip has a node with this key.
-func (p *pins) shows(node, key string) bool {
-	return slices.ContainsFunc(p.members(), func(m cluster.Member) bool { return m.Name == node && m.Status == cluster.Alive && m.Meta.Pin == key })
+// among says whether gossip has the node with this key.
+func (w shown) among(met []cluster.Member) bool {
+	return slices.ContainsFunc(met, func(m cluster.Member) bool {
+		return m.Name == w.node && m.Status == cluster.Alive && m.Meta.Pin == w.key
+	})
 }
 
 func impostorSays(node string) string {
@@ -139,19 +150,22 @@ func (p *pins) run(ctx context.Context) {
 	}
 }
 
-// doubted gives the nodes about which the others are to be asked now.
+// doubted gives the nodes about which the others are to be asked now, and drops what nobody has spoken of for a while.
 func (p *pins) doubted() (out []string) {
+	met := p.members()
 	now := p.clock.Boot()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, node := range slices.Sorted(maps.Keys(p.seen)) {
-		if s := p.seen[node]; s.asked == 0 || now.Sub(s.asked) >= doubtAgain {
+	maps.DeleteFunc(p.seen, func(w shown, s pretender) bool { return now.Sub(s.heard) >= conflictLasts && !w.among(met) })
+	for w, s := range p.seen {
+		if s.asked == 0 || now.Sub(s.asked) >= doubtAgain {
 			s.asked = now
-			p.seen[node] = s
-			out = append(out, node)
+			p.seen[w] = s
+			out = append(out, w.node)
 		}
 	}
-	return out
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // ask looks for a member that knows a newer record of a node.
@@ -186,17 +200,22 @@ func (p *pins) ask(ctx context.Context, node string) {
 
 // problems are the hosts that showed another key lately.
 func (p *pins) problems(state *fsm.State) (out troubles) {
+	met := p.members()
 	now := p.clock.Boot()
 	p.mu.Lock()
 	seen := maps.Clone(p.seen)
 	p.mu.Unlock()
-	for _, node := range slices.Sorted(maps.Keys(seen)) {
-		s, n := seen[node], state.Nodes[node]
+	var who []string
+	for w, s := range seen {
 		lately := s.at != 0 && now.Sub(s.at) < conflictLasts
-		if (lately || p.shows(node, s.key)) && !p.is(n, s.key) {
-			out.tell(fmt.Sprintf("if it is a new machine in the place of %s: `nightporter forget %s`, and it joins by itself; if it is the old one: stop its agent, and put its data directory away before it joins under another name", node, node),
-				impostorSays(node))
+		if (lately || w.among(met)) && !p.is(state.Nodes[w.node], w.key) {
+			who = append(who, w.node)
 		}
+	}
+	slices.Sort(who)
+	for _, node := range slices.Compact(who) {
+		out.tell(fmt.Sprintf("if it is a new machine in the place of %s: `nightporter forget %s`, and it joins by itself; if it is the old one: stop its agent, and put its data directory away before it joins under another name", node, node),
+			impostorSays(node))
 	}
 	return out
 }

@@ -20,7 +20,7 @@ func TestWhoIsWho(t *testing.T) {
 		met := []cluster.Member{{Name: "c", Status: cluster.Alive, Meta: cluster.Meta{Pin: "first"}}}
 		p := &pins{
 			self: "a", clock: &fakeClock{began: time.Now()}, machine: solo.machine, members: func() []cluster.Member { return met }, log: log, bell: newBell(),
-			sworn: make(map[string]sworn), seen: make(map[string]pretender),
+			sworn: make(map[string]sworn), seen: make(map[shown]pretender), spots: make(map[string]spot),
 		}
 		state := func() *fsm.State { return solo.machine.View().State }
 		want := func(when, node, key string, impostor bool, problems int) {
@@ -64,5 +64,19 @@ func TestWhoIsWho(t *testing.T) {
 		solo.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "newest", Policy: fsm.AlwaysOn}})
 		want("the word was about another record", "b", "new", true, 1)
 		want("as on record again", "b", "newest", false, 1)
+
+		// It is replaced once more, and a host that slept through that wakes and tells of the machine before.
+		time.Sleep(conflictLasts)
+		want("the next one", "b", "next", true, 1)
+		solo.must(fsm.RemoveNode{Name: "b", Reason: fsm.OwnerLeft})
+		solo.must(fsm.PutNode{Node: fsm.Node{Name: "b", Key: "next", Policy: fsm.AlwaysOn}})
+		want("it is the node now", "b", "next", false, 0)
+		p.hearsay("b", "newest")
+		want("an old tale soon after", "b", "next", false, 0)
+		want("the former one itself", "b", "newest", true, 1)
+		time.Sleep(conflictLasts)
+		if p.doubted(); len(p.seen) != 0 {
+			t.Errorf("what nobody speaks of any more is kept: %v", p.seen)
+		}
 	})
 }
