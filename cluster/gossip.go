@@ -252,6 +252,9 @@ func (g *Gossip) noise(level slog.Level, msg string, _ []any) bool {
 			}
 		}
 		return true
+	case strings.Contains(msg, "Refuting an alive message"): // it would print two descriptions, byte by byte
+		g.log.Debug("gossip carried an older description of this host: refuted", "part", "gossip")
+		return true
 	case strings.Contains(msg, "ignoring alive message"), strings.Contains(msg, "Conflicting address for"), strings.Contains(msg, "push/pull merge"):
 		return true
 	case level >= slog.LevelWarn:

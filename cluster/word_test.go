@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -12,19 +13,21 @@ import (
 // newer: that one had contradicted rumours of its death.
 func TestAJoinTellsWhatAHostSaysNow(t *testing.T) {
 	home := netip.MustParseAddrPort("127.0.0.1:0")
+	said := &lines{}
 	start := func(name string, at netip.AddrPort, m Meta, word func(string, Meta)) (*Gossip, netip.AddrPort) {
 		m.Name = "c"
 		g, err := StartGossip(GossipConfig{
 			Node: name, Cluster: "c", Bind: at, Advertise: at, Key: bytes.Repeat([]byte{1}, 32), Timing: Derive(time.Second), Meta: m,
-			Log: slog.New(slog.DiscardHandler), OnChange: func() {}, OnMessage: func(Message) {}, OnConflict: func(string) {}, OnWord: word,
+			Log: slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelDebug})), OnChange: func() {}, OnMessage: func(Message) {},
+			OnConflict: func(string) {}, OnWord: word,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return g, netip.AddrPortFrom(home.Addr(), g.list.LocalNode().Port)
 	}
-	said := make(map[string]Meta)
-	a, _ := start("a", home, Meta{}, func(node string, m Meta) { said[node] = m })
+	heard := make(map[string]Meta)
+	a, _ := start("a", home, Meta{}, func(node string, m Meta) { heard[node] = m })
 	defer a.Shutdown()
 	b, at := start("b", home, Meta{Cluster: "aa"}, nil)
 	for range 3 { // each raises its count
@@ -35,8 +38,8 @@ func TestAJoinTellsWhatAHostSaysNow(t *testing.T) {
 	if _, err := a.Join([]string{at.String()}); err != nil {
 		t.Fatal(err)
 	}
-	if said["b"].Cluster != "aa" || said["b"].Sleeps != 1 {
-		t.Fatalf("it says %+v", said["b"])
+	if heard["b"].Cluster != "aa" || heard["b"].Sleeps != 1 {
+		t.Fatalf("it says %+v", heard["b"])
 	}
 	if err := b.Shutdown(); err != nil {
 		t.Fatal(err)
@@ -46,11 +49,15 @@ func TestAJoinTellsWhatAHostSaysNow(t *testing.T) {
 	if _, err := a.Join([]string{at.String()}); err != nil {
 		t.Fatal(err)
 	}
-	if said["b"].Cluster != "bb" {
-		t.Errorf("it says %+v; gossip has %+v", said["b"], a.Members())
+	if heard["b"].Cluster != "bb" {
+		t.Errorf("it says %+v; gossip has %+v", heard["b"], a.Members())
 	}
-	if _, own := said["a"]; own {
+	if _, own := heard["a"]; own {
 		t.Error("a host is told of itself")
+	}
+	until(t, "it contradicts what is told of its former life", func() bool { return strings.Contains(said.String(), "an older description of this host: refuted") })
+	if words := said.String(); strings.Contains(words, "meta:") {
+		t.Errorf("of its former life it says: %s", words)
 	}
 }
 
