@@ -2,7 +2,7 @@ package agent
 
 import (
 	"context"
-	"sync"
+	"fmt"
 	"time"
 
 	"nightporter/api"
@@ -13,7 +13,7 @@ import (
 
 // ability remembers whether this host can sleep as it is to, for status. The sleeper asks anew before each sleep.
 type ability struct {
-	mu    sync.Mutex
+	turn  turn // held while it is asked, which may take as long as logind does
 	asked lease.Boot
 	known bool
 	err   error
@@ -26,15 +26,23 @@ const abilityFresh = 30 * time.Second
 const abilityLimit = 2 * time.Second
 
 func (a *ability) look(ctx context.Context, clock Clock, able func(context.Context) error) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if now := clock.Boot(); !a.known || now.Sub(a.asked) > abilityFresh {
-		ctx, cancel := context.WithTimeout(ctx, abilityLimit)
-		defer cancel()
-		a.err = able(ctx)
-		a.asked, a.known = now, true
+	select {
+	case a.turn <- struct{}{}:
+		defer a.turn.Unlock()
+	case <-ctx.Done():
+		return fmt.Errorf("whether it can sleep is not known: %w", ctx.Err())
 	}
-	return a.err
+	now := clock.Boot()
+	if a.known && now.Sub(a.asked) <= abilityFresh {
+		return a.err
+	}
+	limited, cancel := context.WithTimeout(ctx, abilityLimit)
+	defer cancel()
+	err := able(limited)
+	if ctx.Err() == nil { // else whoever asked may have gone before there was an answer
+		a.asked, a.known, a.err = now, true, err
+	}
+	return err
 }
 
 // usualHandOver is how long a hand-over before a sleep takes here: the longest that was seen, at least a ttl and two seconds.

@@ -18,7 +18,7 @@ const Protocol = 1
 
 // assemble opens and wires everything, in the order that Run's comment gives. On an error it closes what it opened.
 func assemble(cfg *config.Config, deps Deps) (a *parts, err error) {
-	a = &parts{cfg: cfg, deps: deps, wired: make(chan struct{}), left: newBell(), departure: departure{bell: newBell(), turn: make(turn, 1)}, gossip: &lateGossip{}}
+	a = &parts{cfg: cfg, deps: deps, wired: make(chan struct{}), left: newBell(), departure: departure{bell: newBell(), turn: make(turn, 1)}, gossip: &lateGossip{}, ability: ability{turn: make(turn, 1)}}
 	opened := a // a return with an error sets a to nil
 	defer func() {
 		close(opened.wired)

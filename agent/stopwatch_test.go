@@ -209,7 +209,8 @@ func TestAnOldMemberKeepsWakesFromBeingRecorded(t *testing.T) {
 	})
 }
 
-// TestTarget: an awake target that may get ready is waited for, one that fails for long is not, and is not called either.
+// TestTarget: an awake target that may get ready is waited for, one that fails for long is not. A knock sends it a packet, since it may have been suspended after
+// its last word, and begins no wake.
 func TestTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := newWakingWorld(t, twoTargets(), 20*time.Second)
@@ -237,8 +238,8 @@ func TestTarget(t *testing.T) {
 			want("it may get ready yet", "")
 			x.demand(wake.Demand{Service: "web"})
 		}
-		if n := x.calls.calls[macs["b"]]; n != 0 {
-			t.Errorf("a target that says that it fails was called %d times", n)
+		if n, own := x.calls.calls[macs["b"]], x.own(); n != 10 || len(own) > 0 {
+			t.Errorf("of ten knocks at a target that says that it fails came %d calls and the wakes %+v", n, own)
 		}
 		time.Sleep(2 * time.Second)
 		say(cluster.HealthFailing)

@@ -9,7 +9,7 @@ import (
 
 // target is the host to wake for a service: none when a target is awake and in touch, and may get ready (the plan gives it the service),
 // else the best of those that are not in maintenance and can be called (cluster.WakeTarget). One whose checks have been failing for
-// longer than it usually takes is not waited for where another target can be woken, and is not called: it is awake.
+// longer than it usually takes is not waited for where another target can be woken, and no wake of it begins: it counts as awake.
 func (w *waking) target(state *fsm.State, service string) (string, bool) {
 	v := w.scene.view()
 	var may []string

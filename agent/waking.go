@@ -85,11 +85,8 @@ func (w *waking) demand(d wake.Demand) {
 		node, ok = d.Node, n.Power != fsm.Awake && len(n.Wake) > 0 && !n.Maintenance
 	}
 	if !ok {
-		v := w.scene.view()
 		for _, t := range state.Services[d.Service].Targets {
-			if s, _ := v.Readiness(state.Services[d.Service], t); s != cluster.HealthFailing { // who says that is awake
-				w.nudge(t)
-			}
+			w.nudge(t) // also one that has said that it fails: its word counts for seconds, and it may be asleep by now
 		}
 		return
 	}

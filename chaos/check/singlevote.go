@@ -14,7 +14,8 @@ const (
 	askedMeanwhile = "requests in such times"
 )
 
-// singleVote looks at clusters of two hosts: at the end the one votes that holds most of the services; and where the other one died while that was so, and
+// singleVote looks at clusters of two hosts: at the end the one votes that holds most of the services, if these have been there for as long as the vote waits
+// and takes; and where the other one died while that was so, and
 // nothing else was wrong, clients noticed nothing.
 func singleVote(h *history.History, d *docket) {
 	if len(h.Setup.Hosts) != 2 {
@@ -68,15 +69,40 @@ func voteAtTheEnd(h *history.History, d *docket) {
 	if h.Calm.IsZero() || len(h.Ends) == 0 || h.Ended.Before(h.Calm.Add(h.Setup.Settle)) {
 		return // converges says so
 	}
-	load := map[string]int{}
-	for _, owner := range h.Ends[0].Owners {
-		load[owner]++
-	}
+	load, since := loadsAt(h, last.At)
 	most := slices.MaxFunc(h.Setup.Hosts, func(a, b history.Host) int { return cmp.Compare(load[a.Name], load[b.Name]) }).Name
-	d.judged++
-	if len(last.Voters) != 1 || load[last.Voters[0]] < load[most] {
-		d.find("at the end the voters are %v, and %s holds %d of the services", last.Voters, most, load[most])
+	well := len(last.Voters) == 1 && load[last.Voters[0]] >= load[most]
+	if !well && last.At.Sub(since) < following*h.Setup.Failover+recovery(h, false) {
+		return // the vote may still be on its way
 	}
+	d.judged++
+	if !well {
+		d.find("at the end the voters are %v, and %s holds %d of the services since %s", last.Voters, most, load[most], at(since))
+	}
+}
+
+// following is for how many failovers services stay with another host before the vote goes after them.
+const following = 10
+
+// loadsAt gives how many services each host had at a moment by the log, and when one of them had moved last.
+func loadsAt(h *history.History, t time.Time) (load map[string]int, since time.Time) {
+	load = map[string]int{}
+	for _, sv := range h.Setup.Services {
+		owner := ""
+		for _, r := range h.Of(sv.Name) {
+			if r.At.After(t) {
+				break
+			}
+			owner = r.To
+			if r.At.After(since) {
+				since = r.At
+			}
+		}
+		if owner != "" {
+			load[owner]++
+		}
+	}
+	return load, since
 }
 
 // lonely says whether nothing but one fault, and what ends it, was done to the cluster in a time.

@@ -2,6 +2,7 @@ package check
 
 import (
 	"testing"
+	"time"
 
 	"nightporter/chaos/history"
 )
@@ -12,7 +13,7 @@ func duo() *history.History {
 	return &history.History{
 		Began: t0, Calm: sec(60), Ended: sec(100),
 		Setup: history.Setup{
-			Hosts: []history.Host{{Name: "h1"}, {Name: "h2", Sleeper: true}}, Settle: sec(10).Sub(t0),
+			Hosts: []history.Host{{Name: "h1"}, {Name: "h2", Sleeper: true}}, Settle: sec(10).Sub(t0), Failover: time.Second,
 			Services: []history.Service{{Name: "web", Targets: []string{"h2"}}},
 		},
 		Faults:   []history.Fault{{Kind: history.PowerOff, Host: "h1", From: sec(20), Took: sec(20), To: sec(30)}},
@@ -34,6 +35,22 @@ func TestTheSingleVoteHasTeeth(t *testing.T) {
 		{"a client feels it", 2, 1, func(h *history.History) { h.Requests[0].Server, h.Requests[0].Err = "", "no answer" }},
 		{"the vote is with the other in the end", 2, 1, func(h *history.History) { h.Samples[2].Voters = []string{"h1"} }},
 		{"both vote in the end", 2, 1, func(h *history.History) { h.Samples[2].Voters = []string{"h1", "h2"} }},
+		{"the service moved when the end had been looked at, and the vote after it", 2, 0, func(h *history.History) {
+			h.Records = append(h.Records, history.Record{Service: "web", Epoch: 2, Index: 9, From: "h2", To: "h1", At: sec(65)})
+			h.Samples[2].Voters = []string{"h1"}
+		}},
+		{"and the vote did not", 2, 1, func(h *history.History) {
+			h.Records = append(h.Records, history.Record{Service: "web", Epoch: 2, Index: 9, From: "h2", To: "h1", At: sec(70)})
+		}},
+		{"it moved so late that the vote need not have followed", 1, 0, func(h *history.History) {
+			h.Records = append(h.Records, history.Record{Service: "web", Epoch: 2, Index: 9, From: "h2", To: "h1", At: sec(72)})
+		}},
+		{"it moved later than the voters were asked for", 2, 0, func(h *history.History) {
+			h.Records = append(h.Records, history.Record{Service: "web", Epoch: 2, Index: 9, From: "h2", To: "h1", At: sec(91)})
+		}},
+		{"it was deleted", 2, 0, func(h *history.History) {
+			h.Records = append(h.Records, history.Record{Service: "web", Epoch: 2, Index: 9, From: "h2", At: sec(65)})
+		}},
 		{"the one that died had the vote", 1, 0, func(h *history.History) {
 			h.Samples[0].Voters, h.Samples[1].Voters, h.Requests[0].Server = []string{"h1"}, []string{"h1"}, ""
 		}},
