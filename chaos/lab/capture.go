@@ -18,12 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The ring that the kernel writes frames to: 32 MiB, a fifth of a second of the worst flood that two cores can send, and seconds of what
+// The ring that the kernel writes frames to: 64 MiB, two fifths of a second of the worst flood that two cores can send, and seconds of what
 // hosts say. It is emptied at once (backlog).
 const (
 	slotSize  = 2048 // a frame of 1514 bytes and its header; longer ones are cut, see Frame.Length
 	blockSize = 1 << 16
-	slots     = 16384
+	slots     = 32768
 )
 
 // Frame is one frame at one port of the switch. A frame that is forwarded is seen twice: coming in from one host and
