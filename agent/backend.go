@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,10 +88,25 @@ func (b *backend) Move(ctx context.Context, service, node string) (api.Moved, er
 	if err := outcome(tried, res, err); err != nil {
 		return api.Moved{}, err
 	}
-	if b.post.opens.await(ctx, service, res.Epoch) != nil {
+	at, err := b.post.opens.await(ctx, service, res.Epoch)
+	if err != nil {
 		err = api.Timeout(tried)
+	} else if why := undone(b.machine.View().State.Ownerships[service], node, res.Epoch, at); why != "" {
+		err = api.Unavailable(tried, why)
 	}
 	return api.Moved{Service: service, From: own.Owner, To: node, Epoch: res.Epoch}, err
+}
+
+// undone says what became of a move under an epoch, where the next that was reported open is a later one; "" = the host has the service.
+func undone(now fsm.Ownership, node string, epoch, at uint64) string {
+	switch {
+	case at == epoch || now.Owner == node && now.Epoch >= at:
+		return ""
+	case now.Epoch < at: // this host leads no more, and has yet to hear of it
+		return fmt.Sprintf("it was given to %s under epoch %d, and it is open under epoch %d since", node, epoch, at)
+	}
+	return fmt.Sprintf("it was given to %s under epoch %d, which did not open it in time, and %s got it under epoch %d: %s", node, epoch,
+		cmp.Or(now.Owner, "nobody"), now.Epoch, now.Reason)
 }
 
 func (b *backend) openHere(service string, epoch uint64) bool {

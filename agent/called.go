@@ -31,9 +31,10 @@ func (t *tenant) stands(now lease.Boot) bool {
 	return t.wish.Exists && (t.wish.Stand || now < t.call.until)
 }
 
-// sayStands answers the call.
+// sayStands answers the call. A host that could not open what it gets says nothing yet: its owner serves on meanwhile, and once the record
+// is changed it would be taken from an heir who does not open it within a lease.
 func (t *tenant) sayStands() {
-	if t.call.epoch == 0 || t.call.said {
+	if t.call.epoch == 0 || t.call.said || t.wish.Waits {
 		return
 	}
 	t.call.said = true

@@ -110,6 +110,22 @@ func TestHushedHolder(t *testing.T) {
 	})
 }
 
+// A host that may not hold says so in every wish, whether it has begun or not: what it would get it could not open.
+func TestWhoMayNotHoldWaits(t *testing.T) {
+	v := cluster.View{State: &fsm.State{
+		Nodes:      map[string]fsm.Node{"a": {Name: "a", Power: fsm.Awake}},
+		Services:   map[string]fsm.Service{"web": testService},
+		Ownerships: map[string]fsm.Ownership{"web": {Owner: "a", Epoch: 1}},
+	}}
+	for may, want := range map[posture]wish{{}: {Mine: true}, {barred: true}: {Waits: true}, {hushed: true}: {Mine: true, Hush: true, Waits: true}} {
+		ts := &tenants{self: "a"}
+		ts.restrain(may)
+		if w := ts.wishFor("web", v, lease.Quorum{}); w.Mine != want.Mine || w.Hush != want.Hush || w.Waits != want.Waits {
+			t.Errorf("%+v: mine %t, hush %t, waits %t", may, w.Mine, w.Hush, w.Waits)
+		}
+	}
+}
+
 // A vote that is withheld grants nothing, and remembers who asked.
 func TestWithheldVote(t *testing.T) {
 	story(t, func(t *testing.T, w *world) {

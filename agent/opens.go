@@ -16,6 +16,7 @@ type opens struct {
 // openWaiter waits for one service. A bell for all would wake everybody for each of many services that move at one time.
 type openWaiter struct {
 	epoch uint64
+	at    uint64 // what was reported, once done is closed
 	done  chan struct{}
 }
 
@@ -27,7 +28,7 @@ func (o *opens) note(service string, epoch uint64) {
 			o.epoch = make(map[string]uint64)
 		}
 		o.epoch[service] = epoch
-		o.keep(service, func(w *openWaiter) bool { return w.epoch > epoch })
+		o.keep(service, func(w *openWaiter) bool { w.at = epoch; return w.epoch > epoch })
 	}
 	o.mu.Unlock()
 	if news {
@@ -58,13 +59,13 @@ func (o *opens) at(service string) uint64 {
 	return o.epoch[service]
 }
 
-// await waits until a service is reported open under an epoch, or a later one.
-func (o *opens) await(ctx context.Context, service string, epoch uint64) error {
-	w := &openWaiter{epoch, make(chan struct{})}
+// await waits until a service is reported open under an epoch, or a later one, and says under which: a later one may be another host's.
+func (o *opens) await(ctx context.Context, service string, epoch uint64) (uint64, error) {
+	w := &openWaiter{epoch: epoch, done: make(chan struct{})}
 	o.mu.Lock()
-	if o.epoch[service] >= epoch {
+	if at := o.epoch[service]; at >= epoch {
 		o.mu.Unlock()
-		return nil
+		return at, nil
 	}
 	if o.waiting == nil {
 		o.waiting = make(map[string][]*openWaiter)
@@ -73,11 +74,11 @@ func (o *opens) await(ctx context.Context, service string, epoch uint64) error {
 	o.mu.Unlock()
 	select {
 	case <-w.done:
-		return nil
+		return w.at, nil
 	case <-ctx.Done():
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.keep(service, func(x *openWaiter) bool { return x != w })
-	return ctx.Err()
+	return 0, ctx.Err()
 }

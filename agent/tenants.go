@@ -166,7 +166,7 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 	}
 	rests := me.Power == fsm.Asleep || me.Power == fsm.Waking || me.Power == fsm.Off
 	w.Mine = exists && own.Owner == ts.self && !rests && !ts.may.barred
-	w.Hush = ts.may.hushed
+	w.Hush, w.Waits = ts.may.hushed, !ts.may.holds()
 	w.Stand = !ts.may.barred && w.Serving && exists && sv.Checked() && me.Power == fsm.Awake && !me.Maintenance
 	w.Park = w.Serving && me.Power != fsm.Awake
 	w.Leaving = me.Power == fsm.Suspending

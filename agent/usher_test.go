@@ -286,12 +286,80 @@ type readyBox struct {
 
 func (b *readyBox) send(_ string, m cluster.Message) { b.ready += len(m.Prepared) }
 
+// TestTheCalledSayNothingInDoubt: a host that could not open what it gets prepares it, and says so only when it could.
+func TestTheCalledSayNothingInDoubt(t *testing.T) {
+	story(t, func(t *testing.T, w *world) {
+		w.give("a", 1, "")
+		w.pass(200 * time.Millisecond)
+		b := w.hosts["b"]
+		said := false
+		w.mu.Lock()
+		w.lose = func(from, _ string, m cluster.Message) bool {
+			said = said || from == "b" && len(m.Stands) > 0
+			return false
+		}
+		w.mu.Unlock()
+		waits := func(is bool) {
+			b.tenant.do(func() {
+				next := b.tenant.wish
+				next.Waits = is
+				b.tenant.want.Store(&next)
+			})
+		}
+		heard := func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return said
+		}
+		waits(true)
+		b.tenant.do(func() { b.tenant.called("a", 2) })
+		w.pass(time.Second)
+		if !b.kernel.isPrepared() || heard() {
+			t.Errorf("in doubt: prepared %v, said %v", b.kernel.isPrepared(), heard())
+		}
+		waits(false)
+		w.pass(10 * time.Millisecond)
+		if !heard() {
+			t.Error("it says nothing when the doubt is over")
+		}
+	})
+}
+
+// TestUndone: a move is done where the host has opened the service, or has it by now; else it is said who has it, and why.
+func TestUndone(t *testing.T) {
+	for name, c := range map[string]struct {
+		now  fsm.Ownership
+		at   uint64
+		says string
+	}{
+		"it opened":                   {fsm.Ownership{Owner: "b", Epoch: 5}, 5, ""},
+		"it opened, and went on":      {fsm.Ownership{Owner: "a", Epoch: 6, Reason: fsm.OwnerSleeps}, 5, ""},
+		"it opened with its next":     {fsm.Ownership{Owner: "b", Epoch: 6, Reason: fsm.OwnerFailed}, 6, ""},
+		"another one opened":          {fsm.Ownership{Owner: "a", Epoch: 6, Reason: fsm.OwnerFailed}, 6, "given to b under epoch 5, which did not open it in time, and a got it under epoch 6: owner-failed"},
+		"nobody has it now":           {fsm.Ownership{Epoch: 7, Reason: fsm.NobodyAvailable}, 6, "nobody got it under epoch 7"},
+		"the record is not here yet":  {fsm.Ownership{Owner: "b", Epoch: 5}, 6, "it is open under epoch 6 since"},
+		"nor that of the move itself": {fsm.Ownership{Owner: "a", Epoch: 4}, 6, "it is open under epoch 6 since"},
+	} {
+		if got := undone(c.now, "b", 5, c.at); (got == "") != (c.says == "") || !strings.Contains(got, c.says) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
 // TestOpensAwait: who waits for a service is told of that epoch or a later one, and of no other service's.
 func TestOpensAwait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var o opens
-		done := make(chan error, 2)
-		go func() { done <- o.await(t.Context(), "web", 8) }()
+		type said struct {
+			at  uint64
+			err error
+		}
+		await := func(ctx context.Context, epoch uint64) said {
+			at, err := o.await(ctx, "web", epoch)
+			return said{at, err}
+		}
+		done := make(chan said, 2)
+		go func() { done <- await(t.Context(), 8) }()
 		synctest.Wait()
 		o.note("mail", 9)
 		o.note("web", 7)
@@ -300,16 +368,17 @@ func TestOpensAwait(t *testing.T) {
 			t.Fatal("another service, or an earlier epoch, counts")
 		}
 		o.note("web", 9)
-		if err := <-done; err != nil {
-			t.Error(err)
+		o.note("web", 10)
+		if got := <-done; got != (said{9, nil}) {
+			t.Errorf("who waited got %v", got)
 		}
-		if err := o.await(t.Context(), "web", 9); err != nil {
-			t.Error(err)
+		if got := await(t.Context(), 9); got != (said{10, nil}) {
+			t.Errorf("who came late got %v", got)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := o.await(ctx, "web", 10); err == nil || len(o.waiting) != 0 {
-			t.Errorf("who gave up got %v, %d are left", err, len(o.waiting))
+		if got := await(ctx, 11); got.err == nil || len(o.waiting) != 0 {
+			t.Errorf("who gave up got %v, %d are left", got, len(o.waiting))
 		}
 	})
 }

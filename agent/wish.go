@@ -19,6 +19,7 @@ type wish struct {
 	Prev    string             // the owner before Own
 	Mine    bool               // this host owns it and may ask for it
 	Hush    bool               // the fence stays closed: it is in doubt who else is there
+	Waits   bool               // what this host would get it could not open: it is in doubt, or was left behind
 	Serving bool               // this host is one of its targets
 	Stand   bool               // be prepared behind the closed fence: a target that is awake shows there that the service answers
 	Leaving bool               // the record says that this host is about to suspend
@@ -32,8 +33,8 @@ type wish struct {
 
 // same says whether two wishes say the same.
 func (w wish) same(o wish) bool {
-	return w.Own == o.Own && w.Exists == o.Exists && w.Prev == o.Prev && w.Mine == o.Mine && w.Hush == o.Hush && w.Serving == o.Serving && w.Stand == o.Stand &&
-		w.Park == o.Park && w.Leaving == o.Leaving && w.Heir == o.Heir && w.Served == o.Served && w.Timing == o.Timing && w.Quorum.Config == o.Quorum.Config &&
+	return w.Own == o.Own && w.Exists == o.Exists && w.Prev == o.Prev && w.Mine == o.Mine && w.Hush == o.Hush && w.Waits == o.Waits && w.Serving == o.Serving &&
+		w.Stand == o.Stand && w.Park == o.Park && w.Leaving == o.Leaving && w.Heir == o.Heir && w.Served == o.Served && w.Timing == o.Timing && w.Quorum.Config == o.Quorum.Config &&
 		slices.Equal(w.Quorum.Voters, o.Quorum.Voters) &&
 		slices.EqualFunc(w.Cards, o.Cards, func(a, b net.HardwareAddr) bool { return bytes.Equal(a, b) }) &&
 		w.Service.Name == o.Service.Name && sameService(w.Service, o.Service)

@@ -248,7 +248,7 @@ func (p *Hold) checkDevice(lower, link netlink.Link) (out []Drift, err error) {
 	switch {
 	case p.spec.Mode == HostMAC && a.Index != p.index:
 		return nil, fmt.Errorf("%s is not the interface any more that %s was prepared on", p.host.lower, p.spec.Service)
-	case p.spec.Mode != HostMAC && a.ParentIndex != lower.Attrs().Index:
+	case p.spec.Mode != HostMAC && a.ParentIndex != carrier(lower):
 		return nil, fmt.Errorf("the macvlan %s stands on an interface that is no longer %s", p.link, p.host.lower)
 	}
 	if a.Flags&net.FlagUp == 0 {
@@ -258,6 +258,14 @@ func (p *Hold) checkDevice(lower, link netlink.Link) (out []Drift, err error) {
 		out = append(out, "another MAC")
 	}
 	return out, nil
+}
+
+// carrier is the index of what the kernel lets a macvlan stand on: where that is a macvlan itself, the device below it (macvlan_common_newlink).
+func carrier(lower netlink.Link) int {
+	if t := lower.Type(); t == "macvlan" || t == "macvtap" {
+		return lower.Attrs().ParentIndex
+	}
+	return lower.Attrs().Index
 }
 
 // repairDevice makes the link what it was; the LAN interface is left as it is, and followed.

@@ -165,7 +165,8 @@ func (p *Hold) guardPresent() (bool, error) {
 	return (!p.guarded || n == want) && starting == p.starting.count(), nil
 }
 
-// Repair puts back what is missing, fence and guard first; an open identity keeps its deadline.
+// Repair puts back what is missing, fence and guard first; an open identity keeps its deadline. What Check says cannot be repaired in place
+// is an error here, too.
 func (p *Hold) Repair() error {
 	lower, err := p.host.lowerLink()
 	if err != nil {
@@ -173,6 +174,9 @@ func (p *Hold) Repair() error {
 	}
 	link, err := p.device(lower)
 	if err != nil {
+		return err
+	}
+	if _, err := p.checkDevice(lower, link); err != nil {
 		return err
 	}
 	p.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -385,6 +386,60 @@ func localClient(t *testing.T, spec, dual Spec) {
 	until(t, "the local client is connected to the target", func() bool {
 		_, err := unix.Getpeername(fd)
 		return err == nil
+	})
+}
+
+// TestOnAMacvlan: where the LAN interface is a macvlan itself the kernel puts the identity's on the device below it, and nothing is wrong
+// with that. An interface of the same name on another device is another one: nothing of the identity is put there.
+func TestOnAMacvlan(t *testing.T) {
+	l := newLAN(t, "a")
+	a := l.host["a"]
+	lan := func(lower string) {
+		a.do(func() error {
+			on, err := netlink.LinkByName(lower)
+			if err != nil {
+				return err
+			}
+			if err := netlink.LinkAdd(&netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: "lan0", ParentIndex: on.Attrs().Index}, Mode: netlink.MACVLAN_MODE_BRIDGE}); err != nil {
+				return err
+			}
+			return up("lan0")
+		})
+	}
+	lan("eth0")
+	var h *Host
+	a.do(func() (err error) {
+		h, err = NewHost("lan0", Best, nil, slog.New(slog.DiscardHandler))
+		return err
+	})
+	t.Cleanup(func() { h.Close() })
+	p := l.prepare("a", h, spec)
+	a.do(func() error { return p.openFor(time.Hour) })
+	a.do(func() error {
+		if drift, err := p.Check(); err != nil || len(drift) != 0 {
+			t.Errorf("on a macvlan: %v, %v", drift, err)
+		}
+		if err := p.Repair(); err != nil {
+			t.Error(err)
+		}
+		return errors.Join(netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "other0"}}), up("other0"))
+	})
+	a.do(func() error {
+		lan0, err := netlink.LinkByName("lan0")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkDel(lan0)
+	})
+	lan("other0")
+	a.do(func() error {
+		if _, err := p.Check(); err == nil || !strings.Contains(err.Error(), "no longer lan0") {
+			t.Errorf("Check on another device: %v", err)
+		}
+		if err := p.Repair(); err == nil || !strings.Contains(err.Error(), "no longer lan0") {
+			t.Errorf("Repair on another device: %v", err)
+		}
+		return p.Remove()
 	})
 }
 

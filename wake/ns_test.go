@@ -161,7 +161,8 @@ func (n *lan) cable(t testing.TB) {
 	n.client.awaitCarrier(t, "eth0")
 }
 
-// awaitCarrier waits until the interface can carry frames.
+// awaitCarrier waits until the interface can carry frames. The kernel notices a carrier after a while: until then what is sent is lost, and a
+// bridge forwards nothing from such a port, nor to it, though the link counts as running as long as nobody knows its state.
 func (s *space) awaitCarrier(t testing.TB, name string) {
 	t.Helper()
 	must(t, s.do(func() error {
@@ -170,7 +171,7 @@ func (s *space) awaitCarrier(t testing.TB, name string) {
 			if err != nil {
 				return err
 			}
-			if l.Attrs().RawFlags&unix.IFF_RUNNING != 0 {
+			if l.Attrs().OperState == netlink.OperUp {
 				return nil
 			}
 			runtime.Gosched()

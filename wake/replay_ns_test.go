@@ -84,6 +84,7 @@ func (s *space) plug(t *testing.T, sw *space, port int) {
 	}))
 	must(t, s.do(func() error { return up("eth0") }))
 	s.awaitCarrier(t, "eth0")
+	sw.awaitCarrier(t, name)
 }
 
 // watch counts the resets that come to the client.

@@ -16,11 +16,8 @@ func converges(h *history.History, d *docket) {
 		return
 	}
 	for _, r := range h.Requests {
-		if r.Began.Before(settled) {
+		if !inTheEnd(h, r) {
 			continue
-		}
-		if busy(h, r.Began.Add(-recovery(h, true)), r.Ended) {
-			continue // no lease is renewed by a machine that stands still
 		}
 		d.judged++
 		if !r.OK() {
@@ -44,6 +41,17 @@ func converges(h *history.History, d *docket) {
 	for _, name := range definedAtEnd(h) {
 		oneHolder(h, name, d)
 	}
+}
+
+// EndCounts says whether converges has something to judge, once its time has come: a question that a client asked in the end, while the machine
+// had time for the laboratory.
+func EndCounts(h *history.History) bool {
+	return slices.ContainsFunc(h.Requests, func(r history.Request) bool { return inTheEnd(h, r) })
+}
+
+// inTheEnd says whether a question counts there: no lease is renewed by a machine that stands still.
+func inTheEnd(h *history.History, r history.Request) bool {
+	return !h.Calm.IsZero() && !r.Began.Before(h.Calm.Add(h.Setup.Settle)) && !busy(h, r.Began.Add(-recovery(h, true)), r.Ended)
 }
 
 // busy says whether the machine itself stood still at some moment of a time.

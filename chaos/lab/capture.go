@@ -18,11 +18,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The ring that the kernel writes frames to: 16 MiB, a tenth of a second of the worst flood that two cores can send.
+// The ring that the kernel writes frames to: 64 MiB, two fifths of a second of the worst flood that two cores can send, and seconds of what
+// hosts say. It is emptied at once (backlog).
 const (
 	slotSize  = 2048 // a frame of 1514 bytes and its header; longer ones are cut, see Frame.Length
 	blockSize = 1 << 16
-	slots     = 8192
+	slots     = 32768
 )
 
 // Frame is one frame at one port of the switch. A frame that is forwarded is seen twice: coming in from one host and
@@ -43,6 +44,8 @@ type Capture struct {
 	pcap    *pcapgo.NgWriter
 	names   map[int]string // of the ports
 	ids     map[int]int    // of the ports in the file
+	backlog *backlog
+	emptied chan struct{} // closed when nothing more is taken out of the ring
 	done    chan struct{}
 	stop    chan struct{}
 	err     error // of the file, after done
@@ -50,7 +53,9 @@ type Capture struct {
 }
 
 // Capture begins to watch. pcap, if it is not nil, gets everything in the format pcapng with one interface per port.
-// Every frame must be received from Frames or the ring runs over, unless drop is set: then nothing goes to Frames.
+// Every frame must be received from Frames or the backlog and the ring run over, unless drop is set: then nothing goes to Frames.
+//
+// Goroutines: one empties the ring, one passes the frames on; Stop waits for both.
 func (l *Lab) Capture(ctx context.Context, pcap io.Writer, drop bool) (*Capture, error) {
 	_, files, err := l.ask(ctx, request{Verb: "tap"})
 	if err != nil {
@@ -60,7 +65,7 @@ func (l *Lab) Capture(ctx context.Context, pcap io.Writer, drop bool) (*Capture,
 	if len(files) != 1 {
 		return nil, errors.New("watch the switch: the lab sent no socket")
 	}
-	c := &Capture{frames: make(chan Frame, 1024), names: map[int]string{}, ids: map[int]int{}, done: make(chan struct{}), stop: make(chan struct{})}
+	c := &Capture{frames: make(chan Frame, 1024), names: map[int]string{}, ids: map[int]int{}, backlog: newBacklog(), emptied: make(chan struct{}), done: make(chan struct{}), stop: make(chan struct{})}
 	for k := 1; k <= maxHosts; k++ {
 		c.names[hostPlug(k).index] = hostName(k)
 	}
@@ -78,7 +83,8 @@ func (l *Lab) Capture(ctx context.Context, pcap io.Writer, drop bool) (*Capture,
 	if err := c.open(files[0]); err != nil {
 		return nil, fmt.Errorf("watch the switch: %w", err)
 	}
-	go c.read(drop)
+	go c.read()
+	go c.pass(drop)
 	return c, nil
 }
 
@@ -150,15 +156,10 @@ func (c *Capture) Stop() (dropped uint64, err error) {
 	return c.dropped.Load(), c.err
 }
 
-func (c *Capture) read(drop bool) {
-	defer close(c.done)
+// read empties the ring.
+func (c *Capture) read() {
+	defer close(c.emptied)
 	defer unix.Munmap(c.ring) // fails only for an address that is not a mapping
-	if !drop {
-		defer close(c.frames)
-	}
-	if c.pcap != nil {
-		defer func() { c.note(c.pcap.Flush()) }()
-	}
 	raw, err := c.socket.SyscallConn()
 	if err != nil {
 		return // stopped
@@ -178,8 +179,31 @@ func (c *Capture) read(drop bool) {
 		}
 		f, index, ok := c.frame(slot)
 		atomic.StoreUint32(status, unix.TP_STATUS_KERNEL)
-		if ok && !c.deliver(f, index, drop) {
+		if ok && !c.backlog.put(taken{f, index}, c.stop) {
 			return
+		}
+	}
+}
+
+// pass hands on what was taken out of the ring.
+func (c *Capture) pass(drop bool) {
+	defer close(c.done)
+	defer func() { <-c.emptied }()
+	if !drop {
+		defer close(c.frames)
+	}
+	if c.pcap != nil {
+		defer func() { c.note(c.pcap.Flush()) }()
+	}
+	for {
+		all := c.backlog.take(c.stop)
+		if all == nil {
+			return
+		}
+		for _, t := range all {
+			if !c.deliver(t.frame, t.index, drop) {
+				return
+			}
 		}
 	}
 }

@@ -58,12 +58,19 @@ func (n *Nemesis) runs(ctx context.Context, host string) (bool, error) {
 	return false, fmt.Errorf("the laboratory has no host %s", host)
 }
 
-// start brings a host's agent back. An operator, whose host had left the cluster, may have done so already.
+// start brings a host's agent back. An operator, whose host had left the cluster, may have done so already; and a host whose agent had put it to
+// sleep in the very moment at which it was killed is woken first.
 func (n *Nemesis) start(ctx context.Context, host string) error {
-	err := n.Lab.Host(host).Start(ctx)
-	if err == nil {
+	if n.Lab.Host(host).Start(ctx) == nil {
 		return nil
 	}
+	if up, _ := n.runs(ctx, host); up {
+		return nil
+	}
+	if err := n.rouse(ctx, "button", host); err != nil {
+		return err
+	}
+	err := n.Lab.Host(host).Start(ctx)
 	if up, _ := n.runs(ctx, host); up {
 		return nil
 	}

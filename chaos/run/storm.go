@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"nightporter/chaos/check"
 	"nightporter/chaos/history"
 	"nightporter/chaos/lab"
 	"nightporter/chaos/nemesis"
@@ -179,10 +180,32 @@ func (t *trial) soothe(ctx context.Context) error {
 	if err == nil && !until(ctx, over) {
 		err = ctx.Err()
 	}
+	if err == nil {
+		err = t.putOff(ctx)
+	}
 	if err != nil {
 		return err
 	}
 	return t.ends(ctx)
+}
+
+// putOffMost is how much longer the calm may last where the machine had no time for the laboratory.
+const putOffMost = 45 * time.Second
+
+// putOff waits until something counts of what clients were answered in the end: what a machine that stands still makes them miss is nobody's fault,
+// and where it did so a moment ago nothing could be judged.
+func (t *trial) putOff(ctx context.Context) error {
+	for limit := time.Now().Add(putOffMost); time.Now().Before(limit); {
+		var counts bool
+		t.journal.Do(func(h *history.History) { counts = check.EndCounts(h) })
+		if counts {
+			return nil
+		}
+		if !until(ctx, time.Now().Add(500*time.Millisecond)) {
+			return ctx.Err()
+		}
+	}
+	return nil // the checks will say so
 }
 
 // rise wakes everybody in the end, but those who may go back to sleep by themselves: clients ask all the time now, and wake whom they need.

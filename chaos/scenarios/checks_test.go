@@ -85,6 +85,24 @@ func (w *world) awaitOwner(host, role, reason string) {
 	})
 }
 
+// oneCall is the most magic packets that one call of a host is.
+const oneCall = 7
+
+// awaitTouch waits until every host finds some in touch and awake.
+func (w *world) awaitTouch(hosts ...string) {
+	w.Helper()
+	w.await(fmt.Sprint(hosts, " are in touch"), func() string {
+		for asked, st := range w.running() {
+			for _, host := range hosts {
+				if n, ok := node(st, host); !ok || !n.Alive || n.Power != "awake" {
+					return fmt.Sprintf("%s says that %s is %s (in touch: %t)", asked, host, n.Power, n.Alive)
+				}
+			}
+		}
+		return ""
+	})
+}
+
 // awaitHealth waits until every host says what a target's health is.
 func (w *world) awaitHealth(target, state, detail string) {
 	w.Helper()
@@ -154,10 +172,16 @@ func TestAFailingServiceMovesAndComesBack(t *testing.T) {
 		w.must(w.lab.Host(host).Start(w.limit()))
 	}
 	w.awaitHealth("h4", "failing", "no answer within 300ms") // the new life has found it out anew
+	w.awaitTouch("h3", "h4")
+	began := time.Now() // until then they were called, as hosts that are not in touch
 	h3.is("broken", false)
 	w.awaitOwner("h3", "serving", "check-passed")
 	if a := <-waits; a.err != nil || a.reply.Host != "h3" {
 		t.Fatalf("the client that waited got %+v", a)
+	}
+	// A client that knocks may have each of the two called once a second, in case that it was suspended without a word.
+	if n, took := w.wire.magicBetween(began, time.Now()), time.Since(began); n > 2*oneCall*(1+int(took/time.Second)) {
+		t.Errorf("targets that are awake and fail were sent %d magic packets in %v", n, took)
 	}
 
 	h3.signal("STOP") // the kernel goes on taking connections for it
@@ -165,8 +189,10 @@ func TestAFailingServiceMovesAndComesBack(t *testing.T) {
 	h3.signal("CONT")
 	w.awaitOwner("h3", "serving", "check-passed")
 	w.connect("c1", "h3")
-	if all := w.wakes("h1", web).Wakes; len(all) > 0 { // a knock has its magic packet, and nobody is waited for
-		t.Errorf("targets that are awake and fail were called: %+v", all)
+	for _, k := range w.wakes("h1", web).Wakes {
+		if k.Started.After(began) { // a knock has its magic packet, and nobody is waited for
+			t.Errorf("a target that is awake and fails was called: %+v", k)
+		}
 	}
 	if bad := w.wire.refused(); len(bad) > 0 {
 		t.Errorf("clients were refused: %v", bad)

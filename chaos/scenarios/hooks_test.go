@@ -85,7 +85,7 @@ func (n noted) inOrder() {
 // neither the identity nor the next hooks waiting for longer than its time.
 func TestHooksFollowTheIdentity(t *testing.T) {
 	w := build(t, lab.Options{
-		Hosts: 3, Sleepers: []int{},
+		Hosts: 3, Sleepers: []int{}, Failover: slowFailover,
 		Lines: []string{"hooks: {acquire: [hang, note], release: [hang, note], timeout: 3s}"},
 		Services: []config.Service{{
 			Name: web, Addresses: []netip.Addr{lab.ServiceAddr()}, Hold: config.HoldDrop, Ports: []config.Port{{Protocol: "tcp", Number: lab.ServerPort}}, Targets: []string{"h1", "h2"},

@@ -70,23 +70,6 @@ func (w *world) foundAt(host, addr string) {
 	})
 }
 
-// moveTo gives web to a host, again where a busy machine has cost that its lease.
-func (w *world) moveTo(host string) {
-	w.Helper()
-	w.await(host+" serves", func() string {
-		at, s, missing := w.holder(web)
-		if missing == "" && at != host {
-			missing = at + " serves"
-			if _, err := w.api("h1").Move(w.limit(), web, host); err != nil {
-				missing = err.Error()
-			}
-		} else if missing == "" && s.Role != "serving" {
-			missing = at + " is " + s.Role
-		}
-		return missing
-	})
-}
-
 // A host gets another address while another one serves; the one that serves gets another interface, as docs/recovery.md has it; and then
 // both at once, without maintenance. A reload cannot do that, and is refused.
 func TestAHostsNetworkChanges(t *testing.T) {
@@ -135,7 +118,8 @@ func TestAHostsNetworkChanges(t *testing.T) {
 		t.Errorf("maintenance cost clients %v", g)
 	}
 	operator("undrain", "h3")
-	w.moveTo("h3")
+	operator("move", web, "h3")
+	w.awaitServing("h3")
 	w.awaitAnswer(p)
 	w.connect("c1", "h3")
 
@@ -146,7 +130,8 @@ func TestAHostsNetworkChanges(t *testing.T) {
 		w.edit("h3", "address: 10.77.0.13\n", "address: 10.77.0.63\n")
 	})
 	w.foundAt("h3", "10.77.0.63")
-	w.moveTo("h3")
+	operator("move", web, "h3")
+	w.awaitServing("h3")
 	w.awaitAnswer(p)
 	w.connect("c1", "h3")
 	now := w.awaitServing("h3")

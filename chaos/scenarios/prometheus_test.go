@@ -132,7 +132,8 @@ type alert struct {
 	Labels, Annotations map[string]string
 }
 
-// alerts are those of one file of rules, by rule and then by what their summary says. It fails the test when a rule could not be evaluated.
+// alerts are those of one file of rules, by rule and then by what their summary says. It fails the test when a rule could not be
+// evaluated.
 func (p *watcher) alerts(file string) (map[string][]alert, error) {
 	p.Helper()
 	var all struct {
@@ -150,6 +151,9 @@ func (p *watcher) alerts(file string) (map[string][]alert, error) {
 	out, known := make(map[string][]alert), false
 	for _, g := range all.Groups {
 		for _, r := range g.Rules {
+			if r.LastError == "out of order sample" { // a Prometheus that had no time evaluated it, and could not store that: the next time counts
+				return nil, fmt.Errorf("rule %s: %s", r.Name, r.LastError)
+			}
 			if r.LastError != "" || (r.Health != "ok" && r.Health != "unknown") { // unknown = not yet
 				p.Errorf("rule %s is %s: %s", r.Name, r.Health, r.LastError)
 			}

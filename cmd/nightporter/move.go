@@ -12,7 +12,7 @@ func moveVerb(sh *shell) *cobra.Command {
 	return &cobra.Command{
 		Use:     "move SERVICE NODE",
 		Short:   "Hand a service over to another host",
-		Long:    `Hand a service over to another host that is awake. It returns when the new owner answers for the address.`,
+		Long:    `Hand a service over to another host that is awake. It returns when the new owner answers for the address; where that one does not, and another host gets the service, it says so.`,
 		Example: `  nightporter move web alpha`,
 		Args:    takes(2, 2, "name a SERVICE and a NODE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
