@@ -101,6 +101,14 @@ func (h *Holder) Refused() map[string]Answer {
 // longer be compared with the instant of the last Begin, that is after a suspend (the fence is closed then, too).
 func (h *Holder) Abandon() { h.round = nil }
 
+// FellBehind says that this host's CLOCK_BOOTTIME lost d since the last such call or since Begin (Ruler): on it the lease ends that much
+// earlier. To be called before an answer is handed in.
+func (h *Holder) FellBehind(d time.Duration) {
+	if h.round != nil {
+		h.round.deadline = h.round.deadline.Add(-max(d, 0))
+	}
+}
+
 // Release gives up the epoch that was asked for last. The fence must be closed already. From here on neither that epoch
 // nor a lower one is ever asked for or accepted by this incarnation. The release goes to all voters and with the hint to
 // the new owner; called again, it gives the same release. False: nothing was ever asked for.
