@@ -30,16 +30,37 @@ const latency = 500 * time.Microsecond
 type fakeClock struct {
 	began time.Time
 	slept atomic.Int64 // what CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC
+
+	was, bendAt, ppm atomic.Int64 // how it was bent until then, and is from then on
 }
 
 func (c *fakeClock) Boot() lease.Boot {
-	return lease.Boot(time.Since(c.began)) + lease.Boot(c.slept.Load()) + lease.Boot(time.Hour)
+	return lease.Boot(time.Since(c.began)+c.bent()) + lease.Boot(c.slept.Load()) + lease.Boot(time.Hour)
 }
 
 func (c *fakeClock) Both() (lease.Boot, time.Duration) {
-	return c.Boot(), time.Since(c.began) + time.Hour
+	return c.Boot(), c.Boot().Sub(lease.Boot(c.slept.Load()))
 }
 func (c *fakeClock) Wall() time.Time { return time.Now() }
+
+// Sight shows how the clock was bent meanwhile, if a test bends it.
+func (c *fakeClock) Sight() lease.Sight {
+	raw := time.Since(c.began)
+	return lease.Sight{Before: raw, Mono: raw + c.bent(), After: raw}
+}
+
+// bent is by how much the clock is ahead.
+func (c *fakeClock) bent() time.Duration {
+	since := time.Since(c.began) - time.Duration(c.bendAt.Load())
+	return time.Duration(c.was.Load() + int64(since)/1_000_000*c.ppm.Load())
+}
+
+// bend makes the clock faster or slower from now on, by millionths.
+func (c *fakeClock) bend(ppm int64) {
+	c.was.Store(int64(c.bent()))
+	c.bendAt.Store(int64(time.Since(c.began)))
+	c.ppm.Store(ppm)
+}
 
 // memoryMirror is the voter's table in memory.
 type memoryMirror struct {

@@ -15,13 +15,13 @@ func TestRulerAddsUp(t *testing.T) {
 		raw, ahead time.Duration
 		want       Bent
 	}{
-		{10 * s, 5 * s, Bent{}},                                                // only changes count
-		{11 * s, 5*s + 40*us, Bent{}},                                          // less than a grain
-		{12 * s, 5*s + 80*us, Bent{Ahead: 80 * us}},                            // both together
-		{13 * s, 5*s + 100*ms, Bent{Ahead: 100 * ms}},                          // faster by 10 %
-		{14 * s, 5*s + 50*ms, Bent{Ahead: 100 * ms, Behind: 50 * ms, Slow: 50_001}}, // slower by 5 %
+		{10 * s, 5 * s, Bent{}},                                                          // only changes count
+		{11 * s, 5*s + 40*us, Bent{}},                                                    // less than a grain
+		{12 * s, 5*s + 80*us, Bent{Ahead: 80 * us}},                                      // both together
+		{13 * s, 5*s + 100*ms, Bent{Ahead: 100 * ms}},                                    // faster by 10 %
+		{14 * s, 5*s + 50*ms, Bent{Ahead: 100 * ms, Behind: 50 * ms, Slow: 50_001}},      // slower by 5 %
 		{14*s + 5*ms, 5*s + 50*ms, Bent{Ahead: 100 * ms, Behind: 50 * ms, Slow: 50_001}}, // too soon for another rate
-		{15 * s, 5*s + 49500*us, Bent{Ahead: 100 * ms, Behind: 50500 * us}},    // ntpd's 500 millionths
+		{15 * s, 5*s + 49500*us, Bent{Ahead: 100 * ms, Behind: 50500 * us}},              // ntpd's 500 millionths
 		{16 * s, 5*s + 49500*us, Bent{Ahead: 100 * ms, Behind: 50500 * us}},
 	} {
 		if got := r.Look(shown(c.raw, c.ahead)); got != c.want {
@@ -52,7 +52,7 @@ func TestUntil(t *testing.T) {
 		{0, hour, hour + 1_000_000, hour + 1_000_000},
 		{100_000, hour, hour + 1_000_000, hour + 900_000},
 		{100_001, hour, hour + 999, hour + 899}, // rounded down
-		{100_000, hour + 5, hour, hour},                 // over: nothing gets longer
+		{100_000, hour + 5, hour, hour},         // over: nothing gets longer
 		{100_000, hour, hour + Boot(300*24*time.Hour), hour + Boot(270*24*time.Hour)},
 		{999_999, hour, hour + 10, hour},
 	} {

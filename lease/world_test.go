@@ -64,8 +64,8 @@ type simVoter struct {
 	v      *Voter
 	rule   Ruler
 	ahead  time.Duration // of the ruler's sums, what the voter was told
-	stored int // how much of the log it has
-	known  int // how much of that it knows to be committed (for knownCommitted)
+	stored int           // how much of the log it has
+	known  int           // how much of that it knows to be committed (for knownCommitted)
 }
 
 type simNode struct {
