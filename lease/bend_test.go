@@ -30,7 +30,7 @@ func (c *clock) bendTo(now, ppm int64) {
 }
 
 // sight is what the host sees, off by up to some microseconds.
-func (c clock) sight(now int64) Sight {
+func (c *clock) sight(now int64) Sight {
 	raw := time.Duration(c.quartz(now))
 	return Sight{Before: raw - 700, Mono: raw + time.Duration(c.bend.at(int64(raw))), After: raw + 2000}
 }

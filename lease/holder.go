@@ -163,8 +163,7 @@ const marginParts = 25
 
 // Margin is what a holder keeps back of a ttl because its clock and the voters' clocks run at different rates: 4 %,
 // rounded up. It covers a holder that is slow and a voter that is fast by together 4 % (quartz: 0.01 %; adjtime slewing
-// at its limit: 0.05 %). It does not cover ADJ_TICK, by which the kernel lets a clock be bent by 10 % and chronyd does so by 8.3 % unless it is told
-// otherwise: doctor warns of that (clock-slew).
+// at its limit: 0.05 %). Clocks are bent by more than that (ADJ_TICK: 10 %); what a Ruler sees of it is left out on both sides.
 func Margin(ttl time.Duration) time.Duration {
 	return (ttl + marginParts - 1) / marginParts
 }

@@ -44,16 +44,20 @@ type clock struct {
 	bend     bend
 }
 
-func (c clock) quartz(now int64) int64 { return now + scaled(now, c.ppm) }
+func (c *clock) quartz(now int64) int64 { return now + scaled(now, c.ppm) }
 
 func scaled(d, ppm int64) int64 { return d/1_000_000*ppm + d%1_000_000*ppm/1_000_000 }
 
-func (c clock) at(now int64) Boot {
-	return Boot(c.off + c.quartz(now) + c.bend.at(c.quartz(now)))
+func (c *clock) at(now int64) Boot {
+	q := c.quartz(now)
+	if c.bend != (bend{}) {
+		return Boot(c.off + q + c.bend.at(q))
+	}
+	return Boot(c.off + q)
 }
 
 // until inverts at, a little late, if the clock goes on as now.
-func (c clock) until(b Boot) int64 {
+func (c *clock) until(b Boot) int64 {
 	raw := (float64(int64(b)-c.off-c.bend.sum) + float64(c.bend.since)*float64(c.bend.ppm)/1e6) / (1 + float64(c.bend.ppm)/1e6)
 	return int64(raw/(1+float64(c.ppm)/1e6)) + 2
 }
