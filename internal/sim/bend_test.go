@@ -27,19 +27,19 @@ func bentPlan(seed uint64) Plan {
 	return p
 }
 
-// TestBentClocks: that makes no two holders, and it does where the agents do not see how their clocks are bent.
+// TestBentClocks: that makes no two holders, and sooner or later it does where the agents do not see how their clocks are bent.
 func TestBentClocks(t *testing.T) {
-	const stories = 12
-	twice := 0
+	const stories, patience = 8, 80
 	for seed := range uint64(stories) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { judged(t, bentPlan(seed)) })
+	}
+	for seed := range uint64(patience) {
 		p := bentPlan(seed)
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { judged(t, p) })
 		p.Untold = true
 		if slices.ContainsFunc(check.Judge(run(t, p).History), func(v check.Verdict) bool { return v.Check == "single-holder" && v.State == check.Failed }) {
-			twice++
+			t.Logf("without a look the story %d has two holders", seed)
+			return
 		}
 	}
-	if t.Logf("%d of %d stories have two holders where nobody sees how clocks are bent", twice, stories); twice == 0 {
-		t.Error("the stories do not show what they are about")
-	}
+	t.Error("the stories do not show what they are about")
 }
