@@ -109,7 +109,7 @@ func (b *backend) disown(ctx context.Context, tried, service string, reason fsm.
 func (b *backend) untilFree(ctx context.Context, tried string) error {
 	t := cluster.Derive(b.machine.View().State.Timing.Largest)
 	for {
-		left := t.TTL + t.Margin - b.deps.Clock.Boot().Sub(b.scene.lastFreed())
+		left := t.TTL + t.Margin - b.scene.sinceFreed()
 		if left <= 0 {
 			return nil
 		}

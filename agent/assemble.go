@@ -123,7 +123,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		gate: &quorumGuard{scene: a.scene, machine: a.machine, barrier: a.raft.Barrier, turn: make(turn, 1)},
 	}
 	a.tenants = &tenants{
-		self: cfg.Node, clock: deps.Clock, kernel: deps.Kernel, reach: deps.Reach, log: deps.Log, out: a.post, demand: a.waking.demand,
+		self: cfg.Node, clock: deps.Clock, ruler: b.ruler, kernel: deps.Kernel, reach: deps.Reach, log: deps.Log, out: a.post, demand: a.waking.demand,
 		listen: deps.Listen, onForeign: identityConflict(cfg.OnConflict), incarnation: incarnation, all: make(map[string]*tenant),
 	}
 	a.post.tenants, a.post.scene = a.tenants, a.scene
@@ -213,7 +213,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 		members: members, founding: a.founding, pins: a.pins, log: deps.Log, bell: newBell(),
 	}
 	a.ticks = &ticks{
-		clock: deps.Clock, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(), checks: a.checkups, idler: a.idler, reporter: a.reporter,
+		clock: deps.Clock, ruler: b.ruler, kernel: deps.Kernel, tenants: a.tenants, sleeper: a.sleeper, touch: a.touch, meta: a.meta, log: deps.Log, bell: newBell(), checks: a.checkups, idler: a.idler, reporter: a.reporter,
 		disk: a.raft.DiskTrouble, machine: a.machine, witness: cfg.Role == config.Witness,
 	}
 	a.figures = newFigures(a, b.lastAsked)

@@ -24,11 +24,13 @@ type ballot struct {
 	log     *slog.Logger
 	started lease.Boot
 
+	ruler     *ruler
 	withholds func() bool // this host must grant nothing now; nil = nobody says so
 
 	mu     sync.Mutex
 	voter  *lease.Voter
 	last   time.Duration // boot minus mono when last looked at
+	ahead  time.Duration // of what the clock gained by being bent, what the voter was told
 	asked  map[asker]asking
 	failed string // why the table cannot be mirrored, "" = it can
 }
@@ -46,12 +48,15 @@ type asking struct {
 // newBallot restores the table of this boot's former life, if the mirror has it whole.
 func newBallot(self string, clock Clock, machine *fsm.Machine, journal *cluster.Journal, mirror Mirror, log *slog.Logger) *ballot {
 	b := &ballot{clock: clock, machine: machine, journal: journal, mirror: mirror, log: log, started: clock.Boot(), asked: make(map[asker]asking)}
+	b.ruler = &ruler{clock: clock}
+	b.ahead = b.ruler.look().Ahead
 	b.last = offset(b.clock)
 	if t, ok := mirror.Load(); ok && !mutant.On(mutant.NoAmnesiaWait) { // breaks I1 together with the voter's part of it
 		b.voter = lease.RestoreVoter(self, t)
 		if t.Offset != 0 && (b.last-t.Offset).Abs() > wakeJitter {
 			b.voter.ClockJumped(jumpExtra)
 		}
+		b.voter.ClockUnwatched(clock.Boot())
 		log.Info("lease table restored", "services", len(t.Services))
 	} else {
 		b.voter = lease.NewVoter(self, b.started)
@@ -149,8 +154,13 @@ func (b *ballot) trouble() string {
 	return b.failed
 }
 
-// checkClock tells the voter of a clock jump before it judges anything on the new clock.
+// checkClock tells the voter of a clock jump, and of what the clock gained by being bent, before it judges anything by it.
 func (b *ballot) checkClock() {
+	ahead := b.ruler.look().Ahead
+	if ahead > b.ahead {
+		b.voter.ClockJumped(ahead - b.ahead)
+	}
+	b.ahead = ahead
 	now := offset(b.clock)
 	if (now - b.last).Abs() > wakeJitter {
 		b.voter.ClockJumped(jumpExtra)
@@ -174,5 +184,6 @@ func (b *ballot) warm() bool {
 	wait := b.facts("").StartWait
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.checkClock()
 	return b.failed == "" && b.voter.Ready(b.clock.Boot(), wait)
 }

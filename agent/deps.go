@@ -51,12 +51,13 @@ type Deps struct {
 	Watchdog time.Duration
 }
 
-// Clock reads the three clocks that an agent uses. CLOCK_BOOTTIME goes on during a suspend, CLOCK_MONOTONIC does not; Both
-// reads them at one instant, however busy the host is.
+// Clock reads the clocks that an agent uses. CLOCK_BOOTTIME goes on during a suspend, CLOCK_MONOTONIC does not; Both
+// reads them at one instant, however busy the host is. Sight shows how they are bent.
 type Clock interface {
 	Boot() lease.Boot
 	Both() (boot lease.Boot, mono time.Duration)
 	Wall() time.Time
+	Sight() lease.Sight
 }
 
 // offset is CLOCK_BOOTTIME minus CLOCK_MONOTONIC: it changes over a suspend.

@@ -34,6 +34,7 @@ type stillClock struct{}
 
 func (stillClock) Boot() lease.Boot                  { return lease.Boot(time.Hour) }
 func (stillClock) Both() (lease.Boot, time.Duration) { return lease.Boot(time.Hour), time.Minute }
+func (stillClock) Sight() lease.Sight                { return lease.Sight{} }
 func (stillClock) Wall() time.Time                   { return time.Unix(1e9, 0) }
 
 func TestClocksInALab(t *testing.T) {

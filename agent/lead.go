@@ -38,7 +38,7 @@ type leader struct {
 	first    lease.Boot
 	movedOn  lease.Boot // when the lead was last offered to another voter
 	config   uint64
-	configAt lease.Boot
+	configAt lease.Boot            // or the term's first commit, if that is later (ruler.steady)
 	silent   map[string]lease.Boot // by node: since when gossip does not have it alive
 	known    map[string]string     // the nodes that had a record at the last look, with their keys
 	left     map[string]uint64     // by node: the incarnation that left while it was still in touch
@@ -100,7 +100,7 @@ func (l *leader) lead(ctx context.Context) bool {
 		return false
 	}
 	l.first = l.scene.clock.Boot()
-	l.configAt, l.config = l.first, 0
+	l.configAt, l.config = l.scene.ballot.ruler.steady(), 0
 	l.silent, l.left, l.known = make(map[string]lease.Boot), make(map[string]uint64), nil
 	l.unseated = make(map[string]bool)
 	l.sulking, l.due, l.blind = make(map[string]lease.Boot), l.first.Add(time.Hour), 0
@@ -400,8 +400,9 @@ func sameRecord(a, b fsm.Node) bool {
 // successive configurations share a voter only then).
 func (l *leader) voters(ctx context.Context, v cluster.View) {
 	committed := l.machine.View()
+	steady := l.scene.ballot.ruler.steady() // after both views were taken
 	if committed.ConfigIndex != l.config {
-		l.config, l.configAt = committed.ConfigIndex, l.scene.clock.Boot() // after the view was taken: it may be newer than v
+		l.config, l.configAt = committed.ConfigIndex, steady
 	}
 	alive := make(map[string]bool)
 	for name := range v.Present {
@@ -412,7 +413,7 @@ func (l *leader) voters(ctx context.Context, v cluster.View) {
 	}
 	longest := cluster.Derive(v.State.Timing.Largest)
 	l.post.all(cluster.Message{VoteCheck: &cluster.VoteCheck{}})
-	if v.Now.Sub(max(l.first, l.configAt)) < longest.TTL+longest.Margin && !mutant.On(mutant.NoSpacing) { // breaks I1
+	if steady.Sub(l.configAt) < longest.TTL+longest.Margin && !mutant.On(mutant.NoSpacing) { // breaks I1
 		return
 	}
 	answers := map[string]bool{v.Self: alive[v.Self]}

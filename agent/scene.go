@@ -22,9 +22,10 @@ type scene struct {
 
 	mu     sync.Mutex
 	learnt map[string]tenureSeen // by service: when this host first saw the present epoch
-	freed  lease.Boot            // when this host last learnt that a service was deleted or redefined
+	freed  lease.Boot            // when this host last learnt that a service was deleted or redefined (ruler.steady)
 	timing time.Time             // fsm.Timing.Changed as last seen, and when it was first seen
 	timed  lease.Boot
+	force  lease.Boot            // the same as timed (ruler.steady)
 	health cluster.HealthTable   // what targets say of their services
 	looked lease.Boot            // when the last view was taken
 	busy   map[string]tenureSeen // by service: when its owner last said that it passes connections on
@@ -111,7 +112,7 @@ func (s *scene) view() cluster.View {
 	v.Health = s.health.Clone()
 	v.Engaged = s.engaged(now, state, v.Timing)
 	if s.timed == 0 || !s.timing.Equal(state.Timing.Changed) {
-		s.timing, s.timed = state.Timing.Changed, now
+		s.timing, s.timed, s.force = state.Timing.Changed, now, s.ballot.ruler.steady()
 	}
 	for name, own := range state.Ownerships {
 		seen := s.learnt[name]
@@ -119,7 +120,7 @@ func (s *scene) view() cluster.View {
 			seen = tenureSeen{own.Epoch, now}
 			s.learnt[name] = seen
 			if own.Reason == fsm.ServiceDeleted || own.Reason == fsm.ServiceChanged {
-				s.freed = now
+				s.freed = s.ballot.ruler.steady()
 			}
 		}
 		if _, defined := state.Services[name]; !defined {
@@ -152,20 +153,22 @@ func (s *scene) learntAt(service string) lease.Boot {
 }
 
 // timingStamp is the stamp for the next change of failover: the last one's, plus the time for which this host has seen that
-// in force on its boot clock. The wall clock must not decide when a longer lease has run out.
+// in force on its boot clock, less what that gained by being bent. The wall clock must not decide when a longer lease has run out.
 func (s *scene) timingStamp() time.Time {
-	now := s.view().Now
+	s.view()
+	now := s.ballot.ruler.steady()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.timing.Add(now.Sub(s.timed))
+	return s.timing.Add(now.Sub(s.force))
 }
 
-// lastFreed is when this host last learnt that an identity was taken out of use; 0 = never.
-func (s *scene) lastFreed() lease.Boot {
+// sinceFreed is how long ago, at least, this host last learnt that an identity was taken out of use.
+func (s *scene) sinceFreed() time.Duration {
 	s.view()
+	now := s.ballot.ruler.steady()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.freed
+	return now.Sub(s.freed)
 }
 
 // nextSilence is the time until the first owner would count as silent: when the leader has to look again. The view is

@@ -121,6 +121,11 @@ func (systemClock) Both() (lease.Boot, time.Duration) {
 
 func (systemClock) Wall() time.Time { return time.Now().UTC() }
 
+func (systemClock) Sight() lease.Sight {
+	before, mono, after := wake.Unbent()
+	return lease.Sight{Before: before, Mono: mono, After: after}
+}
+
 // systemKernel is identity.Host with its Hold as an interface.
 type systemKernel struct{ *identity.Host }
 

@@ -55,6 +55,7 @@ type tenant struct {
 	onForeign identityConflict
 	desk      *desk // what clients get while this host is the front
 	unit      interlock
+	ruler     *ruler
 
 	silences    *silences  // nil = nobody wants to know
 	handedAt    lease.Boot // when the newest release of a former owner came
@@ -84,7 +85,8 @@ type tenant struct {
 	openedAt   lease.Boot
 	deadline   lease.Boot // until when the fence may be open
 	generation uint64     // of the fence when the running round began
-	granted    lease.Boot // until when a majority's grants run that were not made void by a suspend
+	granted    lease.Boot // until when a majority's grants run that were not made void by a suspend, by a clock that is not bent from now on
+	bent       lease.Bent // how this host's clock was bent, as far as what is granted is corrected for it
 	majority   lease.Boot
 	asked      lease.Boot // when the current round began
 	nextAsk    lease.Boot
@@ -215,10 +217,11 @@ func (t *tenant) do(f func()) bool {
 
 // step compares what is wanted with what is and does the next things. It can be run at any time.
 func (t *tenant) step(ctx context.Context) {
-	now := t.clock.Boot()
 	if t.away.Swap(false) {
 		t.resumed()
 	}
+	t.measure()
+	now := t.clock.Boot()
 	if w := t.want.Swap(nil); w != nil {
 		t.setWish(*w)
 	}
@@ -372,6 +375,7 @@ func (t *tenant) due() time.Duration {
 	earliest(t.nextEars, keeps && t.hears != t.wantsEars())
 	earliest(t.nextCheck, t.hold != nil && !t.checking)
 	earliest(t.deadline, t.opened)
+	earliest(now.Add(unrenewed(t.deadline.Sub(now))), t.opened && !keeps) // else the rounds look
 	earliest(t.retryAt, (t.wish.Mine || t.stands(now)) && t.hold == nil && !t.making)
 	earliest(t.switchUntil, t.switchUntil != 0)
 	earliest(t.willAt.Add(t.wish.Timing.TTL/4), t.will != nil)

@@ -21,6 +21,7 @@ import (
 type tenants struct {
 	self        string
 	clock       Clock
+	ruler       *ruler
 	kernel      Kernel
 	reach       Reach
 	log         *slog.Logger
@@ -193,7 +194,7 @@ func (ts *tenants) make(name string) *tenant {
 	return &tenant{
 		service: name, self: ts.self, clock: ts.clock, kernel: ts.kernel, reach: ts.reach, log: ts.log, out: ts.out,
 		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign, desk: ts.desk, changed: ts.changed, switches: &ts.switches, silences: ts.silences,
-		inbox:  make(chan func(), 256),
+		inbox: make(chan func(), 256), ruler: ts.ruler,
 		holder: lease.NewHolder(name, ts.self, ts.incarnation),
 	}
 }

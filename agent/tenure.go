@@ -35,7 +35,7 @@ func (t *tenant) ask(now lease.Boot) {
 	if t.opened {
 		// Until a majority has answered: messages get lost, and a failover that was just raised is refused by voters that
 		// have not applied it yet. The running lease gets shorter meanwhile.
-		t.nextAsk = min(t.nextAsk, now.Add(max(t.deadline.Sub(now)/3, 5*time.Millisecond)))
+		t.nextAsk = min(t.nextAsk, now.Add(unrenewed(t.deadline.Sub(now))))
 	}
 	engaged := t.engaged()
 	t.out.engage(engaged)
@@ -50,6 +50,41 @@ func (t *tenant) ask(now lease.Boot) {
 		}
 	}
 }
+
+// unrenewed is when a holder whose lease is not renewed asks again, and looks how its clock is bent meanwhile: so often towards the end
+// that what it has not seen is nothing.
+func unrenewed(left time.Duration) time.Duration { return max(left/3, 5*time.Millisecond) }
+
+// measure looks how this host's clock was bent since the last look. What it lost shortens the lease that runs and the round that is
+// under way, and the kernel's deadline comes before that by what the clock will lose if it goes on so: the kernel counts by
+// CLOCK_BOOTTIME, with this program or without.
+func (t *tenant) measure() {
+	bent := t.ruler.look()
+	lost := bent.Behind - t.bent.Behind
+	t.bent = bent
+	t.holder.FellBehind(lost)
+	if t.granted == 0 {
+		return
+	}
+	t.granted = t.granted.Add(-lost)
+	if !t.opened || t.hold == nil {
+		return
+	}
+	until := bent.Until(t.clock.Boot(), t.granted)
+	if until.Add(shortenFrom) >= t.deadline {
+		return
+	}
+	if err := t.hold.Extend(time.Duration(until)); err != nil {
+		t.fail(doExtend, err)
+		t.lapse()
+		return
+	}
+	t.deadline = until
+}
+
+// shortenFrom is by how much a deadline must be too late to be set again at once: the margin has it, and quartz alone makes as much in a
+// lease of minutes.
+const shortenFrom = 200 * time.Microsecond
 
 // countSuspends reads, before a round begins, how many suspends the kernel has seen. Where there was one, the fence has shut
 // itself, and nothing that was granted before still counts.
@@ -101,6 +136,7 @@ func (t *tenant) answer(a lease.Answer) {
 		t.resumed() // the round began before a suspend: its deadline is on a clock that no longer counts
 		return
 	}
+	t.measure()
 	deadline, ok := t.holder.Answer(a)
 	if !ok {
 		t.refused(a)
@@ -126,7 +162,7 @@ func (t *tenant) answer(a lease.Answer) {
 		return // it opens nothing
 	}
 	t.granted = max(t.granted, deadline)
-	t.deadline = max(t.deadline, deadline)
+	t.deadline = max(t.deadline, t.bent.Until(t.clock.Boot(), t.granted))
 	t.open()
 }
 
@@ -160,7 +196,8 @@ func (t *tenant) refused(a lease.Answer) {
 // open carries the lease into the kernel: only with a finished probe and no foreign holder.
 func (t *tenant) open() {
 	now := t.clock.Boot()
-	if t.hold == nil || t.probed != t.epoch || now >= t.granted || t.wish.Hush {
+	end := t.bent.Until(now, t.granted)
+	if t.hold == nil || t.probed != t.epoch || now >= end || t.wish.Hush {
 		return
 	}
 	if len(t.foreign) > 0 && t.onForeign == conflictStop {
@@ -172,7 +209,8 @@ func (t *tenant) open() {
 	if !t.opened && !mutant.On(mutant.LateGuard) && (t.mustGuard() && !t.guarded || t.wish.Serving && t.doors.unset) {
 		return // what must not answer would: the guard is tried again with the next round
 	}
-	until := time.Duration(t.granted)
+	t.deadline = max(t.deadline, end)
+	until := time.Duration(end)
 	if mutant.On(mutant.Unarmed) { // breaks I3: only the daemon itself still closes
 		until += time.Hour
 	}

@@ -22,6 +22,7 @@ const stall = 1500 * time.Millisecond
 // ticks notices that this host, or this process, was away, that the LAN interface came or went, and that the disk fails.
 type ticks struct {
 	clock    Clock
+	ruler    *ruler
 	kernel   Kernel
 	tenants  *tenants
 	sleeper  *sleeper
@@ -66,6 +67,7 @@ func (k *ticks) run(ctx context.Context) {
 
 func (k *ticks) look(edge *wake.Edge) {
 	k.doubt.present()
+	k.ruler.look()
 	boot, mono := k.clock.Both()
 	if away, gap := edge.Tick(time.Duration(boot), mono); away != wake.Present {
 		k.returned(away, gap)

@@ -30,16 +30,43 @@ const latency = 500 * time.Microsecond
 type fakeClock struct {
 	began time.Time
 	slept atomic.Int64 // what CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC
+
+	bends atomic.Pointer[bends] // nil = nobody bent it
 }
 
 func (c *fakeClock) Boot() lease.Boot {
-	return lease.Boot(time.Since(c.began)) + lease.Boot(c.slept.Load()) + lease.Boot(time.Hour)
+	return lease.Boot(time.Since(c.began)+c.bent()) + lease.Boot(c.slept.Load()) + lease.Boot(time.Hour)
 }
 
 func (c *fakeClock) Both() (lease.Boot, time.Duration) {
-	return c.Boot(), time.Since(c.began) + time.Hour
+	return c.Boot(), c.Boot().Sub(lease.Boot(c.slept.Load()))
 }
 func (c *fakeClock) Wall() time.Time { return time.Now() }
+
+// Sight shows how the clock was bent meanwhile, if a test bends it.
+func (c *fakeClock) Sight() lease.Sight {
+	raw := time.Since(c.began)
+	return lease.Sight{Before: raw, Mono: raw + c.bent(), After: raw}
+}
+
+// bends is what a clock is ahead by: so much at a moment, and by so many millionths of the time since.
+type bends struct {
+	at     time.Time
+	was    time.Duration
+	faster int64
+}
+
+// bent is by how much the clock is ahead.
+func (c *fakeClock) bent() time.Duration {
+	b := c.bends.Load()
+	if b == nil {
+		return 0
+	}
+	return b.was + time.Since(b.at)*time.Duration(b.faster)/1_000_000
+}
+
+// bend makes the clock faster or slower from now on, by millionths.
+func (c *fakeClock) bend(faster int64) { c.bends.Store(&bends{time.Now(), c.bent(), faster}) }
 
 // memoryMirror is the voter's table in memory.
 type memoryMirror struct {
@@ -288,7 +315,7 @@ func newWorld(t *testing.T) *world {
 		h.kernel = &fakeKernel{w: w, host: name}
 		h.ballot = newBallot(name, w.clock, foundedMachine(t, log), journal, &memoryMirror{}, log)
 		h.tenant = &tenant{
-			service: "web", self: name, clock: w.clock, kernel: h.kernel, log: log, out: h, onForeign: conflictStop,
+			service: "web", self: name, clock: w.clock, ruler: h.ballot.ruler, kernel: h.kernel, log: log, out: h, onForeign: conflictStop,
 			inbox: make(chan func(), 64), holder: lease.NewHolder("web", name, uint64(100+i)),
 			demand: func(d wake.Demand) { h.demands++; h.called = d.Node },
 			reach:  fakeReach{h},

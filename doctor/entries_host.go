@@ -67,8 +67,8 @@ var hostEntries = []Entry{
 		"`timedatectl set-ntp true`, or chrony (with `maxslewrate 10000`, see clock-slew).", "adjtimex(2): STA_UNSYNC",
 	},
 	{
-		"clock-slew", areaClock, api.Warn, "chrony is installed, and may slew this host's clocks by more than 2 %; by default it is 8.3 %.",
-		"Leases are counted by a clock that is slewed too. Their margin is 4 %, for two hosts together: a holder that is slowed down meanwhile, and crashes or is cut off, could be open for some hundredths of its lease after another host has begun.",
+		"clock-slew", areaClock, api.Note, "chrony is installed, and may slew this host's clocks by more than 3.5 %; by default it is 8.3 %.",
+		"The fence's deadline is counted by a clock that is slewed too. The agent sees that and allows for it. But where it dies or stands still in the very lease in which the clock begins to be slowed down, the fence could be open for some hundredths of a lease after another host has begun.",
 		"`maxslewrate 10000` in /etc/chrony/chrony.conf, and `systemctl restart chrony`.", "chrony.conf(5): maxslewrate; adjtimex(2): ADJ_TICK",
 	},
 	{

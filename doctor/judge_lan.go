@@ -153,8 +153,9 @@ func judgePeer(p Peer) (out []api.Finding, ok bool) {
 	return out, true
 }
 
-// mostSlew is half of a lease's margin (4 %), in millionths: one host's clock may be slow, and another's fast.
-const mostSlew = 20_000
+// mostSlew is a lease's margin (4 %) less what quartz may need of it, in millionths: a holder's clock may be slow by as much without its
+// agent's seeing it. A voter's is never fast.
+const mostSlew = 35_000
 
 func judgeClock(f Facts) (out []api.Finding) {
 	if !f.At.IsZero() && f.At.Year() < 2025 {

@@ -143,7 +143,7 @@ var cases = []struct {
 	}},
 	{"firewall-drops", api.Note, "inet filter input", func(f *Facts) { f.Filter.Drops = []string{"inet filter input"} }},
 	{"clock-unset", api.Fail, "1970", func(f *Facts) { f.At = time.Unix(1000, 0) }},
-	{"clock-slew", api.Warn, "8.3 %", func(f *Facts) { f.Clock.Slew = chronySlew }},
+	{"clock-slew", api.Note, "8.3 %", func(f *Facts) { f.Clock.Slew = chronySlew }},
 	{"clock-unsynchronized", api.Warn, "nobody", func(f *Facts) { f.Clock.Synced = false }},
 	{"cannot-sleep", api.Fail, "cannot suspend", func(f *Facts) { f.Sleep.Cannot = "the kernel cannot suspend this machine" }},
 	{"no-sleep-states", api.Note, "no suspend", func(f *Facts) { f.Sleep.States, f.Config.Own = "", nil }},

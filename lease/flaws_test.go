@@ -37,6 +37,15 @@ const (
 // noSeq is no flaw but the control of adoptedForgotten: the voters' second line of defence is gone, and nothing breaks.
 const noSeq = -1
 
+// Mistakes of worlds with bent clocks (bend_test.go).
+const (
+	untold       = -2 - iota // nobody looks at how clocks are bent
+	untoldVoter              // voters do not
+	untoldHolder             // holders do not
+	noRate                   // a holder shortens nothing for how its clock is bent now
+	unwatched                // a voter that has its table back grants as if it had looked all the time
+)
+
 var flawNames = map[flaw]string{
 	noAmnesia:                 "a voter that forgot grants at once",
 	tableHidesAmnesia:         "a table of a voter that was still waiting ends the wait",
@@ -127,6 +136,10 @@ func (w *world) tellHolder(n *simNode, a Answer) {
 	}
 	deadline, ok := n.h.Answer(a)
 	if !ok {
+		return
+	}
+	if w.bends {
+		w.opens(n, a.Epoch, deadline)
 		return
 	}
 	if w.flaw == deadlineFromArrival {

@@ -101,6 +101,14 @@ func (h *Holder) Refused() map[string]Answer {
 // longer be compared with the instant of the last Begin, that is after a suspend (the fence is closed then, too).
 func (h *Holder) Abandon() { h.round = nil }
 
+// FellBehind says that this host's CLOCK_BOOTTIME lost d since the last such call or since Begin (Ruler): on it the lease ends that much
+// earlier. To be called before an answer is handed in.
+func (h *Holder) FellBehind(d time.Duration) {
+	if h.round != nil {
+		h.round.deadline = h.round.deadline.Add(-max(d, 0))
+	}
+}
+
 // Release gives up the epoch that was asked for last. The fence must be closed already. From here on neither that epoch
 // nor a lower one is ever asked for or accepted by this incarnation. The release goes to all voters and with the hint to
 // the new owner; called again, it gives the same release. False: nothing was ever asked for.
@@ -155,8 +163,7 @@ const marginParts = 25
 
 // Margin is what a holder keeps back of a ttl because its clock and the voters' clocks run at different rates: 4 %,
 // rounded up. It covers a holder that is slow and a voter that is fast by together 4 % (quartz: 0.01 %; adjtime slewing
-// at its limit: 0.05 %). It does not cover ADJ_TICK, by which the kernel lets a clock be bent by 10 % and chronyd does so by 8.3 % unless it is told
-// otherwise: doctor warns of that (clock-slew).
+// at its limit: 0.05 %). Clocks are bent by more than that (ADJ_TICK: 10 %); what a Ruler sees of it is left out on both sides.
 func Margin(ttl time.Duration) time.Duration {
 	return (ttl + marginParts - 1) / marginParts
 }

@@ -88,7 +88,7 @@ func (w *world) mayChangeVoters(i int) bool {
 	} else if len(members) >= 5 || w.voters[i].stored < index || !w.voters[i].v.Ready(w.voters[i].at(w.now), w.ttl) {
 		return false
 	}
-	return w.flaw == noSpacing || leader.at(w.now).Sub(r.since) >= w.ttl+w.margin
+	return w.flaw == noSpacing || w.steady(leader).Sub(r.since) >= w.ttl+w.margin
 }
 
 func (w *world) changeVoters(i int) {
@@ -115,7 +115,7 @@ func (w *world) commit() {
 	if index < r.termStart || index <= r.committed {
 		return
 	}
-	now := w.voters[r.leader].at(w.now)
+	now := w.steady(w.voters[r.leader])
 	before, _ := r.config(r.committed)
 	after, _ := r.config(index)
 	first := !r.started && w.flaw != noWaitAfterElection
@@ -149,7 +149,7 @@ func (w *world) elect(i int) {
 	for _, o := range w.voters {
 		o.stored = min(o.stored, len(r.log))
 	}
-	r.leader, r.started, r.since = i, false, v.at(w.now)
+	r.leader, r.started, r.since = i, false, w.steady(v)
 	if w.flaw == noWaitAfterElection {
 		r.since = r.since.Add(-w.ttl - w.margin)
 	}

@@ -83,7 +83,7 @@ func (w *world) rollDeliver(roll dice) {
 // rollAdvance lets time pass: a little, or right up to or past an instant at which something runs out.
 func (w *world) rollAdvance(roll dice) {
 	if roll(2) == 0 {
-		w.now += 1 + int64(roll(int(w.ttl/4)))
+		w.passTo(w.now+1+int64(roll(int(w.ttl/4))), roll)
 		return
 	}
 	var at []int64
@@ -100,7 +100,7 @@ func (w *world) rollAdvance(roll dice) {
 			at = append(at, v.until(v.v.since.Add(w.ttl)))
 		}
 	}
-	at = append(at, w.voters[w.raft.leader].until(w.raft.since.Add(w.ttl+w.margin)))
+	at = append(at, w.spaced())
 	at = slices.DeleteFunc(at, func(t int64) bool { return t <= w.now+1000 })
 	if len(at) == 0 {
 		return
@@ -109,7 +109,7 @@ func (w *world) rollAdvance(roll dice) {
 	if roll(3) == 0 {
 		t -= 1000
 	}
-	w.now = max(w.now, t)
+	w.passTo(max(w.now, t), roll)
 }
 
 func (w *world) rollBegin(i int, roll dice) {
@@ -219,8 +219,7 @@ func (w *world) rollGoodChange(roll dice) {
 	i := roll(len(w.voters))
 	if !w.mayChangeVoters(i) {
 		w.rollGoodLog(roll)
-		leader := w.voters[w.raft.leader]
-		w.now = max(w.now, leader.until(w.raft.since.Add(w.ttl+w.margin)))
+		w.passTo(max(w.now, w.spaced()), roll)
 	}
 	if !w.mayChangeVoters(i) {
 		return
@@ -322,6 +321,11 @@ func story(b bounds, steps int, roll dice) (*world, error) {
 	}
 	for _, n := range w.nodes {
 		n.clock = clock{off: wide(roll, 1_000_000_000_000), ppm: int64(roll(3)-1) * drift}
+	}
+	kinds := kinds
+	if w.bends {
+		w.beginBends(roll)
+		kinds = append(slices.Clone(kinds), bendKind)
 	}
 	weight, total := make([]int, len(kinds)), 0
 	for i, k := range kinds {

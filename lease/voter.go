@@ -174,7 +174,7 @@ func (v *Voter) Release(now Boot, r Release) (Ack, bool) {
 }
 
 // ClockJumped says that CLOCK_BOOTTIME may have been set wrong by up to extra (a resume from suspend whose length came
-// from an RTC of whole seconds). Everything that is waited for waits that much longer. To be called before any message is
+// from an RTC of whole seconds), or ran ahead by extra (Ruler). Everything that is waited for waits that much longer. To be called before any message is
 // handed in on the new clock.
 func (v *Voter) ClockJumped(extra time.Duration) {
 	if !v.settled {
@@ -183,6 +183,23 @@ func (v *Voter) ClockJumped(extra time.Duration) {
 	for _, l := range v.services {
 		if l.entry.Epoch != 0 && !l.entry.Released {
 			l.entry.Expires = l.entry.Expires.Add(extra)
+		}
+	}
+}
+
+// unwatchedParts: a clock that nobody watched may have gained a fourth of what it shows to have passed: ADJ_TICK bends by 10 %, and
+// ADJ_OFFSET by a fourth of at most half a second in a second, which is 12.5 %.
+const unwatchedParts = 4
+
+// ClockUnwatched says that nobody saw how CLOCK_BOOTTIME was bent since the table was written that this voter began with. What it
+// waits for waits longer by the most that the clock may have run ahead since the voter last looked at it.
+func (v *Voter) ClockUnwatched(now Boot) {
+	if !v.settled {
+		v.since = v.since.Add(max(now.Sub(v.since), 0) / unwatchedParts)
+	}
+	for _, l := range v.services {
+		if e := &l.entry; e.Epoch != 0 && !e.Released {
+			e.Expires = e.Expires.Add(max(now.Sub(e.LastSeen), 0) / unwatchedParts)
 		}
 	}
 }

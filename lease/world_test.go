@@ -19,6 +19,7 @@ type world struct {
 	given  []Release // releases that a hint may have brought to anybody
 	raft   simRaft
 	wire   uint64 // highest epoch ever open (I9)
+	frozen bool   // bent clocks: hosts may stand still, and bends do not change
 	cut    uint   // random search: the hosts of one side of a partition, by bits; host i is voter i and node i
 }
 
@@ -31,28 +32,44 @@ type bounds struct {
 	owners                      []int         // explorer: the owner of epoch i+1; all committed, applied at any time
 	jump                        time.Duration // a resume sets CLOCK_BOOTTIME wrong by up to this
 	exhaustive                  bool
+	bends                       bool // clocks are bent (bend_test.go)
 	onlyI1                      bool // the voters know nothing of the log's epochs (rule 3), which I1 does not need
 	small                       small
 	flaw                        flaw
 }
 
-type clock struct{ off, ppm int64 }
-
-func (c clock) at(now int64) Boot {
-	return Boot(c.off + now + now/1_000_000*c.ppm + now%1_000_000*c.ppm/1_000_000)
+// clock is a host's: quartz of its own rate, and what bends it.
+type clock struct {
+	off, ppm int64
+	bend     bend
 }
 
-// until inverts at, a little late.
-func (c clock) until(b Boot) int64 {
-	return int64(float64(int64(b)-c.off)/(1+float64(c.ppm)/1e6)) + 2
+func (c *clock) quartz(now int64) int64 { return now + scaled(now, c.ppm) }
+
+func scaled(d, ppm int64) int64 { return d/1_000_000*ppm + d%1_000_000*ppm/1_000_000 }
+
+func (c *clock) at(now int64) Boot {
+	q := c.quartz(now)
+	if c.bend != (bend{}) {
+		return Boot(c.off + q + c.bend.at(q))
+	}
+	return Boot(c.off + q)
+}
+
+// until inverts at, a little late, if the clock goes on as now.
+func (c *clock) until(b Boot) int64 {
+	raw := (float64(int64(b)-c.off-c.bend.sum) + float64(c.bend.since)*float64(c.bend.ppm)/1e6) / (1 + float64(c.bend.ppm)/1e6)
+	return int64(raw/(1+float64(c.ppm)/1e6)) + 2
 }
 
 type simVoter struct {
 	clock
 	name   string
 	v      *Voter
-	stored int // how much of the log it has
-	known  int // how much of that it knows to be committed (for knownCommitted)
+	rule   Ruler
+	ahead  time.Duration // of the ruler's sums, what the voter was told
+	stored int           // how much of the log it has
+	known  int           // how much of that it knows to be committed (for knownCommitted)
 }
 
 type simNode struct {
@@ -63,6 +80,9 @@ type simNode struct {
 	applied int
 	rounds  int
 	fence   fence
+	rule    Ruler
+	bent    Bent     // what the ruler said last
+	granted Boot     // the end of the lease, if the clock goes on as fast as it should
 	adopted uint64   // the epoch of a fence that this life found open and kept
 	flawed  struct { // countUncommitted: the configuration that the log ended with when the node looked
 		index   int
@@ -177,6 +197,7 @@ func (w *world) begin(i int, ttl time.Duration, prior *Release) {
 	if w.flaw == noMargin {
 		margin = 0
 	}
+	w.look(n)
 	r, ok := n.h.Begin(n.at(w.now), epoch, q, ttl, margin, prior)
 	n.rounds--
 	if !ok {
@@ -216,6 +237,8 @@ func (w *world) giveUp(i int) {
 // hand hands a message in, once.
 func (w *world) hand(m msg) {
 	v, n := w.voters[m.v], w.nodes[m.n]
+	w.lookVoter(v)
+	w.look(n)
 	switch m.kind {
 	case request:
 		a, ok := w.askVoter(v, m.req)
@@ -248,6 +271,7 @@ func (w *world) facts(v *simVoter) Facts {
 func (w *world) restartVoter(i int, table bool) {
 	v := w.voters[i]
 	w.voterRestarts--
+	w.forgetVoter(v)
 	v.known = 1 // Raft writes nowhere what is committed
 	if !table {
 		v.v = NewVoter(v.name, v.at(w.now))
@@ -261,6 +285,9 @@ func (w *world) restartVoter(i int, table bool) {
 		panic(err)
 	}
 	v.v = RestoreVoter(v.name, t)
+	if w.bends && w.flaw != unwatched {
+		v.v.ClockUnwatched(v.at(w.now))
+	}
 	if w.flaw == tableHidesAmnesia {
 		v.v.settled = true
 	}
@@ -275,6 +302,7 @@ func (w *world) restartNode(i int, keep bool) {
 	}
 	n.h = NewHolder(service, n.name, n.inc)
 	n.adopted = 0
+	w.forgetNode(n)
 	if !keep {
 		n.fence = fence{}
 		return
@@ -310,5 +338,5 @@ func (w *world) resumeVoter(i int, jump time.Duration) {
 	if w.flaw != clockJumpIgnored {
 		v.v.ClockJumped(w.jump)
 	}
-	w.raft.clockJumped(i, v.at(w.now))
+	w.raft.clockJumped(i, w.steady(v))
 }

@@ -97,13 +97,31 @@ func Clocks() (boot, mono time.Duration) {
 	return boot, mono
 }
 
+// unbentSpread is the accepted time between the two readings of Unbent: it bounds the error of what is measured by it.
+const unbentSpread = 10 * time.Microsecond
+
+// Unbent reads CLOCK_MONOTONIC between two readings of CLOCK_MONOTONIC_RAW, which adjtimex does not bend, as nearly at one instant
+// as it can.
+func Unbent() (before, mono, after time.Duration) {
+	for i := range clockTries {
+		b, m, a := readClock(unix.CLOCK_MONOTONIC_RAW), readClock(unix.CLOCK_MONOTONIC), readClock(unix.CLOCK_MONOTONIC_RAW)
+		if i == 0 || a-b < after-before {
+			before, mono, after = b, m, a
+		}
+		if after-before <= unbentSpread {
+			break
+		}
+	}
+	return before, mono, after
+}
+
 // BootTime reads CLOCK_BOOTTIME alone.
 func BootTime() time.Duration { return readClock(unix.CLOCK_BOOTTIME) }
 
 func readClock(id int32) time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(id, &ts); err != nil {
-		// Both clocks exist on every kernel that this program runs on (2.6.39), and the argument is ours.
+		// These clocks exist on every kernel that this program runs on (2.6.39), and the argument is ours.
 		panic(fmt.Sprintf("read clock %d: %v", id, err))
 	}
 	return time.Duration(ts.Nano())

@@ -13,7 +13,10 @@ type clock struct {
 	at     time.Time     // true time of the last change
 	boot   time.Duration // at that time
 	mono   time.Duration
-	rate   float64 // seconds of this machine in a true second
+	quartz float64       // seconds of CLOCK_MONOTONIC_RAW in a true second
+	rate   float64       // of the other clocks: quartz, but where somebody bends them
+	mute   bool          // nobody is shown how they are bent
+	raw    time.Duration // CLOCK_MONOTONIC_RAW, at that time
 	asleep bool
 	wall   time.Duration // what the wall clock is wrong by
 }
@@ -22,7 +25,7 @@ type clock struct {
 const sinceBoot = time.Hour
 
 func newClock(rate float64, wall time.Duration) *clock {
-	return &clock{at: time.Now(), boot: sinceBoot, mono: sinceBoot, rate: rate, wall: wall}
+	return &clock{at: time.Now(), boot: sinceBoot, mono: sinceBoot, raw: sinceBoot, quartz: rate, rate: rate, wall: wall}
 }
 
 // since is what has passed on this machine since the last change. It is counted from there each time: many short steps must
@@ -31,12 +34,37 @@ func (c *clock) since() time.Duration { return time.Duration(float64(time.Since(
 
 // settle makes now the time of the last change. The caller holds mu.
 func (c *clock) settle() {
-	passed := c.since()
+	passed, raw := c.since(), c.sinceRaw()
 	c.at = time.Now()
 	c.boot += passed
 	if !c.asleep {
 		c.mono += passed
+		c.raw += raw
 	}
+}
+
+func (c *clock) sinceRaw() time.Duration { return time.Duration(float64(time.Since(c.at)) * c.quartz) }
+
+// bend makes the clocks run faster or slower than their quartz by that share, as adjtimex does.
+func (c *clock) bend(by float64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settle()
+	c.rate = c.quartz * (1 + by)
+}
+
+// sight shows how they are bent.
+func (c *clock) sight() lease.Sight {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	mono, raw := c.mono, c.raw
+	if !c.asleep {
+		mono, raw = mono+c.since(), raw+c.sinceRaw()
+	}
+	if c.mute {
+		raw = mono
+	}
+	return lease.Sight{Before: raw, Mono: mono, After: raw}
 }
 
 func (c *clock) read() (boot, mono time.Duration) {
@@ -92,7 +120,7 @@ func (c *clock) restart() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settle()
-	c.boot, c.mono, c.asleep = 10*time.Second, 10*time.Second, false
+	c.boot, c.mono, c.raw, c.asleep = 10*time.Second, 10*time.Second, 10*time.Second, false
 }
 
 // lifeClock is what one life of the daemon reads: a process that is stopped reads nothing new until it goes on.
@@ -103,6 +131,7 @@ type lifeClock struct {
 	still      int
 	boot, mono time.Duration
 	wall       time.Time
+	sight      lease.Sight
 }
 
 func (c *lifeClock) stop() {
@@ -111,6 +140,7 @@ func (c *lifeClock) stop() {
 	if c.still++; c.still == 1 {
 		c.boot, c.mono = c.machine.read()
 		c.wall = c.machine.now()
+		c.sight = c.machine.sight()
 	}
 }
 
@@ -135,6 +165,16 @@ func (c *lifeClock) Both() (lease.Boot, time.Duration) {
 		boot, mono = c.machine.read()
 	}
 	return lease.Boot(boot), mono
+}
+
+// Sight implements agent.Clock.
+func (c *lifeClock) Sight() lease.Sight {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.still > 0 {
+		return c.sight
+	}
+	return c.machine.sight()
 }
 
 // Wall implements agent.Clock.

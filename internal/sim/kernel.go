@@ -136,6 +136,19 @@ func (k *kernel) watchEdge(name string, r *room) {
 	})
 }
 
+// bend makes this machine's clocks run faster or slower than their quartz, by that share of a second in a second.
+func (m *machine) bend(by float64) {
+	m.clock.bend(by)
+	k := m.kernel
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for name, r := range k.rooms {
+		if r.edge {
+			k.watchEdge(name, r) // the deadline comes at another time now
+		}
+	}
+}
+
 // lifeKernel is the kernel as one life of the daemon reaches it.
 type lifeKernel struct{ life *life }
 
@@ -284,6 +297,9 @@ func (h *hold) moved(what string) {
 // Extend implements agent.Hold.
 func (h *hold) Extend(deadline time.Duration) error {
 	return h.do(func() error {
+		if deadline < h.r.deadline {
+			h.k.lastFrame(h.name, h.r)
+		}
 		h.r.deadline = deadline
 		h.moved("renewed")
 		return nil

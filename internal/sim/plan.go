@@ -21,6 +21,7 @@ type Plan struct {
 	Steps    []Step        `json:"steps"`
 	Idle     time.Duration `json:"idle,omitempty"`   // after which sleepers go to sleep by themselves; 0 = they do not
 	Pauses   time.Duration `json:"pauses,omitempty"` // of the clients, at most; 0 = they make none
+	Untold   bool          `json:"untold,omitempty"` // no agent sees how its host's clocks are bent
 }
 
 // PlanHost is one host.
@@ -57,6 +58,7 @@ type Step struct {
 	Double  float64       `json:"double,omitempty"`
 	Delay   time.Duration `json:"delay,omitempty"`
 	By      time.Duration `json:"by,omitempty"`
+	Bend    float64       `json:"bend,omitempty"` // of a host's clocks: seconds that they gain in a second
 }
 
 // Commands are the steps that an operator takes; everything else is a fault.
@@ -131,7 +133,20 @@ func NewPlan(seed uint64) Plan {
 	case seed%16 == 15:
 		p.drawIdle(few)
 	}
+	if seed%2 == 1 {
+		p.drawBends(rand.New(rand.NewPCG(seed, 0x62656e64)))
+	}
 	return p
+}
+
+// drawBends has somebody set the hosts' clocks right, over and over, by bending them by up to what the kernel lets a tick be bent.
+func (p *Plan) drawBends(r *rand.Rand) {
+	for at := 500 * time.Millisecond; at < p.Length-2*time.Second; at += time.Duration(r.Int64N(int64(3 * time.Second))) {
+		p.Steps = append(p.Steps, Step{
+			At: at, Verb: "bend", Host: p.anyHost(r), For: 2*time.Second + time.Duration(r.Int64N(int64(10*time.Second))),
+			Bend: pick(r, -1.0, 1.0) * pick(r, 0.1, 1.0/12, 0.05, 0.01),
+		})
+	}
 }
 
 // drawNight makes another plan of it: three hosts, of which one sleeps that nobody asks for anything, and another loses its

@@ -93,7 +93,7 @@ func TestTheAgentIsStartedAsTheCommandStartsIt(t *testing.T) {
 // be opened, never a decision.
 func TestOnlyTheOutsideIsReplaced(t *testing.T) {
 	for pkg, may := range map[string][]string{
-		"lease":    {"Boot", "Table"},
+		"lease":    {"Boot", "Sight", "Table"},
 		"cluster":  {"Dial", "Directory", "Gossip", "GossipConfig", "Identity", "Keys", "Mark", "NewIdentity", "NewTransport", "Past", "RaftConfig", "StartGossip", "Stores"},
 		"fsm":      {"Check", "CheckUnit", "OperatorMoved", "Service"},
 		"identity": {"Answer", "Drift", "Fence", "Foreign", "Heirloom", "LAN", "Legacy", "Spec", "Stir"},

@@ -64,6 +64,7 @@ func newWorld(p Plan, secret string) (*world, error) {
 			nic: w.sw.Attach(hostAddr(i)), clock: newClock(h.Rate, h.Wall), disk: newFiles(), power: history.Up, linked: true,
 			rest: time.Second, claimed: make(map[string]bool),
 		}
+		m.clock.mute = p.Untold
 		m.kernel = newKernel(m)
 		m.control = m.nic.Process()
 		w.machines = append(w.machines, m)
