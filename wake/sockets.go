@@ -23,6 +23,8 @@ const (
 	atSource      = 8
 	atDestination = 24
 	atInterface   = 40
+	atState       = 1
+	atUnread      = 56
 )
 
 // The states of sockets (net/tcp_states.h). A UDP socket that is bound and not connected is closed.
@@ -32,7 +34,9 @@ const (
 	stateFinWait2    = 5
 	stateClosed      = 7
 	stateCloseWait   = 8
+	stateLastAck     = 9
 	stateListen      = 10
+	stateClosing     = 11
 )
 
 // socket is one of this network namespace.
@@ -40,6 +44,8 @@ type socket struct {
 	local, remote netip.AddrPort
 	any6          bool // bound to [::], for both families
 	device        int  // that it is bound to; 0 = none
+	state         uint8
+	unread        uint32 // bytes that came and that the program has not read
 	info          []byte
 }
 
@@ -80,6 +86,7 @@ func readSocket(b []byte) (s socket, ok bool) {
 	s.local = netip.AddrPortFrom(addr(atSource), binary.BigEndian.Uint16(b[atSourcePort:]))
 	s.remote = netip.AddrPortFrom(addr(atDestination), binary.BigEndian.Uint16(b[atDestPort:]))
 	s.device = int(binary.NativeEndian.Uint32(b[atInterface:]))
+	s.state, s.unread = b[atState], binary.NativeEndian.Uint32(b[atUnread:])
 	s.any6 = b[0] == unix.AF_INET6 && s.local.Addr().IsUnspecified() && s.local.Addr().Is6()
 	attrs, err := nl.ParseRouteAttr(b[diagAnswer:])
 	if err != nil {
