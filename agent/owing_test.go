@@ -10,20 +10,23 @@ import (
 )
 
 // handedOver is a target b that gave the service to the front a, on its way into its seventh sleep if leaving, with a client that waits.
-func handedOver(w *world, service fsm.Service, leaving bool) (b *worldHost) {
+func handedOver(w *world, service fsm.Service, leaving, half bool, halved uint64) (b *worldHost) {
 	b = w.hosts["b"]
 	b.ether.set(func(e *fakeEther) {
-		e.owed = []wake.Owed{{Client: someone, Dest: webDoor, Why: "what it said is not read yet"}}
+		e.owed = []wake.Owed{{Client: someone, Dest: webDoor, Why: "what it said is not read yet", Half: half}}
 	})
 	w.giveAs(service, "b", 1, "")
 	w.pass(time.Second)
+	b.tenant.halved = halved
+	x := b.tenant.wish
 	w.giveAs(service, "a", 2, "b")
-	x := *b.tenant.want.Load()
+	x.Own, x.Prev, x.Mine, x.Heir = fsm.Ownership{Owner: "a", Epoch: 2, Reason: fsm.OwnerSleeps}, "b", false, true
 	if x.Leaving = leaving; leaving {
 		x.Sleeps = 7
 	}
 	b.tenant.want.Store(&x)
-	w.pass(100 * time.Millisecond)
+	b.tenant.do(func() {})
+	w.pass(100 * time.Millisecond) // a's word that it is prepared takes longer than this wish
 	return b
 }
 
@@ -36,15 +39,20 @@ func TestOwesAtTheFencesEnd(t *testing.T) {
 		name    string
 		service fsm.Service
 		leaving bool
+		half    bool
+		halved  uint64
 		want    uint64
 	}{
-		{"to sleep", testService, true, 7},
-		{"a move", testService, false, 0},
-		{"a client that is denied", denied, true, 0},
-		{"a client that is not allowed", other, true, 0},
+		{"to sleep", testService, true, false, 0, 7},
+		{"a move", testService, false, false, 0, 0},
+		{"a client that is denied", denied, true, false, 0, 0},
+		{"a client that is not allowed", other, true, false, 0, 0},
+		{"a half made connection", testService, true, true, 5, 7},
+		{"a half made connection once more", testService, true, true, 6, 0},
+		{"and then one that is made", testService, true, false, 6, 7},
 	} {
 		story(t, func(t *testing.T, w *world) {
-			b := handedOver(w, c.service, c.leaving)
+			b := handedOver(w, c.service, c.leaving, c.half, c.halved)
 			s := b.tenant.shown.Load()
 			if s.Opened || s.Epoch != 0 {
 				t.Fatalf("%s: it was not handed over: %+v", c.name, s)

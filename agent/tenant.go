@@ -124,6 +124,7 @@ type tenant struct {
 	doors   doors
 	report  reporting
 	owes    uint64 // as it is shown
+	halved  uint64 // the last of them for which nothing but a half made connection spoke
 
 	release   *lease.Release
 	heir      string

@@ -13,6 +13,7 @@ import (
 type Owed struct {
 	Client, Dest netip.AddrPort
 	Why          string // for people
+	Half         bool   // the connection is half made: nobody knows whether the client is there at all
 }
 
 // owedFor is for how long a client counts as waiting after it said something, or came. A program that takes longer for an answer is not seen to
@@ -24,10 +25,11 @@ const jiffy = 10 * time.Millisecond
 
 // Why a client waits.
 const (
-	owedGreeting = "it has just come"
-	owedReading  = "what it said is not read yet"
-	owedAnswer   = "what it said is not answered yet"
-	owedSending  = "its answer has not left this host"
+	owedHandshake = "its handshake is not over"
+	owedGreeting  = "it has just come"
+	owedReading   = "what it said is not read yet"
+	owedAnswer    = "what it said is not answered yet"
+	owedSending   = "its answer has not left this host"
 )
 
 // Unanswered gives the TCP connections to one of the addresses on which a client waits. It is asked when nothing comes in or goes out any more
@@ -40,7 +42,7 @@ func Unanswered(addrs []netip.Addr) ([]Owed, error) {
 	var all []socket
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		some, err := dump(family, unix.IPPROTO_TCP, 1<<(diagInfo-1),
-			stateEstablished, stateFinWait1, stateFinWait2, stateCloseWait, stateLastAck, stateClosing)
+			stateEstablished, stateSynReceived, stateFinWait1, stateFinWait2, stateCloseWait, stateLastAck, stateClosing)
 		if err != nil {
 			return nil, err
 		}
@@ -50,16 +52,20 @@ func Unanswered(addrs []netip.Addr) ([]Owed, error) {
 	for _, s := range all {
 		here[[2]netip.AddrPort{s.local, s.remote}] = true
 	}
-	var out []Owed
+	var out, half []Owed
 	for _, s := range all {
 		if !ours[s.local.Addr()] || here[[2]netip.AddrPort{s.remote, s.local}] { // no fence is between two ends on this host, such as a check's
 			continue
 		}
-		if why := s.owes(); why != "" {
+		switch why := s.owes(); why {
+		case "":
+		case owedHandshake:
+			half = append(half, Owed{Client: s.remote, Dest: s.local, Why: why, Half: true})
+		default:
 			out = append(out, Owed{Client: s.remote, Dest: s.local, Why: why})
 		}
 	}
-	return out, nil
+	return append(out, half...), nil
 }
 
 // owes says why its client waits; "" = it does not, as far as can be told.
@@ -70,6 +76,8 @@ func (s socket) owes() string {
 		unread-- // the client's FIN
 	}
 	switch {
+	case !ok && s.state == stateSynReceived && s.repeated == 0:
+		return owedHandshake
 	case !ok || i.heard > owedFor:
 		return ""
 	case i.segmentsIn == 0: // some servers speak first
