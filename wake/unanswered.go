@@ -89,7 +89,7 @@ func (s socket) owes() string {
 		return owedReading
 	case i.segmentsOut == 0 || i.sent > i.heard || i.sent == i.heard && i.heard < jiffy:
 		return owedAnswer
-	case i.unsent > 0 && (i.acknowledged >= i.heard || i.unsent >= i.segment): // else it is the next word of a server that says something all the time
+	case i.unsent > 0 && (i.acknowledged >= i.heard || i.unsent >= i.segment || s.state != stateEstablished): // a FIN acknowledges as well. Else it is the next word of a server that says something all the time
 		return owedSending
 	}
 	return ""
