@@ -23,6 +23,9 @@ const owedFor = 5 * time.Second
 // jiffy is the longest that the kernel's clock of connections stands still. What happened within one has no order.
 const jiffy = 10 * time.Millisecond
 
+// repetition is for how long after a client's word its acknowledgements may belong to that: its kernel repeats it while nobody has acknowledged it.
+const repetition = 100 * time.Millisecond
+
 // Why a client waits.
 const (
 	owedHandshake = "its handshake is not over"
@@ -89,7 +92,7 @@ func (s socket) owes() string {
 		return owedReading
 	case i.segmentsOut == 0 || i.sent > i.heard || i.sent == i.heard && i.heard < jiffy:
 		return owedAnswer
-	case i.unsent > 0 && (i.acknowledged >= i.heard || i.unsent >= i.segment || s.state != stateEstablished): // a FIN acknowledges as well. Else it is the next word of a server that says something all the time
+	case i.unsent > 0 && (i.acknowledged+repetition > i.heard || i.unsent >= i.segment || s.state != stateEstablished): // a FIN acknowledges as well. Else it is the next word of a server that says something all the time
 		return owedSending
 	}
 	return ""

@@ -351,6 +351,7 @@ func TestOwes(t *testing.T) {
 		{"half of a long answer", 1, 0, unix.TCPInfo{Last_data_recv: 900, Last_data_sent: 1, Last_ack_recv: 1, Data_segs_in: 1, Data_segs_out: 90, Notsent_bytes: 1448, Snd_mss: 1448}, owedSending},
 		{"the next word of a talker", 1, 0, unix.TCPInfo{Last_data_recv: 900, Last_data_sent: 1, Last_ack_recv: 50, Data_segs_in: 1, Data_segs_out: 90, Notsent_bytes: 80, Snd_mss: 1448}, ""},
 		{"asked, said that this was all, and not sent", stateLastAck, 0, unix.TCPInfo{Last_data_recv: 900, Last_data_sent: 1, Last_ack_recv: 850, Data_segs_in: 1, Data_segs_out: 1, Notsent_bytes: 7, Snd_mss: 1448}, owedSending},
+		{"asked, which its kernel repeated, and not sent", 1, 0, unix.TCPInfo{Last_data_recv: 900, Last_data_sent: 1, Last_ack_recv: 850, Data_segs_in: 2, Data_segs_out: 1, Notsent_bytes: 7, Snd_mss: 1448}, owedSending},
 		{"answered, on its way", 1, 0, unix.TCPInfo{Last_data_recv: 30, Last_data_sent: 20, Last_ack_recv: 30, Unacked: 1, Data_segs_in: 1, Data_segs_out: 1}, ""},
 		{"turned away without a word", stateFinWait2, 0, unix.TCPInfo{Last_data_recv: 30, Last_data_sent: 30, Bytes_acked: 1}, ""},
 		{"went without a word", stateCloseWait, 1, unix.TCPInfo{Last_data_recv: 30, Last_data_sent: 30}, ""},

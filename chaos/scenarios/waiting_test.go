@@ -77,8 +77,13 @@ func (w *world) asksAndWaits(slow *net.TCPListener, read bool) bool {
 	}
 	if late {
 		w.must(w.lab.Host("h4").Wake(w.limit()))
-	} else if a := w.why("h1", "h4"); a.Power != "awake" || a.PowerReason != string(fsm.SleepCancelled) {
-		w.Errorf("why is h4 awake: %+v", a)
+	} else {
+		w.await("h1 knows why h4 is awake", func() string {
+			if a := w.why("h1", "h4"); a.Power != "awake" || a.PowerReason != string(fsm.SleepCancelled) {
+				return fmt.Sprintf("%+v", a)
+			}
+			return ""
+		})
 	}
 	if !read {
 		take()
