@@ -36,7 +36,9 @@ func (t *tenant) reportFlows(now lease.Boot) {
 	var flows []wake.Flow
 	if t.wish.Serving {
 		var err error
-		if flows, err = t.reach.Established(t.wish.Service.Addresses); err != nil {
+		flows, err = t.reach.Established(t.wish.Service.Addresses)
+		t.lookForWaiting()
+		if err != nil {
 			t.log.Warn("the connections to the service are not known to the front: what clients say on them wakes nobody", "service", t.service, "err", err)
 			return
 		}

@@ -19,6 +19,8 @@ type Reach interface {
 	Listening(link string, tcp, udp []netip.AddrPort) (listens, bound []netip.AddrPort, err error)
 	// Established gives the TCP connections to addresses of this host.
 	Established(addrs []netip.Addr) ([]wake.Flow, error)
+	// Unanswered gives those of them on which a client waits for this host.
+	Unanswered(addrs []netip.Addr) ([]wake.Owed, error)
 }
 
 // Wire sends frames as they are.
@@ -68,4 +70,8 @@ func (systemReach) Listening(link string, tcp, udp []netip.AddrPort) (listens, b
 
 func (systemReach) Established(addrs []netip.Addr) ([]wake.Flow, error) {
 	return wake.Established(addrs)
+}
+
+func (systemReach) Unanswered(addrs []netip.Addr) ([]wake.Owed, error) {
+	return wake.Unanswered(addrs)
 }

@@ -21,6 +21,7 @@ type fakeEther struct {
 	announce bool     // somebody else's announcement came by
 	closed   []netip.AddrPort
 	flows    []wake.Flow
+	owed     []wake.Owed
 	err      error
 }
 
@@ -56,6 +57,12 @@ func (r fakeReach) Established([]netip.Addr) ([]wake.Flow, error) {
 	r.h.ether.mu.Lock()
 	defer r.h.ether.mu.Unlock()
 	return r.h.ether.flows, nil
+}
+
+func (r fakeReach) Unanswered([]netip.Addr) ([]wake.Owed, error) {
+	r.h.ether.mu.Lock()
+	defer r.h.ether.mu.Unlock()
+	return r.h.ether.owed, nil
 }
 
 type fakeWire struct {

@@ -168,7 +168,12 @@ func (s *sleeper) handOver(ctx context.Context, me fsm.Node) {
 		s.set(ctx, me, fsm.Awake, fsm.SuspendTimeout)
 		return
 	}
-	if !s.relieved() && !mutant.On(mutant.NoHandOver) { // breaks I7 and I8; the plan must not do it either
+	relieved := s.relieved()
+	if _, on := s.pressed(); !on && s.tenants.owes(me.Sleeps) { // asked after that: what was handed over by then has been looked at
+		s.set(ctx, me, fsm.Awake, fsm.SleepCancelled)
+		return
+	}
+	if !relieved && !mutant.On(mutant.NoHandOver) { // breaks I7 and I8; the plan must not do it either
 		return
 	}
 	if s.stamp.IsZero() {

@@ -35,6 +35,7 @@ type tenancy struct {
 	Problem   string
 	Stranger  string    // has the address: a sentence
 	Reporting bool      // the heir has not acknowledged yet which connections stay
+	Owes      uint64    // the sleep before which a client waited for an answer when the fence was closed; 0 = none
 	Waiting   int       // attempts of clients that are kept for a target
 	Stay      int       // connections of a target that sleeps
 	Shut      endpoints // where nobody listens yet
@@ -124,6 +125,8 @@ type tenant struct {
 	voice   atomic.Pointer[Wire] // replays.own, for the ears
 	doors   doors
 	report  reporting
+	owes    uint64 // as it is shown
+	halved  uint64 // the last of them for which nothing but a half made connection spoke
 
 	release   *lease.Release
 	heir      string
@@ -394,7 +397,7 @@ func (t *tenant) due() time.Duration {
 func (t *tenant) show() {
 	v := tenancy{
 		Epoch: t.epoch, Released: t.released, Opened: t.opened, Hushed: t.wish.Hush, Deadline: t.deadline, Majority: t.majority,
-		Prepared: t.hold != nil, Guarded: t.guarded, Serving: t.wish.Serving, Problem: t.problem(), Stranger: t.trouble[doClaim], Reporting: len(t.report.reports) > 0,
+		Prepared: t.hold != nil, Guarded: t.guarded, Serving: t.wish.Serving, Problem: t.problem(), Stranger: t.trouble[doClaim], Reporting: len(t.report.reports) > 0, Owes: t.owes,
 	}
 	t.kept.take(func(k *kept) {
 		k.attempts.Age(time.Duration(t.clock.Boot()))

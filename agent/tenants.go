@@ -170,7 +170,9 @@ func (ts *tenants) wishFor(name string, v cluster.View, quorum lease.Quorum) wis
 	w.Hush, w.Waits = ts.may.hushed, !ts.may.holds()
 	w.Stand = !ts.may.barred && w.Serving && exists && sv.Checked() && me.Power == fsm.Awake && !me.Maintenance
 	w.Park = w.Serving && me.Power != fsm.Awake
-	w.Leaving = me.Power == fsm.Suspending
+	if w.Leaving = me.Power == fsm.Suspending; w.Leaving {
+		w.Sleeps = me.Sleeps
+	}
 	if h := v.State.History[name]; len(h) > 0 {
 		w.Prev = h[len(h)-1].From
 	}

@@ -23,16 +23,22 @@ const (
 	atSource      = 8
 	atDestination = 24
 	atInterface   = 40
+	atState       = 1
+	atRepeated    = 3
+	atUnread      = 56
 )
 
 // The states of sockets (net/tcp_states.h). A UDP socket that is bound and not connected is closed.
 const (
 	stateEstablished = 1
+	stateSynReceived = 3
 	stateFinWait1    = 4
 	stateFinWait2    = 5
 	stateClosed      = 7
 	stateCloseWait   = 8
+	stateLastAck     = 9
 	stateListen      = 10
+	stateClosing     = 11
 )
 
 // socket is one of this network namespace.
@@ -40,6 +46,9 @@ type socket struct {
 	local, remote netip.AddrPort
 	any6          bool // bound to [::], for both families
 	device        int  // that it is bound to; 0 = none
+	state         uint8
+	repeated      uint8  // how often what was sent last was sent again
+	unread        uint32 // bytes that came and that the program has not read
 	info          []byte
 }
 
@@ -80,6 +89,7 @@ func readSocket(b []byte) (s socket, ok bool) {
 	s.local = netip.AddrPortFrom(addr(atSource), binary.BigEndian.Uint16(b[atSourcePort:]))
 	s.remote = netip.AddrPortFrom(addr(atDestination), binary.BigEndian.Uint16(b[atDestPort:]))
 	s.device = int(binary.NativeEndian.Uint32(b[atInterface:]))
+	s.state, s.repeated, s.unread = b[atState], b[atRepeated], binary.NativeEndian.Uint32(b[atUnread:])
 	s.any6 = b[0] == unix.AF_INET6 && s.local.Addr().IsUnspecified() && s.local.Addr().Is6()
 	attrs, err := nl.ParseRouteAttr(b[diagAnswer:])
 	if err != nil {

@@ -48,6 +48,11 @@ func (r lifeReach) Established([]netip.Addr) ([]wake.Flow, error) {
 	return nil, r.life.syscall(func() error { return nil })
 }
 
+// Unanswered implements agent.Reach: an answer here takes no time.
+func (r lifeReach) Unanswered([]netip.Addr) ([]wake.Owed, error) {
+	return nil, r.life.syscall(func() error { return nil })
+}
+
 // simSight looks at what this machine saw of an address.
 type simSight struct {
 	k    *kernel
