@@ -27,6 +27,7 @@ var reasonWords = map[Reason]string{
 	DrainEnded:      "it had no owner since a forced drain",
 
 	ClusterRecovered: "the cluster was recovered after the loss of its majority",
+	EpochsLifted:     "a backup of another cluster was restored",
 
 	NodeIdle:          "nobody had needed it (idle)",
 	CanarySleep:       "it was to show that it can be woken (canary)",
@@ -94,6 +95,9 @@ func (e Event) words() string {
 	case EventService:
 		return fmt.Sprintf("service %s was %s%s", e.Service, e.What, colon(e.Detail))
 	case EventSetting:
+		if e.What == OfFloor {
+			return fmt.Sprintf("all epochs are above %s from now on, because %s (%s)", e.To, e.Reason.Because(), e.Detail)
+		}
 		return fmt.Sprintf("%s: %s -> %s", e.What, e.From, e.To)
 	}
 	return strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", e.Kind, e.What, e.Node, e.Service, e.Detail)) // of a newer version

@@ -65,6 +65,7 @@ const (
 	Maintained  What = "maintenance"
 	OfFailover  What = "failover"
 	OfInrush    What = "wake_inrush"
+	OfFloor     What = "epochs" // above which services begin
 )
 
 // EventLog is the newest part of the cluster's story: the same on every node, since it is derived from the log, and bounded. Like the

@@ -45,6 +45,8 @@ func stampOf(c Command) (at time.Time, by string) {
 		return c.At, c.By
 	case SetDrain:
 		return c.At, c.By
+	case LiftEpochs:
+		return c.At, c.By
 	case BeginWake:
 		return c.Wake.Started, c.Wake.By
 	case EndWake:
@@ -319,6 +321,9 @@ func fitnessEvents(before, after *State) (out []Event) {
 }
 
 func settingEvents(before, after *State) (out []Event) {
+	if a, b := before.floor(), after.floor(); a != b && after.Lifted != nil && after.Lifted != before.Lifted {
+		out = append(out, Event{Kind: EventSetting, What: OfFloor, From: fmt.Sprint(a), To: fmt.Sprint(b), Reason: EpochsLifted, Detail: "cluster " + after.Lifted.From})
+	}
 	if a, b := before.Timing.Failover, after.Timing.Failover; a != b && a != 0 {
 		out = append(out, Event{Kind: EventSetting, What: OfFailover, From: a.String(), To: b.String()})
 	}

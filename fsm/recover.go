@@ -114,7 +114,7 @@ func Recover(s *State, index uint64, id, key string, r Recovery) (*State, error)
 	return &next, nil
 }
 
-// relieve takes a service, or what is left of a deleted one, from whoever had it, and lifts its epoch. Beside tenure nothing else sets one.
+// relieve takes a service, or what is left of a deleted one, from whoever had it, and lifts its epoch.
 func relieve(s *State, index uint64, service string, r Recovery) error {
 	own := s.Ownerships[service]
 	lifted, err := LiftEpoch(own.Epoch, r.At)
@@ -123,18 +123,20 @@ func relieve(s *State, index uint64, service string, r Recovery) error {
 	}
 	lifted = max(lifted, r.Floor)
 	detail := "a recovery without " + strings.Join(r.Lost, ", ")
-	*s = *tenure(s, index, service, Ownership{Owner: "", Reason: ClusterRecovered, Since: r.At, By: r.By}, detail)
-	own = s.Ownerships[service] // of a map that tenure has just made
-	own.Epoch = lifted
-	s.Ownerships[service] = own
-	h := slices.Clone(s.History[service])
-	h[len(h)-1].Epoch = lifted
-	s.History[service] = h
+	*s = *risen(s, index, service, Ownership{Owner: "", Reason: ClusterRecovered, Since: r.At, By: r.By}, detail, lifted)
 	return nil
 }
 
-// floor is the epoch above which new services begin.
+// floor is the epoch above which new services begin: that of the last recovery, or of a lift since.
 func (s *State) floor() uint64 {
+	if s.Lifted != nil {
+		return max(s.recovered(), s.Lifted.Floor)
+	}
+	return s.recovered()
+}
+
+// recovered is the floor of the last recovery.
+func (s *State) recovered() uint64 {
 	if len(s.Recoveries) == 0 {
 		return 0
 	}
@@ -142,8 +144,8 @@ func (s *State) floor() uint64 {
 }
 
 // Generation rises with each recovery, and from one recovery of a cluster to a later one of the same cluster, as far as clocks are right; 0 = there
-// was none.
-func (s *State) Generation() uint64 { return s.floor() >> generationBits }
+// was none. A lift by a restore is none: it says nothing about which of two clusters goes on.
+func (s *State) Generation() uint64 { return s.recovered() >> generationBits }
 
 // Missing says where the nodes may be that were lost in recoveries and have not come back as members, by name.
 func (s *State) Missing() map[string]netip.AddrPort {
