@@ -138,6 +138,8 @@ func (e Event) memberWords() string {
 		return fmt.Sprintf("%s joined (%s)", e.Node, e.Detail)
 	case Removed:
 		return fmt.Sprintf("%s is no member any more, because %s", e.Node, cmp.Or(e.Reason, NodeLeft).Because())
+	case Forgotten:
+		return e.Node + " is not looked for any more: it was lost in a recovery, and somebody says that it does not come back (`nightporter forget`)"
 	case Maintained:
 		return fmt.Sprintf("%s: maintenance %s%s", e.Node, e.To, colon(e.Detail))
 	}

@@ -52,6 +52,7 @@ const (
 	Salvaged    What = "recovered" // it goes on from one whose majority was lost
 	Joined      What = "joined"
 	Removed     What = "removed"
+	Forgotten   What = "forgotten" // it was lost in a recovery, and is not looked for any more
 	Altered     What = "changed"
 	Defined     What = "created"
 	Deleted     What = "deleted"

@@ -77,6 +77,9 @@ func names[V any](a, b map[string]V) []string {
 }
 
 func memberEvents(before, after *State, c Command) (out []Event) {
+	if c, ok := c.(RemoveNode); ok && !hasNode(before, c.Name) { // it was done, so it was lost
+		out = append(out, Event{Kind: EventMember, What: Forgotten, Node: c.Name})
+	}
 	for _, name := range names(before.Nodes, after.Nodes) {
 		old, was := before.Nodes[name]
 		now, is := after.Nodes[name]

@@ -18,7 +18,8 @@ type Recovery struct {
 	By   string    `json:"by"`   // the node whose state it goes on from
 	Lost []string  `json:"lost"` // the nodes that were said to be gone for good, sorted
 	// LostAt says where gossip of these was. They are called there for as long as they are no members: who comes back has to hear of the
-	// recovery, and may not know where its cluster goes on.
+	// recovery, and may not know where its cluster goes on. RemoveNode takes one out that somebody says will not come back, and one that was a
+	// member again.
 	LostAt map[string]netip.AddrPort `json:"lost_at,omitempty"`
 	// Floor is the epoch above which services begin that are defined from then on: the lost nodes may have had one of that name.
 	Floor uint64 `json:"floor"`
@@ -158,6 +159,26 @@ func (s *State) Missing() map[string]netip.AddrPort {
 		}
 	}
 	return out
+}
+
+// forgetLost ends the search for a node that was lost in a recovery, in a state that nobody else has yet. That it was lost stays known: it is let in
+// only when gossip has told which cluster it is of.
+func forgetLost(s *State, node string) (was bool) {
+	for i, r := range s.Recoveries {
+		if _, is := r.LostAt[node]; !is {
+			continue
+		}
+		if !was {
+			s.Recoveries = slices.Clone(s.Recoveries)
+		}
+		was = true
+		at := maps.Clone(r.LostAt)
+		if delete(at, node); len(at) == 0 {
+			at = nil
+		}
+		s.Recoveries[i].LostAt = at
+	}
+	return was
 }
 
 // Recovered finds the recovery by which this cluster goes on from the one with the ID, which may stand for it by its first digits.
