@@ -140,6 +140,8 @@ func (e Event) memberWords() string {
 		return fmt.Sprintf("%s is no member any more, because %s", e.Node, cmp.Or(e.Reason, NodeLeft).Because())
 	case Forgotten:
 		return e.Node + " is not looked for any more: it was lost in a recovery, and somebody says that it does not come back (`nightporter forget`)"
+	case Corrected:
+		return fmt.Sprintf("%s is awake for another reason than the log had: %s", e.Node, e.Reason.Because())
 	case Maintained:
 		return fmt.Sprintf("%s: maintenance %s%s", e.Node, e.To, colon(e.Detail))
 	}

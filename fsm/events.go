@@ -64,6 +64,7 @@ const (
 	CanaryBegun What = "canary-begun"
 	CanaryEnded What = "canary-ended"
 	Maintained  What = "maintenance"
+	Corrected   What = "corrected" // why it is awake: its call came into the log later
 	OfFailover  What = "failover"
 	OfInrush    What = "wake_inrush"
 	OfFloor     What = "epochs" // above which services begin

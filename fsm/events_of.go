@@ -96,6 +96,9 @@ func memberEvents(before, after *State, c Command) (out []Event) {
 			if changes := recordChanges(old, now); changes != "" {
 				out = append(out, Event{Kind: EventMember, What: Altered, Node: name, Detail: changes})
 			}
+			if old.Power == now.Power && old.Sleeps == now.Sleeps && old.PowerReason != now.PowerReason { // wasCalled
+				out = append(out, Event{Kind: EventMember, What: Corrected, Node: name, From: string(old.PowerReason), To: string(now.PowerReason), Reason: now.PowerReason})
+			}
 			if old.Maintenance != now.Maintenance {
 				out = append(out, Event{Kind: EventMember, What: Maintained, Node: name, From: onOff(old.Maintenance), To: onOff(now.Maintenance), Detail: after.Drains[name].Text})
 			}
