@@ -221,7 +221,7 @@ func (a *parts) wire(b *ballot, incarnation uint64) {
 	a.web = &webLoop{cfg: cfg, listen: deps.Web, source: a.figures, log: deps.Log}
 	a.lineage = &lineage{
 		self: cfg.Node, machine: a.machine, members: members, disk: deps.Disk, clock: deps.Clock, tenants: a.tenants, meta: a.meta,
-		ring: a.post.members.ring, log: deps.Log, others: a.touch.addresses,
+		ring: a.post.members.ring, log: deps.Log, others: a.touch.addresses, turn: make(turn, 1),
 	}
 	a.lineage.doubt = newDoubt(deps.Clock, deps.Former != nil, func() {
 		a.touch.bell.ring()

@@ -297,6 +297,8 @@ func (b *backend) Forget(ctx context.Context, node string) error {
 	switch {
 	case !known && slices.Contains(cluster.Voters(b.machine.View().Servers), node): // an earlier attempt did not wait for its end
 		return b.remove(ctx, tried, node, fsm.OwnerLeft)
+	case !known && isMissing(v.State, node):
+		return b.forgetLost(ctx, tried, node)
 	case !known:
 		return api.UnknownNode(node, slices.Sorted(maps.Keys(v.State.Nodes)))
 	}

@@ -109,6 +109,7 @@ func OfflineBackup(cfg *config.Config) (of api.BackupOf, err error) {
 // Saved is what a backup has that can be restored. Who held what is not among it: epochs never go back (I9).
 type Saved struct {
 	Cluster  string
+	Epochs   api.Epochs // what another cluster has to get above
 	Made     time.Time
 	By       string
 	Version  string
@@ -149,7 +150,7 @@ func ReadBackup(file []byte) (s Saved, err error) {
 		return s, errors.New("the state in it belongs to no cluster")
 	}
 	s = Saved{
-		Cluster: state.Cluster.Name, Made: b.Made, By: b.By, Version: b.Version, Failover: state.Timing.Failover, Inrush: state.Inrush,
+		Cluster: state.Cluster.Name, Epochs: api.Epochs{Cluster: state.Cluster.ID, Highest: state.Above()}, Made: b.Made, By: b.By, Version: b.Version, Failover: state.Timing.Failover, Inrush: state.Inrush,
 		Services: []api.Service{}, Drained: make(map[string]api.Drain), Members: slices.Sorted(maps.Keys(state.Nodes)),
 	}
 	for _, name := range slices.Sorted(maps.Keys(state.Services)) {

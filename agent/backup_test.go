@@ -57,7 +57,7 @@ func TestABackupGoesRound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Cluster != "home" || got.By != "alpha" || got.Version != "v1" || !got.Made.Equal(time.Unix(2, 0)) || got.Failover != 2*time.Second || got.Inrush != 3 ||
+	if got.Cluster != "home" || got.Epochs != (api.Epochs{Cluster: s.Cluster.ID, Highest: 7}) || got.By != "alpha" || got.Version != "v1" || !got.Made.Equal(time.Unix(2, 0)) || got.Failover != 2*time.Second || got.Inrush != 3 ||
 		len(got.Services) != 1 || got.Services[0].Name != "web" || got.Drained["alpha"].Text != "new disk" || fmt.Sprint(got.Members) != "[alpha]" {
 		t.Errorf("%+v", got)
 	}

@@ -128,7 +128,15 @@ func ofNode(n fsm.Node, changes []powerChange) (mine []powerChange) {
 // powerChanges are the changes of power in the cluster's story, in the order of the log.
 func powerChanges(state *fsm.State) (out []powerChange) {
 	for _, e := range state.EventsSince(time.Time{}) {
-		if e.Kind == fsm.EventPower {
+		switch {
+		case e.What == fsm.Corrected: // of the last change of that host
+			for i := len(out) - 1; i >= 0; i-- {
+				if out[i].node == e.Node {
+					out[i].reason = e.Reason
+					break
+				}
+			}
+		case e.Kind == fsm.EventPower:
 			out = append(out, powerChange{index: e.Index, at: e.At, node: e.Node, from: fsm.Power(e.From), to: fsm.Power(e.To), reason: e.Reason})
 		}
 	}

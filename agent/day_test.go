@@ -98,11 +98,16 @@ func TestTheStoryOfSleepsAndWakes(t *testing.T) {
 	power(11, fsm.Suspending, fsm.Asleep, 1, fsm.NodeIdle)
 	power(20, fsm.Asleep, fsm.Waking, 1, fsm.Demand)
 	power(21, fsm.Waking, fsm.Awake, 1, fsm.WokeUp)
+	power(30, fsm.Awake, fsm.Suspending, 1, fsm.NodeIdle)
+	power(31, fsm.Suspending, fsm.Asleep, 2, fsm.NodeIdle)
+	power(40, fsm.Asleep, fsm.Awake, 2, fsm.WokeUnasked)
+	apply(fsm.BeginWake{Wake: fsm.Wake{ID: "late", Node: "b", Cause: fsm.QuorumLost, By: "c", Started: at(40)}}) // it was called, and up before that was in the log
+	power(50, fsm.Awake, fsm.Suspending, 2, fsm.NodeIdle)
 	text := ""
 	for _, s := range powerSpans(state.Nodes["b"], powerChanges(state), at(0), at(60)) {
 		text += fmt.Sprintf("%s %g-%g %s\n", s.Power, s.From.Sub(at(0)).Minutes(), s.Until.Sub(at(0)).Minutes(), s.Reason)
 	}
-	if want := "awake 0-10 \nsuspending 10-11 idle\nasleep 11-20 idle\nwaking 20-21 demand\nawake 21-60 woke-up\n"; text != want {
+	if want := "awake 0-10 \nsuspending 10-11 idle\nasleep 11-20 idle\nwaking 20-21 demand\nawake 21-30 woke-up\nsuspending 30-31 idle\nasleep 31-40 idle\nawake 40-50 woke-up\nsuspending 50-60 idle\n"; text != want {
 		t.Errorf("%s\nwant\n%s", text, want)
 	}
 }
@@ -111,7 +116,7 @@ func TestTheStoryOfSleepsAndWakes(t *testing.T) {
 func TestThePageHasWordsForEachReason(t *testing.T) {
 	words := string(file(t, "web/page/draw.js"))
 	n := 0
-	for _, m := range regexp.MustCompile(`(?m)\bReason\s*=\s*"([a-z-]+)"`).FindAllStringSubmatch(string(file(t, "fsm/reason.go"))+string(file(t, "fsm/recover.go")), -1) {
+	for _, m := range regexp.MustCompile(`(?m)\bReason\s*=\s*"([a-z-]+)"`).FindAllStringSubmatch(string(file(t, "fsm/reason.go"))+string(file(t, "fsm/recover.go"))+string(file(t, "fsm/lift.go")), -1) {
 		n++
 		if !strings.Contains(words, "'"+m[1]+"': '") {
 			t.Errorf("the page shows %q as it is", m[1])

@@ -50,6 +50,8 @@ type lineage struct {
 	// until then it must not pass for a host that belongs to no cluster: it would be admitted with its old log.
 	born string
 
+	turn turn // held from a look at what this host may do until the tenants and the others know: take and wait do not overtake each other
+
 	mu    sync.Mutex
 	words map[string]saying // what others said of themselves at first hand, by name
 
@@ -281,8 +283,8 @@ func (l *lineage) run(ctx context.Context, members bell) {
 				return
 			}
 		}
-		if !now.holds() && l.tenants.closed() {
-			l.meta.setWaits(true)
+		if !now.holds() {
+			l.wait()
 		}
 		look.Stop()
 		if l.restless(now) {
@@ -302,13 +304,29 @@ func (l *lineage) restless(p posture) bool {
 	return !p.holds() && (l.isSilent() || !l.tenants.closed() || l.doubt.hasLink()) // a word that is too old rings no bell
 }
 
-// take has the tenants do as this host may. It says that it waits once all is closed (run), and that it does not any more before anything is opened.
+// take has the tenants do as this host may. It says that it waits once all is closed (wait), and that it does not any more before anything is opened.
 func (l *lineage) take() {
+	l.turn.Lock()
+	defer l.turn.Unlock()
 	p := l.look()
 	if p.holds() {
 		l.meta.setWaits(false)
 	}
 	l.tenants.restrain(p)
+}
+
+// wait says that this host waits, if it holds nothing and all is closed. The tenants are told first, so that nothing can be opened in between.
+func (l *lineage) wait() {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	p := l.look()
+	if p.holds() {
+		return
+	}
+	l.tenants.restrain(p)
+	if l.tenants.closed() {
+		l.meta.setWaits(true)
+	}
 }
 
 // saying is what a host said of itself, and when.

@@ -5,7 +5,9 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -186,4 +188,45 @@ func aloneWithItsVote(t *testing.T, others *[]string) *lineage {
 	}
 	l.look() // it begins
 	return l
+}
+
+// metaGossip is told of each description of this host.
+type metaGossip struct {
+	gossip
+	told func(cluster.Meta)
+}
+
+func (g metaGossip) SetMeta(m cluster.Meta) error {
+	g.told(m)
+	return nil
+}
+
+// A host does not say that it waits while its tenants may open something. Here it loses its link just when it says that it does not wait any more, as
+// all that it had called have answered: whoever finds that out takes his turn.
+func TestNoHostWaitsAndHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		others := []string{"h2"}
+		l := aloneWithItsVote(t, &others)
+		l.tenants, l.meta, l.turn = &tenants{all: make(map[string]*tenant)}, newMetaKeeper(l.log), make(turn, 1)
+		l.doubt.linked(false)
+		l.wait()
+		if !l.meta.meta.Waits || l.tenants.may.holds() {
+			t.Fatalf("without a link it waits: %v, %+v", l.meta.meta.Waits, l.tenants.may)
+		}
+		l.doubt.linked(true)
+		l.answered(l.doubt.calls(), "h2")
+		var second sync.WaitGroup
+		l.meta.gossip = metaGossip{told: func(m cluster.Meta) {
+			if !m.Waits {
+				l.doubt.linked(false)
+				second.Go(l.wait)
+				synctest.Wait() // until it has come as far as it can
+			}
+		}}
+		l.take()
+		second.Wait()
+		if !l.meta.meta.Waits || l.tenants.may.holds() {
+			t.Errorf("it says that it waits: %v, and its tenants may do: %+v", l.meta.meta.Waits, l.tenants.may)
+		}
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -25,6 +26,8 @@ type touch struct {
 	bell    bell
 
 	lineage *lineage
+
+	seen map[netip.AddrPort]bool // the addresses of members, and of hosts that are looked for, that this life has seen in the log
 
 	mu    sync.Mutex
 	known []netip.AddrPort // as remembered on disk
@@ -142,21 +145,32 @@ func (t *touch) addresses() []string {
 	return slices.Compact(list)
 }
 
-// remember writes the members' addresses to disk when they changed.
+// remember writes the members' addresses to disk when they changed. Where there is no other member, of those that are on disk all stay but whom the
+// log has taken away before the eyes of this life: in a state that is not up to date yet, others may be missing who are members.
 func (t *touch) remember() {
 	var now []netip.AddrPort
-	for name, n := range t.machine.View().State.Nodes {
+	state := t.machine.View().State
+	for name, n := range state.Nodes {
 		if name != t.self && n.Gossip.IsValid() {
 			now = append(now, n.Gossip)
 		}
 	}
+	missing := slices.Collect(maps.Values(state.Missing()))
+	if len(now) == 0 {
+		t.mu.Lock()
+		now = slices.DeleteFunc(slices.Clone(t.known), func(at netip.AddrPort) bool { return t.seen[at] && !slices.Contains(missing, at) })
+		t.mu.Unlock()
+	} else {
+		t.see(now)
+	}
+	t.see(missing)
 	slices.SortFunc(now, func(a, b netip.AddrPort) int {
 		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Port(), b.Port()))
 	})
 	t.mu.Lock()
 	same := slices.Equal(now, t.known)
 	t.mu.Unlock()
-	if len(now) == 0 || same {
+	if same {
 		return
 	}
 	if err := t.disk.SavePeers(now); err != nil {
@@ -164,6 +178,16 @@ func (t *touch) remember() {
 		return
 	}
 	t.setKnown(now)
+}
+
+// see notes what the log has.
+func (t *touch) see(list []netip.AddrPort) {
+	if t.seen == nil {
+		t.seen = make(map[netip.AddrPort]bool)
+	}
+	for _, at := range list {
+		t.seen[at] = true
+	}
 }
 
 func (t *touch) setKnown(list []netip.AddrPort) {

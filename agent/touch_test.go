@@ -114,3 +114,74 @@ func TestWhoWasLostIsCalled(t *testing.T) {
 		})
 	}
 }
+
+// keptPeers is a disk with remembered peers.
+type keptPeers struct {
+	Disk
+	list []netip.AddrPort
+}
+
+func (d *keptPeers) LoadPeers() ([]netip.AddrPort, error) { return d.list, nil }
+func (d *keptPeers) SavePeers(list []netip.AddrPort) error {
+	d.list = list
+	return nil
+}
+
+// A host that has become the only member goes on to remember where another one may be, and to call it before it holds something with the only vote:
+// until it has seen that the log took that one away. A state that is older than its disk says nothing.
+func TestWhoWasForgottenIsNotRemembered(t *testing.T) {
+	h1, h2 := netip.MustParseAddrPort("10.77.0.11:7373"), netip.MustParseAddrPort("10.77.0.12:7373")
+	mine, before, _, _, _, _ := family()
+	state := func(others, lost bool) *fsm.State {
+		s := fsm.Empty()
+		s.Cluster.ID = mine
+		s.Nodes["h1"] = fsm.Node{Name: "h1", Gossip: h1}
+		if others {
+			s.Nodes["h2"] = fsm.Node{Name: "h2", Gossip: h2}
+		}
+		r := fsm.Recovery{From: before, Lost: []string{"h2"}}
+		if lost {
+			r.LostAt = map[string]netip.AddrPort{"h2": h2}
+		}
+		s.Recoveries = []fsm.Recovery{r}
+		return s
+	}
+	for name, c := range map[string]struct {
+		states []*fsm.State
+		kept   bool
+	}{
+		"nothing is applied yet":                  {nil, true},
+		"a state from before it joined":           {[]*fsm.State{state(false, false)}, true},
+		"it is a member":                          {[]*fsm.State{state(true, false)}, true},
+		"it was a member":                         {[]*fsm.State{state(true, false), state(false, false)}, false},
+		"it is lost":                              {[]*fsm.State{state(false, true)}, true},
+		"it was lost, and is forgotten":           {[]*fsm.State{state(false, true), state(false, false)}, false},
+		"it was a member when it was looked for":  {[]*fsm.State{state(true, true), state(false, true)}, true},
+		"it was lost, came back, and has left":    {[]*fsm.State{state(false, true), state(true, true), state(false, false)}, false},
+		"it was forgotten, and is a member again": {[]*fsm.State{state(false, true), state(false, false), state(true, false)}, true},
+	} {
+		disk := &keptPeers{list: []netip.AddrPort{h2}}
+		log := slog.New(slog.DiscardHandler)
+		k := &touch{self: "h1", gossip: &calledGossip{}, machine: fsm.NewMachine(log), disk: disk, log: log, bell: newBell()}
+		k.lineage = &lineage{machine: k.machine, members: func() []cluster.Member { return nil }, clock: systemClock{}, log: log}
+		k.setKnown(disk.list)
+		k.remember()
+		for i, s := range c.states {
+			raw, err := fsm.EncodeSnapshot(uint64(7+i), s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := k.machine.Restore(io.NopCloser(bytes.NewReader(raw))); err != nil {
+				t.Fatal(err)
+			}
+			k.remember()
+		}
+		want := 0
+		if c.kept {
+			want = 1
+		}
+		if len(disk.list) != want || len(k.addresses()) != want {
+			t.Errorf("%s: on disk there is %v, and it calls %v", name, disk.list, k.addresses())
+		}
+	}
+}

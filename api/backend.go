@@ -43,6 +43,9 @@ type Backend interface {
 
 	// Backup gives the replicated state.
 	Backup(ctx context.Context) (BackupOf, error)
+	// Restorable says whether what a restore is about to do would be refused; LiftEpochs is its first step.
+	Restorable(ctx context.Context, q RestoreQuery) (Restorable, error)
+	LiftEpochs(ctx context.Context, e Epochs) error
 
 	Join(ctx context.Context, addrs []string) (Joined, error)
 	Leave(ctx context.Context) error

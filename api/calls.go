@@ -68,6 +68,8 @@ func (s *Server) calls() map[string]call {
 		"undrain":  handle(func(ctx context.Context, q nameBody) (none, error) { return none{}, b.Undrain(ctx, q.Name) }),
 		"doctor":   handle(func(ctx context.Context, q DoctorQuery) (DoctorReport, error) { return b.Doctor(ctx, q) }),
 
+		"restorable":     handle(b.Restorable),
+		"lift-epochs":    handle(func(ctx context.Context, e Epochs) (none, error) { return none{}, b.LiftEpochs(ctx, e) }),
 		"history-of":     handle(b.HistoryOf),
 		"accept-fitness": handle(func(ctx context.Context, q nameBody) (none, error) { return none{}, b.AcceptFitness(ctx, q.Name) }),
 	}

@@ -98,7 +98,7 @@ func answerError(tried, name string, answer []byte) error {
 // questions are the operations that change nothing: of one that was not answered nothing can have been carried out.
 var questions = map[string]bool{
 	"status": true, "members": true, "services": true, "version": true, "history": true, "history-of": true, "events": true, "watch": true, "explain": true,
-	"why": true, "wakes": true, "report": true, "backup": true, "doctor": true,
+	"why": true, "wakes": true, "report": true, "backup": true, "doctor": true, "restorable": true,
 }
 
 // failed turns a failure to get any answer into a sentence.

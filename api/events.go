@@ -40,7 +40,7 @@ type Event struct {
 	Index    uint64    `json:"index"`    // of the log entry; one entry may tell of several events
 	At       time.Time `json:"at"`       // by the clock of the host that proposed it: the order is that of the log
 	Kind     string    `json:"kind"`     // cluster, owner, power, wake, fitness, member, voters, service, setting; in the output of the command also gap: something before it is not kept any more
-	What     string    `json:"what"`     // what happened, within the kind: begun, ended, judged, joined, removed, changed, created, ...; "" for owner, power and voters
+	What     string    `json:"what"`     // what happened, within the kind: begun, ended, judged, joined, removed, changed, corrected, created, ...; "" for owner, power and voters
 	Service  string    `json:"service"`  // "" = of none
 	Node     string    `json:"node"`     // "" = of none
 	Epoch    uint64    `json:"epoch"`    // of a change of owner; 0 = of something else

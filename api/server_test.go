@@ -143,9 +143,14 @@ func (b *book) Drain(ctx context.Context, q DrainQuery) (Drained, error) {
 func (b *book) Backup(ctx context.Context) (BackupOf, error) {
 	return BackupOf{By: "a"}, b.note(ctx, "backup")
 }
-func (b *book) Undrain(ctx context.Context, n string) error { return b.note(ctx, "undrain", n) }
-func (b *book) Leave(ctx context.Context) error             { return b.note(ctx, "leave") }
-func (b *book) Forget(ctx context.Context, n string) error  { return b.note(ctx, "forget", n) }
+
+func (b *book) Restorable(ctx context.Context, q RestoreQuery) (Restorable, error) {
+	return Restorable{Lift: true}, b.note(ctx, "restorable", q)
+}
+func (b *book) LiftEpochs(ctx context.Context, e Epochs) error { return b.note(ctx, "lift", e) }
+func (b *book) Undrain(ctx context.Context, n string) error    { return b.note(ctx, "undrain", n) }
+func (b *book) Leave(ctx context.Context) error                { return b.note(ctx, "leave") }
+func (b *book) Forget(ctx context.Context, n string) error     { return b.note(ctx, "forget", n) }
 
 func (b *book) Propose(ctx context.Context, c []byte) ([]byte, error) {
 	return append([]byte("done "), c...), b.note(ctx, "propose", c)
@@ -226,6 +231,11 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 	keep(c.Join(ctx, []string{"192.0.2.1", "b:7373"}))
 	keep(nil, c.Leave(ctx))
 	keep(nil, c.Forget(ctx, "echo"))
+	back := RestoreQuery{
+		Epochs: Epochs{"000102", 7}, Delete: []string{"mail"}, Services: []Service{web}, Settings: Settings{Inrush: 2}, Drain: []DrainQuery{{Node: "delta", Text: "new disk"}},
+	}
+	keep(c.Restorable(ctx, back))
+	keep(nil, c.LiftEpochs(ctx, back.Epochs))
 	wantAnswers := []any{
 		[]Service{web},
 		History{Service: "web"},
@@ -246,6 +256,8 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 		PowerChange{Node: "delta", Power: "waking"},
 		Joined{Reached: 2},
 		nil, nil,
+		Restorable{Lift: true},
+		nil,
 	}
 	wantAsked := []any{
 		"services", "history", "web", "version", "why", "delta", "wakes",
@@ -269,6 +281,7 @@ func TestEveryOperationArrivesAndAnswers(t *testing.T) {
 		"join",
 		[]string{"192.0.2.1", "b:7373"},
 		"leave", "forget", "echo",
+		"restorable", back, "lift", back.Epochs,
 	}
 	same := cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()}
 	if diff := cmp.Diff(wantAnswers, got, same); diff != "" {

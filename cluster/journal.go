@@ -31,12 +31,13 @@ type Journal struct {
 type digest struct {
 	last    uint64                  // index of the last entry
 	assigns map[string][]assignment // by service, in the order of the log
+	lifts   []assignment            // of all services
 	config  uint64                  // index of the newest configuration in the log
 	longest time.Duration           // largest failover setting in the log
 	cluster string                  // the ID in its first Found
 }
 
-// assignment is an Assign in the log: it gives this epoch, if the state machine does not refuse it.
+// assignment is an Assign or LiftEpochs in the log: it gives this epoch, if the state machine does not refuse it.
 type assignment struct{ index, epoch uint64 }
 
 var _ raft.MonotonicLogStore = (*Journal)(nil)
@@ -94,6 +95,8 @@ func (d *digest) see(l *raft.Log) {
 		switch c := c.(type) {
 		case fsm.Assign:
 			d.assigns[c.Service] = append(d.assigns[c.Service], assignment{l.Index, c.Planned + 1})
+		case fsm.LiftEpochs:
+			d.lifts = append(d.lifts, assignment{l.Index, c.Floor})
 		case fsm.SetFailover:
 			d.longest = max(d.longest, c.Failover)
 		case fsm.Found:
@@ -124,11 +127,13 @@ func (j *Journal) Epoch(service string, applied uint64) uint64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	highest := uint64(0)
-	for _, a := range slices.Backward(j.known.assigns[service]) {
-		if a.index <= applied {
-			break
+	for _, list := range [][]assignment{j.known.assigns[service], j.known.lifts} {
+		for _, a := range slices.Backward(list) {
+			if a.index <= applied {
+				break
+			}
+			highest = max(highest, a.epoch)
 		}
-		highest = max(highest, a.epoch)
 	}
 	return highest
 }

@@ -141,6 +141,26 @@ func TestAppliedAssignsCountNoLonger(t *testing.T) {
 	}
 }
 
+// TestALiftCountsForEveryService: also for one that is in no entry, until it is applied or cut off.
+func TestALiftCountsForEveryService(t *testing.T) {
+	j, err := NewJournal(raft.NewInmemStore())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lift := entry(t, 8, 3, fsm.LiftEpochs{From: "00112233445566778899aabbccddeeff", Floor: 9 << 24})
+	if err := errors.Join(j.StoreLogs(sampleLog(t)), j.StoreLog(lift)); err != nil {
+		t.Fatal(err)
+	}
+	for _, service := range []string{"web", "db"} {
+		if before, after := j.Epoch(service, 7), j.Epoch(service, 8); before != 9<<24 || after != 0 {
+			t.Errorf("%s: epoch %d before the lift is applied, %d after", service, before, after)
+		}
+	}
+	if err := j.DeleteRange(8, 8); err != nil || j.Epoch("db", 0) != 0 || j.Epoch("web", 0) != 7 {
+		t.Errorf("cut off it still counts: %v", err)
+	}
+}
+
 // TestJournalStaysStrict: a disk that fails takes nothing back of what the voter must refuse.
 func TestJournalStaysStrict(t *testing.T) {
 	disk := &weakStore{LogStore: raft.NewInmemStore()}

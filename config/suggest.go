@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"nightporter/internal/spelling"
 )
 
 // keyHint says what to write instead of an unknown key.
@@ -54,30 +56,9 @@ func otherName(key string) (string, bool) {
 func nearest(word string, known []string) (string, bool) {
 	best, distance := "", max(2, len(word)/3)+1
 	for _, k := range known {
-		if d := editDistance(strings.ReplaceAll(strings.ToLower(word), "-", "_"), strings.ReplaceAll(k, "-", "_")); d < distance && d < len(k) {
+		if d := spelling.Distance(strings.ReplaceAll(strings.ToLower(word), "-", "_"), strings.ReplaceAll(k, "-", "_")); d < distance && d < len(k) {
 			best, distance = k, d
 		}
 	}
 	return best, best != ""
-}
-
-// editDistance is the Levenshtein distance. The words are keys and names, so a row of ints is all the memory it needs.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

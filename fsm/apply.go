@@ -76,6 +76,8 @@ func dispatch(s *State, index uint64, c Command) (*State, Result) {
 		return setInrush(s, c)
 	case SetDrain:
 		return setDrain(s, c)
+	case LiftEpochs:
+		return liftEpochs(s, index, c)
 	}
 	return refuse(s, Invalid, "a command of type %T cannot be applied: commands are values of the types in command.go", c)
 }

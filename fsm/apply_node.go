@@ -52,6 +52,9 @@ func putNode(s *State, c PutNode) (*State, Result) {
 
 func removeNode(s *State, c RemoveNode) (*State, Result) {
 	if !hasNode(s, c.Name) {
+		if next := *s; forgetLost(&next, c.Name) {
+			return &next, Result{}
+		}
 		return refuse(s, UnknownNode, "there is no node %q", c.Name)
 	}
 	for _, service := range slices.Sorted(maps.Keys(s.Ownerships)) {
@@ -65,6 +68,7 @@ func removeNode(s *State, c RemoveNode) (*State, Result) {
 	forgetWakes(&next, c.Name)
 	forgetFitness(&next, c.Name)
 	forgetDrain(&next, c.Name)
+	forgetLost(&next, c.Name)
 	return &next, Result{}
 }
 

@@ -85,8 +85,8 @@ func assign(s *State, index uint64, c Assign) (*State, Result) {
 	return next, Result{Epoch: next.Ownerships[c.Service].Epoch}
 }
 
-// tenure begins a new tenure: the epoch is one above the last and the change is written into the history. It is
-// the only place that sets an epoch (I9).
+// tenure begins a new tenure: the epoch is one above the last and the change is written into the history. Beside
+// the lifts of a recovery and of a restore it is the only place that sets an epoch (I9).
 func tenure(s *State, index uint64, service string, own Ownership, detail string) *State {
 	old := s.Ownerships[service]
 	own.Epoch = old.Epoch + 1

@@ -37,7 +37,7 @@ func FormatOf(c Command) uint8 {
 		return formatOfServices(slices.Values(c.Services))
 	case PutService:
 		return formatOfServices(slices.Values([]Service{c.Service}))
-	case MeasureWake, NoteWake, JudgeWake, SetInrush, ReportFitness, BeginCanary, EndCanary, JudgeFitness, SetDrain:
+	case MeasureWake, NoteWake, JudgeWake, SetInrush, ReportFitness, BeginCanary, EndCanary, JudgeFitness, SetDrain, LiftEpochs:
 		return 2
 	case PutNode:
 		if c.Node.Role != Member {
@@ -65,7 +65,7 @@ func (sv Service) second() bool {
 // readable says whether a kind exists in a format.
 func readable(k Kind, format byte) bool {
 	switch k {
-	case KindMeasureWake, KindNoteWake, KindJudgeWake, KindSetInrush, KindReportFitness, KindBeginCanary, KindEndCanary, KindJudgeFitness, KindSetDrain:
+	case KindMeasureWake, KindNoteWake, KindJudgeWake, KindSetInrush, KindReportFitness, KindBeginCanary, KindEndCanary, KindJudgeFitness, KindSetDrain, KindLiftEpochs:
 		return format == 2
 	}
 	return format == entryVersion || format == 2 && (k == KindFound || k == KindPutService || k == KindPutNode)
@@ -168,6 +168,8 @@ func payloadReader(k Kind) func([]byte) (Command, error) {
 		return readPayload[SetInrush]
 	case KindSetDrain:
 		return readPayload[SetDrain]
+	case KindLiftEpochs:
+		return readPayload[LiftEpochs]
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func EncodeState(s *State) ([]byte, error) {
 
 // stateFormat is the oldest format that says all of a state.
 func stateFormat(s *State) uint8 {
-	if len(s.WakeTimes) > 0 || len(s.Fitness) > 0 || len(s.Drains) > 0 || len(s.Recoveries) > 0 || s.Inrush != 0 || slices.ContainsFunc(s.Wakes, func(w Wake) bool { return w.Phases != Phases{} || w.Note != "" }) {
+	if len(s.WakeTimes) > 0 || len(s.Fitness) > 0 || len(s.Drains) > 0 || len(s.Recoveries) > 0 || s.Lifted != nil || s.Inrush != 0 || slices.ContainsFunc(s.Wakes, func(w Wake) bool { return w.Phases != Phases{} || w.Note != "" }) {
 		return 2
 	}
 	for _, n := range s.Nodes {

@@ -49,7 +49,8 @@ type PutNode struct {
 	At   time.Time `json:"at"`
 }
 
-// RemoveNode forgets a node, its pinned key included. It is refused while the node owns a service (Assign first).
+// RemoveNode forgets a node, its pinned key included, and where one is that was lost in a recovery. It is refused while the node owns a service
+// (Assign first).
 // Target lists stay as the operator wrote them: a name in one that no node bears is passed over.
 type RemoveNode struct {
 	Name   string    `json:"name"`

@@ -27,6 +27,7 @@ var reasonWords = map[Reason]string{
 	DrainEnded:      "it had no owner since a forced drain",
 
 	ClusterRecovered: "the cluster was recovered after the loss of its majority",
+	EpochsLifted:     "a backup of another cluster was restored",
 
 	NodeIdle:          "nobody had needed it (idle)",
 	CanarySleep:       "it was to show that it can be woken (canary)",
@@ -94,6 +95,9 @@ func (e Event) words() string {
 	case EventService:
 		return fmt.Sprintf("service %s was %s%s", e.Service, e.What, colon(e.Detail))
 	case EventSetting:
+		if e.What == OfFloor {
+			return fmt.Sprintf("all epochs are above %s from now on, because %s (%s)", e.To, e.Reason.Because(), e.Detail)
+		}
 		return fmt.Sprintf("%s: %s -> %s", e.What, e.From, e.To)
 	}
 	return strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", e.Kind, e.What, e.Node, e.Service, e.Detail)) // of a newer version
@@ -134,6 +138,10 @@ func (e Event) memberWords() string {
 		return fmt.Sprintf("%s joined (%s)", e.Node, e.Detail)
 	case Removed:
 		return fmt.Sprintf("%s is no member any more, because %s", e.Node, cmp.Or(e.Reason, NodeLeft).Because())
+	case Forgotten:
+		return e.Node + " is not looked for any more: it was lost in a recovery, and somebody says that it does not come back (`nightporter forget`)"
+	case Corrected:
+		return fmt.Sprintf("%s is awake for another reason than the log had: %s", e.Node, e.Reason.Because())
 	case Maintained:
 		return fmt.Sprintf("%s: maintenance %s%s", e.Node, e.To, colon(e.Detail))
 	}

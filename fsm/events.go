@@ -52,6 +52,7 @@ const (
 	Salvaged    What = "recovered" // it goes on from one whose majority was lost
 	Joined      What = "joined"
 	Removed     What = "removed"
+	Forgotten   What = "forgotten" // it was lost in a recovery, and is not looked for any more
 	Altered     What = "changed"
 	Defined     What = "created"
 	Deleted     What = "deleted"
@@ -63,8 +64,10 @@ const (
 	CanaryBegun What = "canary-begun"
 	CanaryEnded What = "canary-ended"
 	Maintained  What = "maintenance"
+	Corrected   What = "corrected" // why it is awake: its call came into the log later
 	OfFailover  What = "failover"
 	OfInrush    What = "wake_inrush"
+	OfFloor     What = "epochs" // above which services begin
 )
 
 // EventLog is the newest part of the cluster's story: the same on every node, since it is derived from the log, and bounded. Like the

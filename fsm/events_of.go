@@ -45,6 +45,8 @@ func stampOf(c Command) (at time.Time, by string) {
 		return c.At, c.By
 	case SetDrain:
 		return c.At, c.By
+	case LiftEpochs:
+		return c.At, c.By
 	case BeginWake:
 		return c.Wake.Started, c.Wake.By
 	case EndWake:
@@ -75,6 +77,9 @@ func names[V any](a, b map[string]V) []string {
 }
 
 func memberEvents(before, after *State, c Command) (out []Event) {
+	if c, ok := c.(RemoveNode); ok && !hasNode(before, c.Name) { // it was done, so it was lost
+		out = append(out, Event{Kind: EventMember, What: Forgotten, Node: c.Name})
+	}
 	for _, name := range names(before.Nodes, after.Nodes) {
 		old, was := before.Nodes[name]
 		now, is := after.Nodes[name]
@@ -90,6 +95,9 @@ func memberEvents(before, after *State, c Command) (out []Event) {
 		default:
 			if changes := recordChanges(old, now); changes != "" {
 				out = append(out, Event{Kind: EventMember, What: Altered, Node: name, Detail: changes})
+			}
+			if old.Power == now.Power && old.Sleeps == now.Sleeps && old.PowerReason != now.PowerReason { // wasCalled
+				out = append(out, Event{Kind: EventMember, What: Corrected, Node: name, From: string(old.PowerReason), To: string(now.PowerReason), Reason: now.PowerReason})
 			}
 			if old.Maintenance != now.Maintenance {
 				out = append(out, Event{Kind: EventMember, What: Maintained, Node: name, From: onOff(old.Maintenance), To: onOff(now.Maintenance), Detail: after.Drains[name].Text})
@@ -319,6 +327,9 @@ func fitnessEvents(before, after *State) (out []Event) {
 }
 
 func settingEvents(before, after *State) (out []Event) {
+	if a, b := before.floor(), after.floor(); a != b && after.Lifted != nil && after.Lifted != before.Lifted {
+		out = append(out, Event{Kind: EventSetting, What: OfFloor, From: fmt.Sprint(a), To: fmt.Sprint(b), Reason: EpochsLifted, Detail: "cluster " + after.Lifted.From})
+	}
 	if a, b := before.Timing.Failover, after.Timing.Failover; a != b && a != 0 {
 		out = append(out, Event{Kind: EventSetting, What: OfFailover, From: a.String(), To: b.String()})
 	}

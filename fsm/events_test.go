@@ -58,6 +58,11 @@ func TestWhatCommandsTell(t *testing.T) {
 		{EndWake{ID: "w9", Result: WokeUp, At: at(17)}, []string{"d is awake after 3s"}},
 		{JudgeWake{ID: "w9", Verdict: Useful, By: "d"}, []string{"the wake of d for web was useful"}},
 		{BeginWake{Wake{ID: "w10", Node: "d", Cause: WokeUnasked, By: "d", Started: at(18)}}, []string{"d wakes: it woke without being called"}},
+		{SetPower{Node: "d", From: Asleep, To: Awake, Sleeps: 1, Reason: WokeUnasked, At: at(18), By: "d"}, []string{"d: asleep -> awake, because it woke without being called"}},
+		{BeginWake{Wake{ID: "w11", Node: "d", Cause: QuorumLost, By: "b", Started: at(17)}}, []string{ // it was up before its call was in the log
+			"d is awake for another reason than the log had: it was called", "d is called by b: the cluster needs its vote",
+		}},
+		{SetPower{Node: "d", From: Awake, To: Asleep, Sleeps: 1, Reason: OperatorSleep, At: at(18), By: "d"}, []string{"d: awake -> asleep, because somebody ran `nightporter sleep`"}},
 		{EndWake{ID: "w10", Result: GaveUp, At: at(19)}, []string{"the wake of d has ended after 1s: it was called and did not answer"}},
 		{MeasureWake{Node: "d", Sample: WakeSample{ID: "w9", At: at(18)}}, nil},
 		{NoteWake{ID: "w9", Note: "woken by rtc"}, nil},

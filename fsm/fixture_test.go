@@ -17,7 +17,7 @@ type fixture struct {
 
 // formats are the logs of all formats that were ever released, by their folder.
 func formats() map[string][]fixture {
-	return map[string][]fixture{"v1": v1Log(), "v2": v2Log(), "v2-fit": fitLog(), "v2-drain": drainLog()}
+	return map[string][]fixture{"v1": v1Log(), "v2": v2Log(), "v2-fit": fitLog(), "v2-drain": drainLog(), "v2-lift": liftLog()}
 }
 
 // votedFormat is the log that ends with a configuration of Raft's: the story tells the voters, and remembers them.

@@ -18,7 +18,8 @@ type Recovery struct {
 	By   string    `json:"by"`   // the node whose state it goes on from
 	Lost []string  `json:"lost"` // the nodes that were said to be gone for good, sorted
 	// LostAt says where gossip of these was. They are called there for as long as they are no members: who comes back has to hear of the
-	// recovery, and may not know where its cluster goes on.
+	// recovery, and may not know where its cluster goes on. RemoveNode takes one out that somebody says will not come back, and one that was a
+	// member again.
 	LostAt map[string]netip.AddrPort `json:"lost_at,omitempty"`
 	// Floor is the epoch above which services begin that are defined from then on: the lost nodes may have had one of that name.
 	Floor uint64 `json:"floor"`
@@ -114,7 +115,7 @@ func Recover(s *State, index uint64, id, key string, r Recovery) (*State, error)
 	return &next, nil
 }
 
-// relieve takes a service, or what is left of a deleted one, from whoever had it, and lifts its epoch. Beside tenure nothing else sets one.
+// relieve takes a service, or what is left of a deleted one, from whoever had it, and lifts its epoch.
 func relieve(s *State, index uint64, service string, r Recovery) error {
 	own := s.Ownerships[service]
 	lifted, err := LiftEpoch(own.Epoch, r.At)
@@ -123,18 +124,20 @@ func relieve(s *State, index uint64, service string, r Recovery) error {
 	}
 	lifted = max(lifted, r.Floor)
 	detail := "a recovery without " + strings.Join(r.Lost, ", ")
-	*s = *tenure(s, index, service, Ownership{Owner: "", Reason: ClusterRecovered, Since: r.At, By: r.By}, detail)
-	own = s.Ownerships[service] // of a map that tenure has just made
-	own.Epoch = lifted
-	s.Ownerships[service] = own
-	h := slices.Clone(s.History[service])
-	h[len(h)-1].Epoch = lifted
-	s.History[service] = h
+	*s = *risen(s, index, service, Ownership{Owner: "", Reason: ClusterRecovered, Since: r.At, By: r.By}, detail, lifted)
 	return nil
 }
 
-// floor is the epoch above which new services begin.
+// floor is the epoch above which new services begin: that of the last recovery, or of a lift since.
 func (s *State) floor() uint64 {
+	if s.Lifted != nil {
+		return max(s.recovered(), s.Lifted.Floor)
+	}
+	return s.recovered()
+}
+
+// recovered is the floor of the last recovery.
+func (s *State) recovered() uint64 {
 	if len(s.Recoveries) == 0 {
 		return 0
 	}
@@ -142,8 +145,8 @@ func (s *State) floor() uint64 {
 }
 
 // Generation rises with each recovery, and from one recovery of a cluster to a later one of the same cluster, as far as clocks are right; 0 = there
-// was none.
-func (s *State) Generation() uint64 { return s.floor() >> generationBits }
+// was none. A lift by a restore is none: it says nothing about which of two clusters goes on.
+func (s *State) Generation() uint64 { return s.recovered() >> generationBits }
 
 // Missing says where the nodes may be that were lost in recoveries and have not come back as members, by name.
 func (s *State) Missing() map[string]netip.AddrPort {
@@ -156,6 +159,26 @@ func (s *State) Missing() map[string]netip.AddrPort {
 		}
 	}
 	return out
+}
+
+// forgetLost ends the search for a node that was lost in a recovery, in a state that nobody else has yet. That it was lost stays known: it is let in
+// only when gossip has told which cluster it is of.
+func forgetLost(s *State, node string) (was bool) {
+	for i, r := range s.Recoveries {
+		if _, is := r.LostAt[node]; !is {
+			continue
+		}
+		if !was {
+			s.Recoveries = slices.Clone(s.Recoveries)
+		}
+		was = true
+		at := maps.Clone(r.LostAt)
+		if delete(at, node); len(at) == 0 {
+			at = nil
+		}
+		s.Recoveries[i].LostAt = at
+	}
+	return was
 }
 
 // Recovered finds the recovery by which this cluster goes on from the one with the ID, which may stand for it by its first digits.

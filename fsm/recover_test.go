@@ -96,6 +96,55 @@ func TestTheFirstRecoveryIsRemembered(t *testing.T) {
 	}
 }
 
+// Who was lost is looked for until somebody says that it does not come back, or until it was a member again. That it was lost stays known.
+func TestALostNodeIsForgotten(t *testing.T) {
+	once, err := Recover(world(t), 500, newID, "0badkey", Recovery{At: at(20), By: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := testNode("d", AlwaysOn)
+	d.Format = 2
+	twice, err := Recover(play(t, once, 501, PutNode{Node: d, At: at(21)}), 600, testID[1:]+"0", "0badkey", Recovery{At: at(30), By: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := func(s *State) string { return strings.Join(slices.Sorted(maps.Keys(s.Missing())), ",") }
+	before := bytesOf(t, twice)
+	next := twice
+	for i, c := range []struct {
+		command Command
+		want    string
+	}{
+		{PutNode{Node: d, At: at(40)}, "b,c"},
+		{RemoveNode{Name: "c", Reason: OwnerLeft, At: at(41)}, "b"},
+		{RemoveNode{Name: "d", Reason: NodeLeft, At: at(42)}, "b"},
+		{RemoveNode{Name: "b", Reason: OwnerLeft, At: at(43)}, ""},
+	} {
+		if next = play(t, next, uint64(700+i), c.command); missing(next) != c.want {
+			t.Errorf("after %+v they look for %q, want %q", c.command, missing(next), c.want)
+		}
+	}
+	if string(bytesOf(t, twice)) != string(before) || missing(twice) != "b,c,d" {
+		t.Error("the input state was changed")
+	}
+	if same, res := Apply(next, 800, RemoveNode{Name: "b"}); res.Refused != UnknownNode || same != next {
+		t.Errorf("a second time: %+v", res)
+	}
+	r, _ := roundTrip(t, next).Recovered(testID)
+	if !slices.Equal(r.Lost, []string{"b", "c"}) || r.LostAt != nil || next.Generation() != twice.Generation() {
+		t.Errorf("%+v", r)
+	}
+	told := ""
+	for _, e := range next.EventsAfter(700) {
+		told += e.Sentence() + "\n"
+	}
+	for _, want := range []string{"c is not looked for any more: it was lost in a recovery", "d is no member any more", "b is not looked for any more"} {
+		if !strings.Contains(told, want) || strings.Count(told, "\n") != 3 {
+			t.Errorf("the story lacks %q:\n%s", want, told)
+		}
+	}
+}
+
 func roundTrip(t *testing.T, s *State) *State {
 	t.Helper()
 	_, out, err := decodeSnapshot(must(EncodeSnapshot(9, s)))

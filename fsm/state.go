@@ -26,6 +26,7 @@ type State struct {
 	Drains    map[string]Drain      `json:"drains,omitempty"`     // by Node.Name: of those in maintenance
 	// Recoveries are those of the cluster's past, oldest first, at most RecoveriesLimit.
 	Recoveries []Recovery `json:"recoveries,omitempty"`
+	Lifted     *Lift      `json:"lifted,omitempty"` // nil = never
 }
 
 // Bounds of what the state remembers. Older entries fall off the front.

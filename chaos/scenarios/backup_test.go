@@ -14,7 +14,7 @@ import (
 	"nightporter/chaos/lab"
 )
 
-// What a backup has comes back, into a cluster that has gone on and into one that was founded anew; epochs only rise.
+// What a backup has comes back into a cluster that has gone on; epochs only rise.
 func TestABackupIsRestored(t *testing.T) {
 	w := build(t, lab.Options{Hosts: 2})
 	w.settled(nil, 1)
@@ -92,5 +92,55 @@ func TestABackupIsRestored(t *testing.T) {
 	said, err = h1.Output(w.limit(), "nightporter", "restore", "--diff", "--other-cluster", foreign)
 	if err != nil || !strings.Contains(said, "everything is as in the backup of ") && !strings.Contains(said, "web") {
 		t.Errorf("one of another cluster that is meant: %q, %v", said, err)
+	}
+}
+
+// A backup comes into a cluster that was founded anew: the epochs of that one begin at 1, and come above all that the former one can have used before
+// anything is defined, while web is held. A second time nothing is left to be done.
+func TestARestoreInANewClusterLiftsItsEpochs(t *testing.T) {
+	former := build(t, lab.Options{Hosts: 2})
+	former.settled(nil, 1)
+	former.awaitServing("h2")
+	sv, err := former.api("h1").Services(former.limit())
+	former.must(err)
+	sv[0].Ports = append(sv[0].Ports, api.Port{Protocol: "tcp", Number: 9})
+	_, err = former.api("h1").Apply(former.limit(), sv)
+	former.must(err)
+	file := filepath.Join(former.lab.Dir(), "state.backup")
+	_, err = former.lab.Host("h1").Output(former.limit(), "nightporter", "backup", "--out", file)
+	former.must(err)
+
+	w := build(t, lab.Options{Hosts: 2})
+	w.settled(nil, 1)
+	before := w.awaitServing("h2")
+	h1 := w.lab.Host("h1")
+	said, err := h1.Output(w.limit(), "nightporter", "restore", "--diff", file)
+	w.must(err)
+	if said != "service web would be changed\nevery epoch would be lifted: the backup is of another cluster\n" {
+		t.Errorf("the difference is %q", said)
+	}
+	said, err = h1.Output(w.limit(), "nightporter", "restore", file)
+	w.must(err)
+	if said != "service web was changed\nevery epoch was lifted: the backup is of another cluster\n" {
+		t.Errorf("restored: %q", said)
+	}
+	after := w.awaitServing("h2")
+	minute := uint64(time.Since(time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)) / time.Minute)
+	if gen := after.Epoch >> 24; before.Epoch>>24 != 0 || gen > minute || gen+5 < minute || len(after.Ports) != 2 {
+		t.Errorf("after %+v it is %+v, in minute %d", before.Service, after, minute)
+	}
+	w.connect("c1", "h2")
+	said, err = h1.Output(w.limit(), "nightporter", "restore", file)
+	if err != nil || !strings.HasPrefix(said, "everything is as in the backup of ") {
+		t.Errorf("a second time: %q, %v", said, err)
+	}
+	_, err = w.api("h1").Move(w.limit(), web, "h1")
+	w.must(err)
+	if at, s := w.awaitHolder(web, ""); s.Epoch <= after.Epoch || s.Epoch>>24 != after.Epoch>>24 {
+		t.Errorf("%s has it under epoch %d, after %d", at, s.Epoch, after.Epoch)
+	}
+	told, err := h1.Output(w.limit(), "nightporter", "history", web)
+	if err != nil || !strings.Contains(told, "h2 -> h2             epochs-lifted") {
+		t.Errorf("the story is %q, %v", told, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"nightporter/api"
 	"nightporter/chaos/lab"
 )
 
@@ -86,6 +87,17 @@ func TestTheOnlyVoterOfBeforeARecoveryComesBackUnplugged(t *testing.T) {
 	p.end()
 	if holder, _ := w.awaitHolder(web, ""); holder != "h1" {
 		t.Errorf("%s holds", holder)
+	}
+
+	// It is not gone as long as it is heard; then somebody says that it does not come back, and h1 goes on without looking for it.
+	err := w.api("h1").Forget(w.limit(), "h2")
+	w.wantCode(err, api.CodeRefused)
+	w.powerOff("h2")
+	w.await("h2 can be forgotten", func() string { return words(w.api("h1").Forget(w.limit(), "h2")) })
+	w.wantCode(w.api("h1").Forget(w.limit(), "h2"), api.CodeUnknownNode)
+	said, err := w.lab.Host("h1").Output(w.limit(), "nightporter", "history", "h2")
+	if err != nil || !strings.Contains(said, "h2 forgotten") {
+		t.Errorf("the story of h2 is %q, %v", said, err)
 	}
 }
 

@@ -324,11 +324,31 @@ func (f *fakeAgent) Drain(_ context.Context, q api.DrainQuery) (api.Drained, err
 
 func (f *fakeAgent) Undrain(_ context.Context, n string) error { return findNode(n) }
 
+// savedCluster is the ID of the cluster.
+const savedCluster = "000102030405060708090a0b0c0d0e0f"
+
 // Backup gives a state with web as it is at first, and another failover.
 func (f *fakeAgent) Backup(context.Context) (api.BackupOf, error) {
-	const state = `{"cluster":{"id":"000102030405060708090a0b0c0d0e0f","name":"home","created":"2026-01-02T03:04:05Z"},` +
+	const state = `{"cluster":{"id":"` + savedCluster + `","name":"home","created":"2026-01-02T03:04:05Z"},` +
 		`"timing":{"failover":2000000000,"largest":2000000000,"changed":"2026-01-02T03:04:05Z"},"inrush":-1,` +
 		`"services":{"web":{"name":"web","addresses":["192.0.2.200"],"mac":"02:00:00:00:00:01","ports":[{"protocol":"tcp","number":8080}],"targets":["delta","echo"],"hold":"drop"}},` +
-		`"ownerships":{},"nodes":{},"history":{},"wakes":[],"drains":{"alpha":{"since":"2026-01-02T03:04:05Z","by":"bravo","text":"new disk","force":true},"delta":{"since":"2026-01-02T03:04:05Z","by":"bravo"}}}`
+		`"ownerships":{"web":{"owner":"","epoch":41,"reason":"","since":"2026-01-02T03:04:05Z","by":""}},"nodes":{},"history":{},"wakes":[],"drains":{"alpha":{"since":"2026-01-02T03:04:05Z","by":"bravo","text":"new disk","force":true},"delta":{"since":"2026-01-02T03:04:05Z","by":"bravo"}}}`
 	return api.BackupOf{State: append([]byte("NPS\x02"), state...), Index: 7, By: "alpha"}, nil
+}
+
+// Restorable foresees what Drain would refuse.
+func (f *fakeAgent) Restorable(_ context.Context, q api.RestoreQuery) (api.Restorable, error) {
+	for _, d := range q.Drain {
+		if d.Node == "alpha" && !d.Force {
+			return api.Restorable{}, api.Refused("cannot restore: alpha would be drained, and nobody else could hold service web now (delta is asleep)", "nothing was changed; wake or start another host first")
+		}
+	}
+	return api.Restorable{Lift: q.Epochs.Cluster != savedCluster}, nil
+}
+
+func (f *fakeAgent) LiftEpochs(_ context.Context, e api.Epochs) error {
+	if e.Highest != 41 {
+		return api.Invalid("the backup has another epoch", "")
+	}
+	return nil
 }

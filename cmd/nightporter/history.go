@@ -174,6 +174,10 @@ func happened(e api.Event) string {
 			return "voters " + e.To
 		}
 		return "voters " + arrow(e.From, e.To)
+	case "member":
+		if e.What == "corrected" { // from and to are reasons, and why has the new one
+			return e.Node + " awake for another reason"
+		}
 	case "fitness":
 		return strings.TrimSpace(e.Node + " fitness " + e.What)
 	case "setting":

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,6 +27,7 @@ type restored struct {
 	Failover  api.Duration `json:"failover"` // 0 = stays
 	Inrush    int          `json:"wake_inrush"`
 	Drained   []string     `json:"drained"` // hosts that were in maintenance, and are members and not so now
+	Lifted    bool         `json:"lifted"`  // all epochs are lifted above those of the cluster that the backup is of
 	Notes     []string     `json:"notes"`
 	Done      bool         `json:"done"` // false: --diff
 }
@@ -40,7 +40,11 @@ func restoreVerb(sh *shell) *cobra.Command {
 		Long: `Bring the definitions of services, failover, wake_inrush and the hosts' maintenance back from the file that
 "backup" wrote, into the cluster of this host, new or old. Services of the same name are overwritten; those that the
 backup does not have stay, unless --prune deletes them. Who holds what is not brought back, and epochs never go back:
-a service whose address or MAC changes is taken from its holder first. --diff only tells what would change.
+a service whose address or MAC changes is taken from its holder first, and where the backup is of another cluster than
+this one, or than those that this one was recovered from, all epochs are lifted first. --diff only tells what would change.
+
+Everything is checked before the first change; services are deleted last, but for one whose address or MAC another one is
+to get. Where it ends in the middle it tells what was done and what was not; repeat it.
 
 Members are not brought back either: hosts join by themselves. A file of another cluster is refused unless
 --other-cluster says that it is meant.`,
@@ -57,16 +61,15 @@ Members are not brought back either: hosts join by themselves. A file of another
 				return fmt.Errorf("%s cannot be restored: %w", name, err)
 			}
 			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
-				r, err := planRestore(ctx, c, saved, other, prune)
+				r, steps, err := planRestore(ctx, c, saved, other, prune)
 				if err != nil {
 					return err
 				}
 				if !diff {
-					err = carryOut(ctx, c, saved, r)
-					r.Done = err == nil
-				}
-				if err != nil {
-					return err
+					if err := carryOut(ctx, steps); err != nil {
+						return err
+					}
+					r.Done = true
 				}
 				return sh.show(r, func(p *page) { drawRestored(p, r) })
 			})
@@ -80,27 +83,33 @@ Members are not brought back either: hosts join by themselves. A file of another
 }
 
 // planRestore compares a backup with the cluster, and refuses what does not fit.
-func planRestore(ctx context.Context, c *api.Client, saved agent.Saved, other, prune bool) (*restored, error) {
+func planRestore(ctx context.Context, c *api.Client, saved agent.Saved, other, prune bool) (*restored, []step, error) {
 	status, err := c.Status(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	have, err := c.Services(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if status.Cluster.Name != saved.Cluster && !other {
-		return nil, api.Refused(fmt.Sprintf("cannot restore: the backup is of the cluster %s, and this host belongs to %s", saved.Cluster, status.Cluster.Name), "give --other-cluster if that is meant")
+		return nil, nil, api.Refused(fmt.Sprintf("cannot restore: the backup is of the cluster %s, and this host belongs to %s", saved.Cluster, status.Cluster.Name), "give --other-cluster if that is meant")
 	}
 	text := config.FormatServices(fromAPI(saved.Services))
 	if _, err := config.LoadServices("the backup", strings.NewReader(text), status.LAN.Prefixes); err != nil && len(saved.Services) > 0 {
-		return nil, fmt.Errorf("the backup does not fit here, and nothing was changed: %w", err)
+		return nil, nil, fmt.Errorf("the backup does not fit here, and nothing was changed: %w", err)
 	}
 	r := compareRestore(saved, have, status)
 	if prune {
 		r.Deleted, r.Extra = r.Extra, []string{}
 	}
-	return r, nil
+	q := queryOf(saved, r, have)
+	may, err := c.Restorable(ctx, q)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.Lifted = may.Lift
+	return r, stepsOf(c, q, r), nil
 }
 
 // compareRestore is pure: what would change.
@@ -153,38 +162,6 @@ func compareRestore(saved agent.Saved, have []api.Service, status api.Status) *r
 	return r
 }
 
-// carryOut makes the changes. Deletions come first, since an address may have gone from one service to another; maintenance last.
-func carryOut(ctx context.Context, c *api.Client, saved agent.Saved, r *restored) error {
-	for _, name := range r.Deleted {
-		if err := c.Delete(ctx, name); err != nil {
-			return err
-		}
-	}
-	var list []api.Service
-	for _, s := range saved.Services {
-		if !slices.Contains(r.Unchanged, s.Name) {
-			list = append(list, s)
-		}
-	}
-	if len(list) > 0 {
-		if _, err := c.Apply(ctx, list); err != nil {
-			return fmt.Errorf("not everything is restored; what was done stays, and the command may be repeated: %w", err)
-		}
-	}
-	if r.Failover != 0 || r.Inrush != 0 {
-		if err := c.Set(ctx, api.Settings{Failover: r.Failover, Inrush: r.Inrush}); err != nil {
-			return err
-		}
-	}
-	for _, name := range r.Drained {
-		d := saved.Drained[name]
-		if _, err := c.Drain(ctx, api.DrainQuery{Node: name, Text: d.Text, Force: d.Force}); err != nil {
-			return errors.Join(fmt.Errorf("the definitions are restored; the maintenance of %s is not", name), err)
-		}
-	}
-	return nil
-}
-
 func drawRestored(p *page, r *restored) {
 	verb := "would be"
 	if r.Done {
@@ -201,6 +178,9 @@ func drawRestored(p *page, r *restored) {
 	for _, n := range r.Extra {
 		p.line("service %s is not in the backup and stays", n)
 	}
+	if r.Lifted {
+		p.line("every epoch %s lifted: the backup is of another cluster", verb)
+	}
 	if r.Failover != 0 {
 		p.line("failover %s set to %s", verb, time.Duration(r.Failover))
 	}
@@ -213,7 +193,7 @@ func drawRestored(p *page, r *restored) {
 	for _, n := range r.Drained {
 		p.line("%s %s drained", n, verb)
 	}
-	if len(r.Created)+len(r.Changed)+len(r.Deleted)+len(r.Drained) == 0 && r.Failover == 0 && r.Inrush == 0 {
+	if len(r.Created)+len(r.Changed)+len(r.Deleted)+len(r.Drained) == 0 && r.Failover == 0 && r.Inrush == 0 && !r.Lifted {
 		p.line("everything is as in the backup of %s UTC", r.Made.UTC().Format(time.DateTime))
 	}
 	for _, n := range r.Notes {

@@ -36,10 +36,10 @@ var allowed = map[string][]string{
 	"login":     {},
 	"metrics":   {},
 	"web":       {},
-	"config":    {},
+	"config":    {"internal/spelling"},
 	"doctor":    {"api", "cluster", "config", "identity", "wake"},
 	"setup":     {"config"},
-	"api":       {},
+	"api":       {"internal/spelling"},
 	"packaging": {},
 	"internal":  {"agent", "api", "chaos", "cluster", "config", "fsm", "identity", "idle", "lease", "login", "wake"},
 }

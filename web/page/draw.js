@@ -28,6 +28,7 @@ const reasons = {
   'suspend-timeout': 'its hand-over took too long', 'sleep-cancelled': 'somebody came', 'node-failed': 'went silent', 'node-left': 'left', 'woke-up': 'woke up', 'gave-up': 'did not wake',
   'woke-unasked': 'woke unasked', 'woke-alarm': 'woke to look after the others', 'woke-on-time': 'woke on time', 'suspended-by-others': 'somebody suspended it',
   'drain-ended': 'a drain is over', 'canary': 'tried whether it can be woken', 'cluster-recovered': 'the cluster was recovered',
+  'epochs-lifted': 'a backup of another cluster was restored',
 }
 
 /** What a reason means, in a few words. */
