@@ -52,8 +52,12 @@ func steadyVotes(h *history.History, d *docket) {
 	if len(last.Voters) != size && (!rests || len(last.Voters) > size || len(last.Voters)%2 == 0) {
 		d.find("at the end the voters are %v, as %s says, and there should be %d", last.Voters, last.Host, size)
 	}
-	if len(sleepers) > 0 && (len(without) > 0 || len(steady) >= 3) {
-		d.find("at the end %v vote, which may sleep, and of those that are always on %v do not", sleepers, without)
+	switch {
+	case len(sleepers) == 0:
+	case len(without) > 0:
+		d.find("at the end %v vote, which may sleep, and %v do not, which are always on", sleepers, without)
+	case len(steady) >= 3:
+		d.find("at the end %v vote, which may sleep, though %d are always on", sleepers, len(steady))
 	}
 }
 
