@@ -59,8 +59,10 @@ func TestWhoseWordOfTheVotersCounts(t *testing.T) {
 		return &history.History{
 			Began: t0, Calm: sec(60), Ended: sec(100), Setup: history.Setup{Hosts: few("ABCd"), Settle: sec(10).Sub(t0)},
 			Samples: []history.Sample{
-				{At: sec(20), Host: "A", Leader: "A", Voters: letters("ABd")}, {At: sec(40), Host: "B", Leader: "B", Voters: letters("ABC")},
-				{At: sec(80), Host: "B", Leader: "B", Voters: letters("CBA")}, {At: sec(81), Host: "B", Leader: "B"},
+				{At: sec(20), Host: "A", Leader: "A", Voters: letters("ABd")},
+				{At: sec(40), Host: "B", Leader: "B", Voters: letters("ABC")},
+				{At: sec(80), Host: "B", Leader: "B", Voters: letters("CBA")},
+				{At: sec(81), Host: "B", Leader: "B"},
 				{At: sec(82), Host: "A", Leader: "B", Voters: letters("ABd")}, // which follows, and may be behind
 			},
 			Ends: []history.End{{Host: "A", Up: true, Member: true}},
