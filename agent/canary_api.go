@@ -81,8 +81,11 @@ func (b *backend) AcceptFitness(ctx context.Context, node string) error {
 	if err := b.founded(v.State, tried); err != nil {
 		return err
 	}
-	if _, known := v.State.Nodes[node]; !known {
+	switch n, known := v.State.Nodes[node]; {
+	case !known:
 		return api.UnknownNode(node, slices.Sorted(maps.Keys(v.State.Nodes)))
+	case n.Policy != fsm.Sleeps:
+		return api.Refused("cannot "+tried+": it is always on", "set power: sleeps for it in the configuration, and restart its agent")
 	}
 	c := fsm.JudgeFitness{Node: node, Reason: fsm.CanaryAccepted, At: v.Wall, By: b.cfg.Node}
 	if late := belated(v.State, c); len(late) > 0 {

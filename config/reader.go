@@ -198,9 +198,26 @@ func (r *reader) text(n ast.Node, want string) value[string] {
 	case *ast.AliasNode:
 		r.problem(at, "there is no anchor &%s before this alias; write %s", x.Value.GetToken().Value, want)
 	default:
+		if colonWithin(x) {
+			r.problem(at, "this has a colon and stands between braces, so YAML reads it as a mapping; put it in quotes")
+			break
+		}
 		r.problem(at, "%s does not belong here; write %s", describe(x), want)
 	}
 	return value[string]{}
+}
+
+// colonWithin says whether it is a text like 07:00 or 2001:db8::1 that the reader of YAML took for a mapping, as it does between braces.
+func colonWithin(n ast.Node) bool {
+	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) == 1 {
+		n = m.Values[0]
+	}
+	pair, ok := n.(*ast.MappingValueNode)
+	if !ok || pair.Start == nil || pair.Value == nil || pair.Value.GetToken() == nil {
+		return false
+	}
+	colon, next := pair.Start.Position, pair.Value.GetToken().Position
+	return next.Line == colon.Line && next.Column == colon.Column+1
 }
 
 func describe(n ast.Node) string {

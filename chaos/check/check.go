@@ -100,6 +100,7 @@ func rules() []rule {
 		{"quorum-guard", "I8", "no voluntary suspend takes the awake voters below a majority", quorumGuard},
 		{"quorum-wake", "I4, I7", "whoever is awake calls the sleeping voters that a majority lacks", quorumWake},
 		{"single-vote", "I7", "of two hosts the one votes that holds, so that the other's death is not felt", singleVote},
+		{"steady-votes", "I7, I8", "of three hosts and more an odd number votes, those that are always on first", steadyVotes},
 		{"last-net", "I4, I7", "where nobody is awake, a sleeper's alarm has it stay up, and call the voters that it needs", lastNet},
 		{"hand-over", "I8", "no host suspends by itself while it owns a service", handOver},
 		{"monotonic", "I9", "no epoch repeats or falls, and all hosts tell the same history", monotonic},

@@ -78,6 +78,7 @@ func sound() *history.History {
 			{At: sec(9), Host: "h1", Epochs: map[string]uint64{"web": 2}},
 			{At: sec(45), Host: "h2", Voters: []string{"h1", "h2", "h3"}},
 			{At: sec(54.3), Host: "h2", Voters: []string{"h3", "h2", "h1"}},
+			{At: sec(90), Host: "h2", Leader: "h2", Voters: []string{"h1", "h2", "h3"}},
 		},
 		Controls: []history.Control{{Name: "two plain addresses", Flagged: true}},
 	}
@@ -213,6 +214,8 @@ func TestEveryCheckHasTeeth(t *testing.T) {
 				h.Requests = append(h.Requests, r)
 			}
 		}},
+		{"a vote is lost", "steady-votes", Failed, func(h *history.History) { h.Samples[len(h.Samples)-1].Voters = []string{"h1", "h2"} }},
+		{"nobody tells who votes", "steady-votes", Blind, func(h *history.History) { h.Samples[len(h.Samples)-1].Voters = nil }},
 		{"a vote leaves that is needed", "quorum-guard", Failed, func(h *history.History) {
 			h.Powers = append([]history.Power{{Host: "h2", At: t0.Add(-time.Hour), State: history.Off}}, h.Powers...)
 			h.Samples = append(h.Samples, history.Sample{At: sec(42), Host: "h1", Leader: "h1", Voters: []string{"h1", "h2", "h3"}})

@@ -136,5 +136,8 @@ func (o Options) beside() []string {
 			out = append(out, check)
 		}
 	}
+	if o.Hosts < 3 {
+		out = append(out, "steady-votes")
+	}
 	return out
 }

@@ -202,7 +202,7 @@ func TestWhatIsBeside(t *testing.T) {
 		{Options{Hosts: 5, LookAfter: 3 * time.Second}, []string{"quorum-wake", "single-vote"}},
 		{Options{Hosts: 3}, []string{"last-net", "single-vote"}},
 		{Options{Hosts: 3, Witnesses: 1, LookAfter: 3 * time.Second}, []string{"single-vote"}},
-		{Options{Hosts: 2}, []string{"last-net", "quorum-wake"}},
+		{Options{Hosts: 2}, []string{"last-net", "quorum-wake", "steady-votes"}},
 	} {
 		if diff := cmp.Diff(tt.want, slices.Sorted(slices.Values(tt.o.beside()))); diff != "" {
 			t.Errorf("%s: %s", tt.o.Shape(), diff)

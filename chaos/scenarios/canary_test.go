@@ -167,6 +167,9 @@ func TestAHostThatCannotBeWoken(t *testing.T) {
 	w.refusesSleep("h1", "could not be woken from its last sleep")
 	w.must(w.lab.Card(w.limit(), "h4", lab.Card{}))
 	w.must(w.api("h3").AcceptFitness(w.limit(), "h4"))
+	if err := w.api("h3").AcceptFitness(w.limit(), "h1"); err == nil || !strings.Contains(err.Error(), "it is always on") {
+		t.Errorf("that a host that never sleeps can be woken is accepted: %v", err)
+	}
 	w.settled(nil, 3)
 	w.sleep("h4")
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,15 @@ func TestAHostThatDoesNotWakeIsWokenByTheHook(t *testing.T) {
 		}
 		if problems := strings.Join(s.Problems, "; "); !strings.Contains(problems, "h4 did not wake after 4 calls: the wake hook was run") {
 			return "its problems are: " + problems
+		}
+		return ""
+	})
+	w.await("all who are awake have called it, in each form", func() string {
+		sent := w.wire.magicForms()
+		for _, h := range without(w.hosts, "h4") {
+			if !slices.Equal(sent[h], []string{"UDP to port 7", "UDP to port 9", "raw to all", "raw to the card"}) {
+				return fmt.Sprint(sent)
+			}
 		}
 		return ""
 	})

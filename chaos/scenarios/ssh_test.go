@@ -23,8 +23,8 @@ type shell struct {
 	dir string
 }
 
-// newShell makes keys and configuration, and starts the daemon.
-func newShell(w *world) shell {
+// newShell makes keys and configuration, and starts the daemon. Of a setting that stands there twice sshd takes the first.
+func newShell(w *world, settings ...string) shell {
 	w.Helper()
 	s := shell{w, w.TempDir()}
 	for _, key := range []string{"host", "client"} {
@@ -32,7 +32,7 @@ func newShell(w *world) shell {
 			w.Fatalf("ssh-keygen: %s", r.err)
 		}
 	}
-	conf := fmt.Sprintf("Port %d\nHostKey %s/host\nAuthorizedKeysFile %s/client.pub\nPermitRootLogin prohibit-password\nUsePAM no\nStrictModes no\nPidFile none\n",
+	conf := strings.Join(append(settings, ""), "\n") + fmt.Sprintf("Port %d\nHostKey %s/host\nAuthorizedKeysFile %s/client.pub\nPermitRootLogin prohibit-password\nUsePAM no\nStrictModes no\nPidFile none\n",
 		shellPort, s.dir, s.dir)
 	w.must(os.WriteFile(filepath.Join(s.dir, "conf"), []byte(conf), 0o600))
 	ctx, cancel := context.WithCancel(context.Background())

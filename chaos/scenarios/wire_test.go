@@ -45,7 +45,7 @@ type wire struct {
 	mu       sync.Mutex
 	services []*watched
 	parts    []*part     // that are traced by themselves
-	magic    []time.Time // of magic packets, as a host sends them
+	magic    []magic     // packets, as a host sends them
 	refusals []string    // what told a client that a service is not there: RST and ICMP errors
 	acks     []time.Time // of the server of sessions to a client, without data
 	passed   time.Time   // the newest frame of all
@@ -86,8 +86,8 @@ func (x *wire) see(f lab.Frame) {
 		}
 		return
 	}
-	if isMagic(f) {
-		x.magic = append(x.magic, f.Time)
+	if form := magicForm(f); form != "" {
+		x.magic = append(x.magic, magic{f.Time, f.Port, form})
 	}
 	for _, p := range x.parts {
 		if p.Claimed(f) && !strings.HasPrefix(f.Port, "c") {
@@ -104,14 +104,24 @@ func (x *wire) see(f lab.Frame) {
 	}
 }
 
-// isMagic finds the two forms in which magic packets leave.
-func isMagic(f lab.Frame) bool {
-	if f.EtherType() == typeWake {
-		return true
+// magic is a packet that is to wake somebody.
+type magic struct {
+	at         time.Time
+	from, form string
+}
+
+// magicForm names the form of a magic packet, "" = it is none.
+func magicForm(f lab.Frame) string {
+	toAll := f.Data[0]&1 != 0
+	switch ones := bytes.Repeat([]byte{0xff}, 6); {
+	case f.EtherType() == typeWake && toAll:
+		return "raw to all"
+	case f.EtherType() == typeWake:
+		return "raw to the card"
+	case f.EtherType() == typeIPv4 && len(f.Data) >= atPayload+28+102 && f.Data[atProto] == 17 && bytes.Equal(f.Data[atPayload+28:atPayload+34], ones):
+		return fmt.Sprint("UDP to port ", binary.BigEndian.Uint16(f.Data[atPayload+22:]))
 	}
-	ones := bytes.Repeat([]byte{0xff}, 6)
-	return f.EtherType() == typeIPv4 && len(f.Data) >= atPayload+28+102 && f.Data[atProto] == 17 &&
-		bytes.Equal(f.Data[atPayload+28:atPayload+34], ones)
+	return ""
 }
 
 // seeRefusal notes what would end a client's connection attempt.
@@ -142,12 +152,26 @@ func (x *wire) magicBetween(from, to time.Time) int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := 0
-	for _, at := range x.magic {
-		if !at.Before(from) && at.Before(to) {
+	for _, m := range x.magic {
+		if !m.at.Before(from) && m.at.Before(to) {
 			n++
 		}
 	}
 	return n
+}
+
+// magicForms gives the forms in which each host has sent magic packets, sorted.
+func (x *wire) magicForms() map[string][]string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	out := make(map[string][]string)
+	for _, m := range x.magic {
+		if !slices.Contains(out[m.from], m.form) {
+			out[m.from] = append(out[m.from], m.form)
+			slices.Sort(out[m.from])
+		}
+	}
+	return out
 }
 
 // firstAfter gives the first turn of a host with an identity that began after a moment.

@@ -51,7 +51,16 @@ type Values struct {
 }
 
 // Page is the mapped page. One process writes it, and there is only one writer at a time.
-type Page struct{ mem []byte }
+type Page struct {
+	mem  []byte
+	last atomic.Pointer[whole] // that was read; nil = none was
+}
+
+// whole is what the page said between two changes.
+type whole struct {
+	seq int64
+	Values
+}
 
 // Create makes the page of a lab host whose network namespace is net ("net:[4026532226]"). It runs on a thread that lives in
 // the host.
@@ -127,21 +136,27 @@ func (p *Page) Store(v Values) {
 	atomic.AddInt64(p.at(atSeq), 1)
 }
 
-// loadTries bounds how often a reader meets the writer in the middle of a change, which takes less than a microsecond
-// unless the writer was stopped there for ever.
+// loadTries bounds how often a reader meets the writer in the middle of a change, which takes less than a microsecond unless the writer was
+// stopped there: for as long as others have its processor, or for ever.
 const loadTries = 1 << 20
 
-// Load gives the values as they were at one instant.
+// Load gives the values as they were at one instant: before a change that does not come to its end.
 func (p *Page) Load() Values {
-	var v Values
 	for range loadTries {
-		before := atomic.LoadInt64(p.at(atSeq))
-		v = p.load()
-		if before&1 == 0 && atomic.LoadInt64(p.at(atSeq)) == before {
-			break
+		seq := atomic.LoadInt64(p.at(atSeq))
+		v := p.load()
+		if seq&1 != 0 || atomic.LoadInt64(p.at(atSeq)) != seq {
+			continue
 		}
+		if known := p.last.Load(); known == nil || known.seq < seq {
+			p.last.Store(&whole{seq, v})
+		}
+		return v
 	}
-	return v
+	if known := p.last.Load(); known != nil {
+		return known.Values
+	}
+	return Values{} // as in the beginning
 }
 
 func (p *Page) load() Values {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -133,4 +134,29 @@ func TestChangesAreWhole(t *testing.T) {
 	}
 	close(stop)
 	writer.Wait()
+}
+
+// A writer that is stopped in the middle of a change, as on a machine with too much to do, leaves what was so before.
+func TestAChangeThatDoesNotEnd(t *testing.T) {
+	p, _ := made(t, "net:[1]")
+	half := func() {
+		atomic.AddInt64(p.at(atSeq), 1)
+		atomic.StoreInt64(p.at(atBoot), int64(time.Hour))
+	}
+	half()
+	if v := p.Load(); v != (Values{}) {
+		t.Errorf("in the middle of the first change the page says %+v", v)
+	}
+	atomic.AddInt64(p.at(atSeq), 1)
+	want := Values{Boot: time.Second, Mono: time.Second}
+	p.Store(want)
+	p.Load()
+	half()
+	if v := p.Load(); v != want {
+		t.Errorf("in the middle of a change the page says %+v, want %+v", v, want)
+	}
+	atomic.AddInt64(p.at(atSeq), 1)
+	if v := p.Load(); v.Boot != time.Hour {
+		t.Errorf("after it the page says %+v", v)
+	}
 }
