@@ -97,7 +97,7 @@ func TestOnlyTheOutsideIsReplaced(t *testing.T) {
 		"cluster":  {"Dial", "Directory", "Gossip", "GossipConfig", "Identity", "Keys", "Mark", "NewIdentity", "NewTransport", "Past", "RaftConfig", "StartGossip", "Stores"},
 		"fsm":      {"Check", "CheckUnit", "OperatorMoved", "Service"},
 		"identity": {"Answer", "Drift", "Fence", "Foreign", "Heirloom", "LAN", "Legacy", "Spec", "Stir"},
-		"wake":     {"Demand", "Flow", "Guard", "Refusals"},
+		"wake":     {"Demand", "Flow", "Guard", "Owed", "Refusals"},
 	} {
 		names, _, _ := uses(t, "*.go", pkg)
 		for _, n := range names {
