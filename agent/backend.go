@@ -203,7 +203,7 @@ func (b *backend) asleep(ctx context.Context, tried, node string, sleeps uint64,
 		})
 	}
 	change.Power = string(last.Power)
-	back := slices.Contains([]fsm.Reason{fsm.WokeUp, fsm.WokeUnasked, fsm.WokeAlarm, fsm.WokeOnTime}, last.PowerReason)
+	back := last.PowerReason == fsm.WokeUp || last.PowerReason.ByItself()
 	if last.Power != fsm.Asleep && last.Power != fsm.Waking && !back { // called back so soon, it did go
 		return change, api.Refused(fmt.Sprintf("%s did not go to sleep: %s", node, last.PowerReason), "its log says more; `nightporter status` there shows the problem")
 	}

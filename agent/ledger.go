@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -74,10 +73,9 @@ func (b *backend) Wakes(ctx context.Context, q api.WakesQuery) (api.Wakes, error
 	if q.Last < 0 {
 		return api.Wakes{}, api.Invalid(fmt.Sprintf("%d wakes cannot be told", q.Last), "give a number from 1 on, or 0 for all")
 	}
-	_, isService := v.State.Ownerships[q.Name]
-	_, isNode := v.State.Nodes[q.Name]
-	if q.Name != "" && !isService && !isNode {
-		return api.Wakes{}, api.Invalid("there is neither a node nor a service "+q.Name, "name one of "+fmt.Sprint(slices.Sorted(maps.Keys(v.State.Nodes)))+" or "+fmt.Sprint(slices.Sorted(maps.Keys(v.State.Services))))
+	service, node, err := named(v.State, q.Name)
+	if err != nil {
+		return api.Wakes{}, err
 	}
 	out := api.Wakes{Wakes: []api.WakeRecord{}, Refused: b.waking.economy.refused(time.Duration(v.Now), v.Wall, b.cfg.Node), Waiting: []api.WakeWaits{}, Notes: []string{}}
 	for _, k := range b.waking.waitingWakes() {
@@ -87,7 +85,9 @@ func (b *backend) Wakes(ctx context.Context, q api.WakesQuery) (api.Wakes, error
 		return out, nil // who asks has the log himself
 	}
 	b.askOthers(ctx, &out)
-	concerns := func(node, service string) bool { return q.Name == "" || node == q.Name || service == q.Name }
+	concerns := func(n, s string) bool {
+		return q.Name == "" || node != "" && n == node || service != "" && s == service
+	}
 	for _, w := range v.State.Wakes {
 		if concerns(w.Node, w.Service) {
 			out.Wakes = append(out.Wakes, wakeRecord(w))
@@ -97,7 +97,7 @@ func (b *backend) Wakes(ctx context.Context, q api.WakesQuery) (api.Wakes, error
 		out.Wakes = out.Wakes[max(0, len(out.Wakes)-q.Last):]
 	}
 	out.Refused = slices.DeleteFunc(out.Refused, func(r api.Ignored) bool {
-		return !concerns("", r.Service) && !(isNode && slices.Contains(v.State.Services[r.Service].Targets, q.Name))
+		return !concerns("", r.Service) && !(node != "" && slices.Contains(v.State.Services[r.Service].Targets, node))
 	})
 	out.Waiting = slices.DeleteFunc(out.Waiting, func(k api.WakeWaits) bool { return !concerns(k.Node, k.Service) })
 	slices.SortStableFunc(out.Refused, func(a, b api.Ignored) int { return a.Last.Compare(b.Last) })

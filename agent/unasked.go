@@ -11,7 +11,7 @@ import (
 	"nightporter/wake"
 )
 
-// unasked keeps the records of this host's wakes that nobody asked for, such as those by its power button or by a stranger's magic packet:
+// unasked keeps the records of this host's wakes that nobody else asked for, such as those by its power button, by a stranger's magic packet or by its own clock:
 // when it woke, what the kernel says that woke it, and, when it goes to sleep again, how long it was up and what it was used for. It knows
 // them by what it has seen itself; an agent that was started again leaves the record as it is.
 type unasked struct {
@@ -76,10 +76,10 @@ func (u *unasked) step(ctx context.Context) time.Duration {
 			u.slept, u.before, u.wakes = me.Sleeps, u.power.Sources(), known(state, u.self)
 		}
 		return u.leaves(ctx, state)
-	case me.Power == fsm.Awake && u.slept == me.Sleeps && slept(me.PowerReason) && me.PowerReason != fsm.WokeUnasked:
+	case me.Power == fsm.Awake && u.slept == me.Sleeps && slept(me.PowerReason) && !me.PowerReason.ByItself():
 		u.gone, u.due, u.id = false, false, "" // it slept, and was called: the record of the wake before is complete
 		return 0
-	case me.Power != fsm.Awake || me.PowerReason != fsm.WokeUnasked || u.slept != me.Sleeps:
+	case me.Power != fsm.Awake || !me.PowerReason.ByItself() || u.slept != me.Sleeps:
 		u.gone = u.gone && me.Power != fsm.Awake
 		return 0
 	case u.gone:
@@ -87,7 +87,7 @@ func (u *unasked) step(ctx context.Context) time.Duration {
 		u.by = wake.Busier(u.before, u.power.Sources())
 	}
 	if u.due {
-		return u.judge(state)
+		return u.judge(state, me)
 	}
 	return u.begins(ctx, state, me)
 }
@@ -98,7 +98,11 @@ func slept(why fsm.Reason) bool {
 }
 
 // judge decides once, a moment after the wake, whether it was asked for: by the order of the log, not by two hosts' clocks.
-func (u *unasked) judge(state *fsm.State) time.Duration {
+func (u *unasked) judge(state *fsm.State, me fsm.Node) time.Duration {
+	if me.PowerReason != fsm.WokeUnasked { // its own clock did, as it was told to: no call has to be looked for
+		u.due, u.begun, u.ended, u.noted, u.later, u.id = false, false, false, "", "", newID()
+		return unaskedRetry
+	}
 	if left := unaskedWait - u.clock.Boot().Sub(u.back); left > 0 {
 		return left
 	}
@@ -138,7 +142,7 @@ func (u *unasked) begins(ctx context.Context, state *fsm.State, me fsm.Node) tim
 	if u.id == "" {
 		return 0
 	}
-	u.begun = u.begun || u.propose(ctx, fsm.BeginWake{Wake: fsm.Wake{ID: u.id, Node: u.self, Cause: fsm.WokeUnasked, By: u.self, Started: me.PowerSince}})
+	u.begun = u.begun || u.propose(ctx, fsm.BeginWake{Wake: fsm.Wake{ID: u.id, Node: u.self, Cause: me.PowerReason, By: u.self, Started: me.PowerSince}})
 	u.ended = u.begun && (u.ended || u.propose(ctx, fsm.EndWake{ID: u.id, Result: fsm.WokeUp, At: me.PowerSince}))
 	if !u.ended {
 		return unaskedRetry

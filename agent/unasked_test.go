@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"nightporter/api"
 	"nightporter/fsm"
 )
 
@@ -67,6 +68,35 @@ func TestAnUnaskedWakeIsNotedOnce(t *testing.T) {
 			t.Errorf("after a wake that somebody asked for: %+v", wakes)
 		}
 	})
+}
+
+// TestAWakeByItsOwnClockIsRecorded: under its own cause, at once, though a call of this sleep had been given up; and the report counts it.
+func TestAWakeByItsOwnClockIsRecorded(t *testing.T) {
+	for _, why := range []fsm.Reason{fsm.WokeOnTime, fsm.WokeAlarm} {
+		lookOn(t, func(s *stage, _ *unasked, change func(from, to fsm.Power, why fsm.Reason)) {
+			change(fsm.Awake, fsm.Suspending, fsm.OperatorSleep)
+			change(fsm.Suspending, fsm.Asleep, fsm.OperatorSleep)
+			s.raft.must(fsm.BeginWake{Wake: fsm.Wake{ID: "in vain", Node: "b", Cause: fsm.Demand, Started: time.Now()}})
+			s.raft.must(fsm.EndWake{ID: "in vain", Result: fsm.GaveUp, At: time.Now()})
+			change(fsm.Asleep, fsm.Awake, why)
+			state := s.machine.View().State
+			if w := state.Wakes; len(w) != 2 || w[0].Note != "" || w[1].Cause != why || w[1].Result != fsm.WokeUp || w[1].By != "b" || w[1].Started != s.record().PowerSince {
+				t.Fatalf("%s: after the wake: %+v", why, w)
+			}
+			count := func(r api.Report) int {
+				return slices.IndexFunc(r.Nodes, func(n api.NodeReport) bool {
+					return n.Node == "b" && slices.Contains(n.Wakes, api.WakeCount{Cause: string(why), Count: 1})
+				})
+			}
+			if r := reportOf(state, nil, 0, time.Now()); count(r) < 0 {
+				t.Errorf("%s: the report is %+v", why, r.Nodes)
+			}
+			change(fsm.Awake, fsm.Suspending, fsm.NodeIdle)
+			if w := s.machine.View().State.Wakes; len(w) != 2 || !strings.HasPrefix(w[1].Note, "up for 1m0s, last use: ") {
+				t.Errorf("%s: after the next sleep: %+v", why, w)
+			}
+		})
+	}
 }
 
 // TestACallThatIsRecordedLateIsNoUnaskedWake: the word of who called may come after the host's own.

@@ -181,7 +181,7 @@ func recorded(state *fsm.State, n fsm.Node) api.Why {
 	if w, ok := lastWake(state, n.Name); ok && n.Power == fsm.Asleep {
 		did := "it was woken last at "
 		switch {
-		case w.Cause == fsm.WokeUnasked || w.Cause == fsm.WokeAlarm || w.Cause == fsm.WokeOnTime:
+		case w.Cause.ByItself():
 			did = "it woke last at "
 		case w.Result == fsm.GaveUp:
 			did = "it was called last, in vain, at "

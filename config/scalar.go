@@ -66,6 +66,8 @@ func (r *reader) duration(n ast.Node, lowest, highest time.Duration) value[time.
 	switch {
 	case err != nil && isNumber(v.v):
 		r.problem(v.at, "%s has no unit; write %ss or %sms", v.v, v.v, v.v)
+	case err != nil && strings.HasSuffix(v.v, "d") && isNumber(v.v[:len(v.v)-1]):
+		r.problem(v.at, "%s: the longest unit of a time is the hour; write %sh", v.v, hours(v.v))
 	case err != nil:
 		r.problem(v.at, "%q is not a time; write it like 1s or 300ms", v.v)
 	case d < lowest || d > highest:
@@ -74,6 +76,12 @@ func (r *reader) duration(n ast.Node, lowest, highest time.Duration) value[time.
 		return value[time.Duration]{d, v.at, true}
 	}
 	return value[time.Duration]{}
+}
+
+// hours has a number of days in hours.
+func hours(days string) string {
+	n, _ := strconv.ParseFloat(strings.TrimSuffix(days, "d"), 64)
+	return strconv.FormatFloat(n*24, 'f', -1, 64)
 }
 
 func isNumber(s string) bool {

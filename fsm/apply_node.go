@@ -126,14 +126,14 @@ const callLag = 5 * time.Second
 // beingCalled says that the log has a call of this sleep, even if it does not show the node as waking yet.
 func beingCalled(s *State, n Node) bool {
 	return n.Format >= 2 && slices.ContainsFunc(s.Wakes, func(w Wake) bool {
-		return w.Node == n.Name && w.Cause != WokeUnasked && w.Ended.IsZero() && !w.Started.Before(n.PowerSince.Add(-callLag))
+		return w.Node == n.Name && !w.Cause.ByItself() && w.Ended.IsZero() && !w.Started.Before(n.PowerSince.Add(-callLag))
 	})
 }
 
 // wasCalled says that a node which came up before the log had its call was called all the same: the magic packet goes first, and the log
 // may have to wait for a leader.
 func wasCalled(n Node, w Wake) bool {
-	return n.Format >= 2 && n.Power == Awake && n.PowerReason == WokeUnasked && w.Cause != WokeUnasked && !w.Started.After(n.PowerSince.Add(callLag))
+	return n.Format >= 2 && n.Power == Awake && n.PowerReason == WokeUnasked && !w.Cause.ByItself() && !w.Started.After(n.PowerSince.Add(callLag))
 }
 
 func endWake(s *State, c EndWake) (*State, Result) {

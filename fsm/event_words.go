@@ -114,7 +114,7 @@ func (e Event) wakeWords() string {
 	case e.Reason == Demand && e.Detail != "":
 		client, port, _ := strings.Cut(e.Detail, " ")
 		return fmt.Sprintf("%s is called by %s: %s wants %s (%s)", e.Node, e.By, client, e.Service, port)
-	case e.Reason == WokeUnasked, e.Reason == WokeAlarm, e.Reason == WokeOnTime:
+	case e.Reason.ByItself():
 		return fmt.Sprintf("%s wakes: %s", e.Node, e.Reason.Because())
 	}
 	return fmt.Sprintf("%s is called by %s: %s", e.Node, cmp.Or(e.By, "somebody"), e.Reason.Because())

@@ -47,5 +47,8 @@ const (
 	WokeOnTime     Reason = "woke-on-time"    // its own clock woke it at a time of its configuration
 )
 
+// ByItself says whether a host that is awake for this reason came up without having been called.
+func (r Reason) ByItself() bool { return r == WokeUnasked || r == WokeAlarm || r == WokeOnTime }
+
 // SuspendedByOthers is the reason of a suspend that was not this program's: a lid was closed, somebody ran `systemctl suspend`, a desktop was idle.
 const SuspendedByOthers Reason = "suspended-by-others"

@@ -42,4 +42,11 @@ func TestAProgramSaysWhenToWake(t *testing.T) {
 	if late := time.Since(at); late < -time.Second || late > 10*time.Second || why.PowerReason != "woke-on-time" {
 		t.Errorf("%v after its time it is %s (%s)", late, why.Power, why.PowerReason)
 	}
+	w.await("the ledger has the wake", func() string {
+		all := w.wakes("h1", "h3").Wakes
+		if len(all) == 0 || all[len(all)-1].Cause != "woke-on-time" || all[len(all)-1].By != "h3" {
+			return fmt.Sprintf("%+v", all)
+		}
+		return ""
+	})
 }

@@ -158,7 +158,7 @@ func wakeRow(w api.WakeRecord) []string {
 		cause += ": " + w.Client + " wants " + w.Port
 	}
 	what := "wakes " + w.Node
-	if w.Cause == unasked {
+	if slices.Contains(byItself, w.Cause) {
 		what = w.Node + " wakes"
 	}
 	return []string{moment(w.Started), "", what, cause, w.By, ended(w)}
@@ -188,8 +188,8 @@ func happened(e api.Event) string {
 	return strings.TrimSpace(cmp.Or(e.Node, e.Kind) + " " + strings.TrimSpace(e.What+" "+e.To))
 }
 
-// unasked is the cause of a wake that nobody asked for.
-const unasked = "woke-unasked"
+// byItself are the causes of wakes for which nobody called.
+var byItself = []string{"woke-unasked", "woke-alarm", "woke-on-time"}
 
 func arrow(from, to string) string {
 	return cmp.Or(from, "nobody") + " -> " + cmp.Or(to, "nobody")

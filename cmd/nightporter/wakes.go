@@ -15,7 +15,8 @@ func wakesVerb(sh *shell) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wakes [NODE|SERVICE]",
 		Short: "Tell who woke whom, and whether it was good for something",
-		Long: `Tell the wakes of all hosts, or those of one NODE or SERVICE, oldest first. A client's wake was useful when
+		Long: `Tell the wakes of all hosts, or those of one NODE or SERVICE, oldest first. Where a
+service and a host have the same name, write service/NAME or node/NAME. A client's wake was useful when
 its connection completed and the client said something on it within ten seconds after its port was served,
 spurious when not, and unknown where nobody can tell (datagrams). A source whose wakes are spurious uses up
 its budget, and wakes nobody until that fills up again (wake: budget, in the service's definition).
@@ -39,7 +40,7 @@ hosts that are awake have counted them since their agents started, and the wakes
 				if err != nil {
 					return err
 				}
-				return sh.show(w, func(p *page) { drawLedger(p, w) })
+				return sh.show(w, func(p *page) { drawLedger(p, w, q.Name) })
 			})
 		},
 	}
@@ -47,10 +48,13 @@ hosts that are awake have counted them since their agents started, and the wakes
 	return cmd
 }
 
-func drawLedger(p *page, w api.Wakes) {
-	if len(w.Wakes) == 0 {
+func drawLedger(p *page, w api.Wakes, of string) {
+	switch {
+	case len(w.Wakes) == 0 && of != "":
+		p.line("no wake that concerns %s is on record", of)
+	case len(w.Wakes) == 0:
 		p.line("nobody was woken yet")
-	} else {
+	default:
 		var rows [][]string
 		for _, k := range w.Wakes {
 			rows = append(rows, []string{moment(k.Started), k.Node, k.Service, k.Cause, k.Client, k.Port, k.By, k.Verdict, ended(k)})
