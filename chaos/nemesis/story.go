@@ -160,13 +160,16 @@ func (n *Nemesis) night(ctx context.Context, d Deed) error {
 
 func (n *Nemesis) lone(ctx context.Context, d Deed) error {
 	holder, other := n.Field.Hosts[d.Seed%2], n.Field.Hosts[1-d.Seed%2]
-	if !n.Stage.Gather(ctx, holder) {
-		n.Tell("lone: left out, for " + holder + " does not get its services")
-		return nil
-	}
-	began := time.Now()
-	for by := began.Add(loneQuiet + 14*n.Field.largest()); !slices.Equal(n.Stage.Voters(), []string{holder}); {
-		if time.Now().After(by) || !wait(ctx, 200*time.Millisecond) {
+	var began time.Time
+	for tries := 2; ; tries-- { // services that a stall of the machine took from the holder are gathered once more
+		if !n.Stage.Gather(ctx, holder) {
+			n.Tell("lone: left out, for " + holder + " does not get its services")
+			return nil
+		}
+		if began = time.Now(); n.votesAlone(ctx, holder, began.Add(loneQuiet+14*n.Field.largest())) {
+			break
+		}
+		if tries == 1 || ctx.Err() != nil {
 			n.Tell(fmt.Sprintf("lone: left out, for %v vote and not %s", n.Stage.Voters(), holder))
 			return nil
 		}
@@ -178,6 +181,16 @@ func (n *Nemesis) lone(ctx context.Context, d Deed) error {
 		return n.kill(ctx, Deed{Kind: history.Kill, Way: string(Lone), For: d.For}, other)
 	}
 	return n.powerOff(ctx, Deed{Kind: history.PowerOff, Way: string(Lone), For: d.For}, other)
+}
+
+// votesAlone waits until a host has the only vote, and says whether it has.
+func (n *Nemesis) votesAlone(ctx context.Context, host string, by time.Time) bool {
+	for !slices.Equal(n.Stage.Voters(), []string{host}) {
+		if time.Now().After(by) || !wait(ctx, 200*time.Millisecond) {
+			return false
+		}
+	}
+	return true
 }
 
 func (n *Nemesis) dusk(ctx context.Context, d Deed) error {

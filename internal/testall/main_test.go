@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -22,6 +23,14 @@ const failing = `{"Action":"output","Package":"p","Test":"TestC","Output":"    c
 {"Action":"fail","Package":"p","Test":"TestC","Elapsed":0.1}
 this is no event
 `
+
+// Every package is tested once, and who must run alone does.
+func TestTurns(t *testing.T) {
+	got := turns([]string{"p", "p/a", "p/chaos/run", "p/chaos/runner"})
+	if want := [][]string{{"p/chaos/run"}, {"p", "p/a", "p/chaos/runner"}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("they run as %v, want %v", got, want)
+	}
+}
 
 func TestVerdicts(t *testing.T) {
 	for _, tc := range []struct {
