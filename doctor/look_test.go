@@ -53,6 +53,28 @@ func give(t *testing.T, l netlink.Link, addrs ...string) {
 	}
 }
 
+// plug sets the other end of a veth up, and waits until the kernel has noticed the carrier at both, which it does a while later.
+func plug(t *testing.T, wall netlink.Link, addrs ...string) {
+	t.Helper()
+	give(t, wall, addrs...)
+	for by := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		here, err := netlink.LinkByIndex(wall.Attrs().Index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		there, err := netlink.LinkByIndex(here.Attrs().ParentIndex)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if here.Attrs().OperState == netlink.OperUp && there.Attrs().OperState == netlink.OperUp {
+			return
+		}
+		if time.Now().After(by) {
+			t.Fatalf("%s is %s, %s is %s", here.Attrs().Name, here.Attrs().OperState, there.Attrs().Name, there.Attrs().OperState)
+		}
+	}
+}
+
 func named(name string) netlink.LinkAttrs {
 	a := netlink.NewLinkAttrs()
 	a.Name = name
@@ -88,7 +110,7 @@ func TestKindsOfInterfaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	give(t, wall)
+	plug(t, wall)
 	bridge := lay(t, &netlink.Bridge{LinkAttrs: named("br7")}, "203.0.113.1/24")
 	if err := os.WriteFile("/sys/class/net/br7/bridge/stp_state", []byte("1"), 0); err != nil {
 		t.Fatal(err)
@@ -195,7 +217,7 @@ func TestStrangersAndOwnAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	give(t, wall, ip0.String()+"/32")
+	plug(t, wall, ip0.String()+"/32")
 	l := &looker{Host: Host{Interface: "card"}}
 	l.f.Services = []Identity{{Service: "web", Mode: config.ModeMAC, MAC: mac0, Addrs: []netip.Addr{ip0}}}
 	l.link()
@@ -219,14 +241,16 @@ func TestVerdictsOnPorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	give(t, wall)
+	plug(t, wall)
 	if err := netlink.NeighAdd(&netlink.Neigh{LinkIndex: card.Attrs().Index, State: netlink.NUD_PERMANENT, IP: h2.AsSlice(), HardwareAddr: evil}); err != nil {
 		t.Fatal(err)
 	}
 	shut := netip.MustParseAddr("198.51.100.1")
-	if err := netlink.RouteAdd(&netlink.Route{Dst: &net.IPNet{IP: shut.AsSlice(), Mask: net.CIDRMask(32, 32)}, Type: unix.RTN_UNREACHABLE}); err != nil {
+	nowhere := &netlink.Route{Dst: &net.IPNet{IP: shut.AsSlice(), Mask: net.CIDRMask(32, 32)}, Type: unix.RTN_UNREACHABLE}
+	if err := netlink.RouteAdd(nowhere); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = netlink.RouteDel(nowhere) })
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -349,7 +373,7 @@ func TestAsNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	give(t, wall)
+	plug(t, wall)
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env, cmd.Dir = append(os.Environ(), asNobody+"=card"), "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, NoSetGroups: true}}
