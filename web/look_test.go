@@ -182,8 +182,15 @@ func TestThePageWithoutAStream(t *testing.T) {
 	must(t, p.Await(ctx, text("link-word")+` === "live" && `+text("answers")+`.includes("bravo leads")`, `document.body.innerText`))
 	s.tell(func() { s.status["leader"] = "alpha" })
 	must(t, p.Await(ctx, text("link-word")+` === "live" && `+text("answers")+`.includes("alpha leads")`, `document.body.innerText`))
-	v.streams.Store(0)
-	must(t, p.Await(ctx, text("link-word")+` === "live" && performance.getEntriesByName(location.origin + "/v1/stream").length > 1`, text("link-word")))
+	v.streams.Add(-streamsMost)
+	for v.streams.Load() != 1 { // the page has one of its own; the browser lists a request when it has ended, and this one does not
+		select {
+		case <-ctx.Done():
+			t.Fatal("the page does not try the stream again")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	must(t, p.Await(ctx, text("link-word")+` === "live"`, text("link-word")))
 }
 
 // On days on which clocks are set the marks of the axis stand at whole hours of the clock on the wall, each once.
