@@ -96,7 +96,7 @@ func memberEvents(before, after *State, c Command) (out []Event) {
 			if changes := recordChanges(old, now); changes != "" {
 				out = append(out, Event{Kind: EventMember, What: Altered, Node: name, Detail: changes})
 			}
-			if old.Power == now.Power && old.Sleeps == now.Sleeps && old.PowerReason != now.PowerReason { // wasCalled
+			if old.Power == now.Power && old.Sleeps == now.Sleeps && old.PowerReason == WokeUnasked && now.PowerReason == WokeUp { // wasCalled
 				out = append(out, Event{Kind: EventMember, What: Corrected, Node: name, From: string(old.PowerReason), To: string(now.PowerReason), Reason: now.PowerReason})
 			}
 			if old.Maintenance != now.Maintenance {
