@@ -249,6 +249,9 @@ func occupied(name string, state *fsm.State, t tenancy) occupancy {
 		if c.Epoch == t.Epoch {
 			o.From = c.From
 		}
+		if c.Epoch == t.Epoch && c.Epoch == own.Epoch {
+			o.Reason = string(c.Reason) // after a lift the record has that of the change of owner before
+		}
 	}
 	return o
 }

@@ -29,5 +29,6 @@ func (b *backend) forgetLost(ctx context.Context, tried, node string) error {
 	if err == nil && res.Refused == fsm.UnknownNode { // somebody else did
 		return nil
 	}
+	b.touch.bell.ring() // what is remembered of it goes with the record
 	return outcome(tried, res, err)
 }

@@ -56,18 +56,19 @@ func (b *backend) Restorable(_ context.Context, q api.RestoreQuery) (out api.Res
 	for _, d := range q.Drain {
 		list = append(list, fsm.SetDrain{Node: d.Node, On: true, Text: strings.TrimSpace(d.Text), Force: d.Force})
 	}
-	return out, foresee(v, tried, list)
+	out.Undrained, err = foresee(v, tried, list)
+	return out, err
 }
 
-// foresee carries commands out on a copy, and gives what would be refused of them.
-func foresee(v cluster.View, tried string, list []fsm.Command) error {
+// foresee carries commands out on a copy, and gives what would be refused of them. A maintenance that cannot be had is none of that: it is left out.
+func foresee(v cluster.View, tried string, list []fsm.Command) (undrained []api.Undrained, err error) {
 	var late []string
 	for _, c := range list {
 		late = append(late, belated(v.State, c)...)
 	}
 	if len(late) > 0 {
 		slices.Sort(late)
-		return tooOld(tried, slices.Compact(late))
+		return nil, tooOld(tried, slices.Compact(late))
 	}
 	before, state := v.State, v.State
 	for _, c := range list {
@@ -79,16 +80,21 @@ func foresee(v cluster.View, tried string, list []fsm.Command) error {
 		case fsm.SetDrain: // who holds what is as it was, or will be
 			v.State = withOwners(state, before)
 			if err := cluster.MayDrain(v, c.Node); err != nil && !c.Force {
-				return api.Refused("cannot "+tried+": "+c.Node+" would be drained, and "+err.Error(), "nothing was changed; wake or start another host first")
+				undrained = append(undrained, api.Undrained{Node: c.Node, Why: err.Error()})
+				continue
 			}
 		}
 		next, res := fsm.Apply(state, 0, c)
 		if res.Err() != nil {
-			return api.Refused(fmt.Sprintf("cannot %s: %s", tried, res.Err()), "nothing was changed")
+			hint := "nothing was changed"
+			if res.Refused == fsm.AddressInUse {
+				hint += "; a service that has it needs another address or MAC first, or --prune where the backup does not have it"
+			}
+			return nil, api.Refused(fmt.Sprintf("cannot %s: %s", tried, res.Err()), hint)
 		}
 		state = next
 	}
-	return nil
+	return undrained, nil
 }
 
 // withOwners gives a state with the owners of another one.

@@ -52,32 +52,36 @@ func TestARestoreIsForeseen(t *testing.T) {
 		view cluster.View
 		list []fsm.Command
 		says string // "" = nothing is refused
+		left string // the host whose maintenance is left out
 	}{
 		"nothing":                   {view: both},
-		"an address that is held":   {both, []fsm.Command{put(defined("web", 210))}, ""},
-		"one that another one has":  {both, []fsm.Command{put(defined("web", 201))}, "already belongs to service old"},
-		"which is deleted before":   {both, []fsm.Command{fsm.DeleteService{Name: "old"}, put(defined("web", 201))}, ""},
-		"two that are exchanged":    {both, []fsm.Command{put(defined("old", 200)), put(defined("web", 201))}, "already belongs to service web"},
-		"a host's own address":      {both, []fsm.Command{put(defined("mail", 12))}, "10.77.0.12 is the node bravo's own"},
-		"two new ones with one":     {both, []fsm.Command{put(defined("mail", 202)), put(defined("nas", 202))}, "already belongs to service mail"},
-		"a failover out of range":   {both, []fsm.Command{fsm.SetFailover{Failover: time.Minute}}, "is out of range"},
-		"a lift before all of it":   {both, []fsm.Command{lift, put(defined("web", 210)), put(defined("mail", 202))}, ""},
-		"a lift that is older":      {late, []fsm.Command{lift}, "bravo would have to stop"},
-		"a definition that is":      {late, []fsm.Command{put(checked)}, "bravo would have to stop"},
-		"one that all can read":     {late, []fsm.Command{put(defined("mail", 202))}, ""},
-		"a maintenance":             {both, []fsm.Command{fsm.SetDrain{Node: "alpha", On: true}}, ""},
-		"where nobody else is left": {alone, []fsm.Command{fsm.SetDrain{Node: "alpha", On: true}}, "alpha would be drained, and nobody else could hold service web now"},
-		"and it is changed before":  {alone, []fsm.Command{put(defined("web", 210)), fsm.SetDrain{Node: "alpha", On: true}}, "nobody else could hold service web now"},
-		"which was forced":          {alone, []fsm.Command{fsm.SetDrain{Node: "alpha", On: true, Force: true}}, ""},
-		"of one and then the other": {both, []fsm.Command{fsm.SetDrain{Node: "bravo", On: true}, fsm.SetDrain{Node: "alpha", On: true}}, "nobody else could hold service web now"},
+		"an address that is held":   {both, []fsm.Command{put(defined("web", 210))}, "", ""},
+		"one that another one has":  {both, []fsm.Command{put(defined("web", 201))}, "already belongs to service old", ""},
+		"which is deleted before":   {both, []fsm.Command{fsm.DeleteService{Name: "old"}, put(defined("web", 201))}, "", ""},
+		"two that are exchanged":    {both, []fsm.Command{put(defined("old", 200)), put(defined("web", 201))}, "already belongs to service web", ""},
+		"a host's own address":      {both, []fsm.Command{put(defined("mail", 12))}, "10.77.0.12 is the node bravo's own", ""},
+		"two new ones with one":     {both, []fsm.Command{put(defined("mail", 202)), put(defined("nas", 202))}, "already belongs to service mail", ""},
+		"a failover out of range":   {both, []fsm.Command{fsm.SetFailover{Failover: time.Minute}}, "is out of range", ""},
+		"a lift before all of it":   {both, []fsm.Command{lift, put(defined("web", 210)), put(defined("mail", 202))}, "", ""},
+		"a lift that is older":      {late, []fsm.Command{lift}, "bravo would have to stop", ""},
+		"a definition that is":      {late, []fsm.Command{put(checked)}, "bravo would have to stop", ""},
+		"one that all can read":     {late, []fsm.Command{put(defined("mail", 202))}, "", ""},
+		"a maintenance":             {both, []fsm.Command{fsm.SetDrain{Node: "alpha", On: true}}, "", ""},
+		"where nobody else is left": {alone, []fsm.Command{fsm.SetDrain{Node: "alpha", On: true}}, "", "alpha"},
+		"and it is changed before":  {alone, []fsm.Command{put(defined("web", 210)), fsm.SetDrain{Node: "alpha", On: true}}, "", "alpha"},
+		"which was forced":          {alone, []fsm.Command{fsm.SetDrain{Node: "alpha", On: true, Force: true}}, "", ""},
+		"of one and then the other": {both, []fsm.Command{fsm.SetDrain{Node: "bravo", On: true}, fsm.SetDrain{Node: "alpha", On: true}}, "", "alpha"},
 	} {
 		before, err := fsm.EncodeState(c.view.State)
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = foresee(c.view, "restore", c.list)
+		left, err := foresee(c.view, "restore", c.list)
 		if (err == nil) != (c.says == "") || err != nil && (!strings.HasPrefix(err.Error(), "cannot restore: ") || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "nothing was changed")) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
+		}
+		if len(left) > 1 || (len(left) == 1) != (c.left != "") || c.left != "" && (left[0].Node != c.left || !strings.HasPrefix(left[0].Why, "nobody else could hold service web now (")) {
+			t.Errorf("%s: without the maintenance of %+v, want %q", name, left, c.left)
 		}
 		if after, err := fsm.EncodeState(c.view.State); err != nil || string(after) != string(before) {
 			t.Errorf("%s: the state was changed (%v)", name, err)

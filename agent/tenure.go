@@ -76,8 +76,7 @@ func (t *tenant) measure() {
 	}
 	if err := t.hold.Extend(time.Duration(until)); err != nil {
 		t.fail(doExtend, err)
-		t.lapse("its lease cannot be shortened as its clock falls behind")
-		t.nextAsk, t.nextCheck = 0, 0
+		t.lapse()
 		return
 	}
 	t.deadline = until

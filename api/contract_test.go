@@ -31,6 +31,7 @@ var answers = []struct {
 	{"wakes", "`nightporter wakes -o json`", Wakes{}},
 	{"report", "`nightporter report -o json`", Report{}},
 	{"doctor", "`nightporter doctor -o json`, with `--peers` of all nodes; docs/doctor.md has the findings", DoctorReport{}},
+	{"restore", "`nightporter restore FILE -o json`, with `--diff` or without", Restored{}},
 	{"error", "any verb that fails, on standard error", Error{}},
 }
 

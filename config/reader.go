@@ -209,7 +209,10 @@ func (r *reader) text(n ast.Node, want string) value[string] {
 
 // colonWithin says whether it is a text like 07:00 or 2001:db8::1 that the reader of YAML took for a mapping, as it does between braces.
 func colonWithin(n ast.Node) bool {
-	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) == 1 {
+	if m, ok := n.(*ast.MappingNode); ok {
+		if len(m.Values) != 1 || m.GetToken().Value == "{" { // with a brace of its own it was meant
+			return false
+		}
 		n = m.Values[0]
 	}
 	pair, ok := n.(*ast.MappingValueNode)

@@ -96,7 +96,7 @@ func memberEvents(before, after *State, c Command) (out []Event) {
 			if changes := recordChanges(old, now); changes != "" {
 				out = append(out, Event{Kind: EventMember, What: Altered, Node: name, Detail: changes})
 			}
-			if old.Power == now.Power && old.Sleeps == now.Sleeps && old.PowerReason != now.PowerReason { // wasCalled
+			if old.Power == now.Power && old.Sleeps == now.Sleeps && old.PowerReason == WokeUnasked && now.PowerReason == WokeUp { // wasCalled
 				out = append(out, Event{Kind: EventMember, What: Corrected, Node: name, From: string(old.PowerReason), To: string(now.PowerReason), Reason: now.PowerReason})
 			}
 			if old.Maintenance != now.Maintenance {
@@ -179,7 +179,8 @@ func ownerEvents(before, after *State) (out []Event) {
 		}
 		e := Event{Kind: EventOwner, Service: name, Epoch: now.Epoch, From: old.Owner, To: now.Owner, Reason: now.Reason, By: now.By, At: now.Since}
 		if h := after.History[name]; len(h) > 0 && h[len(h)-1].Epoch == now.Epoch {
-			e.Detail = clip(h[len(h)-1].Detail)
+			last := h[len(h)-1]
+			e.Reason, e.By, e.At, e.Detail = last.Reason, last.By, last.At, clip(last.Detail) // a lift leaves another reason in the record
 		}
 		out = append(out, e)
 	}

@@ -29,7 +29,7 @@ type Lift struct {
 	At    time.Time `json:"at"`
 }
 
-// EpochsLifted is the reason of a new epoch of the same owner: a backup of another cluster was restored.
+// EpochsLifted is the reason of a new epoch of the same owner, in the history: a backup of another cluster was restored.
 const EpochsLifted Reason = "epochs-lifted"
 
 func liftEpochs(s *State, index uint64, c LiftEpochs) (*State, Result) {
@@ -51,6 +51,8 @@ func liftEpochs(s *State, index uint64, c LiftEpochs) (*State, Result) {
 		own := s.Ownerships[name]
 		if own.Owner != "" {
 			next = *risen(&next, index, name, Ownership{Owner: own.Owner, Reason: EpochsLifted, Since: c.At, By: c.By}, "", c.Floor)
+			own.Epoch = c.Floor // the history tells of the lift; why its owner has it, and since when, is as it was: the plan goes by it
+			next.Ownerships[name] = own
 			continue
 		}
 		if own.Epoch == 0 {
@@ -84,10 +86,15 @@ func (s *State) Above() uint64 {
 }
 
 // MustLift says whether epochs are to be lifted before definitions are restored from a backup of the cluster with the ID from, whose epochs went up
-// to above. Within one cluster, and from one to those that go on from it, none ever goes back; nor does any after a lift for the same cluster.
+// to above. Within one cluster none ever goes back, unless all its hosts were: the backup then has a higher one than is known. A recovery and a lift
+// for the same cluster begin above all that it had; a backup that comes up to there is from after that, or from after a lift that the recovered host
+// never had.
 func (s *State) MustLift(from string, above uint64) bool {
-	if from == s.Cluster.ID || slices.ContainsFunc(s.Recoveries, func(r Recovery) bool { return r.From == from }) {
-		return false
+	switch {
+	case from == s.Cluster.ID:
+		return above > s.Above()
+	case slices.ContainsFunc(s.Recoveries, func(r Recovery) bool { return r.From == from }), s.Lifted != nil && s.Lifted.From == from:
+		return above >= s.floor()
 	}
-	return s.Lifted == nil || s.Lifted.From != from || above >= s.floor()
+	return true
 }

@@ -26,11 +26,12 @@ func TestLiftEpochs(t *testing.T) {
 	const floor = 5 << generationBits
 	lift := LiftEpochs{From: otherID, Floor: floor, At: at(10), By: "b"}
 	first := Lift{From: otherID, Floor: floor, At: at(10)}
+	was := world(t).Ownerships["web"]
 	lifted := func(s *State) error {
 		web, db, h := s.Ownerships["web"], s.Ownerships["db"], s.History["web"]
 		last := h[len(h)-1]
 		switch {
-		case web != Ownership{Owner: "a", Epoch: floor, Reason: EpochsLifted, Since: at(10), By: "b"}:
+		case web != Ownership{Owner: "a", Epoch: floor, Reason: was.Reason, Since: was.Since, By: was.By}: // an operator's move, for one, stays in force
 			return want(false, "web is %+v", web)
 		case db != Ownership{Epoch: floor, Reason: FirstOwner, Since: at(10), By: "b"}:
 			return want(false, "db is %+v", db)
@@ -94,8 +95,10 @@ func TestMustLift(t *testing.T) {
 		above uint64
 		want  bool
 	}{
-		"the same cluster":               {s, testID, 99, false},
-		"the one that it goes on from":   {recovered, testID, 99, false},
+		"the same cluster":               {s, testID, s.Above(), false},
+		"the same, put back since":       {s, testID, s.Above() + 1, true},
+		"the one that it goes on from":   {recovered, testID, floor - 1, false},
+		"which was lifted without it":    {recovered, testID, floor, true},
 		"the one that goes on from it":   {s, newID, 99, true},
 		"another one":                    {recovered, otherID, 1, true},
 		"another one that was lifted":    {lifted, otherID, floor, false},

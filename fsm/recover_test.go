@@ -224,6 +224,9 @@ func TestTheStoryOfARecovery(t *testing.T) {
 		if e.Index == 500 && (e.By != "d" || !e.At.Equal(at(20))) {
 			t.Errorf("%+v", e)
 		}
+		if e.What == Corrected {
+			t.Errorf("nothing was wrong with why it was awake: %s", e.Sentence())
+		}
 	}
 	story := strings.Join(told, "\n")
 	for _, want := range []string{

@@ -1,10 +1,6 @@
 package lab
 
-import (
-	"fmt"
-	"sync"
-	"unsafe"
-)
+import "sync"
 
 // backlogMost is how many bytes of frames may wait for their receiver: minutes of what hosts say, some tenths of a second of a flood.
 const backlogMost = 64 << 20
@@ -21,7 +17,6 @@ type backlog struct {
 	mu         sync.Mutex
 	waiting    []taken
 	bytes      int
-	over       error // nothing more will come, for this reason
 	news, room chan struct{}
 }
 
@@ -36,7 +31,7 @@ func (b *backlog) put(t taken, stop <-chan struct{}) bool {
 		fits := b.bytes < backlogMost
 		if fits {
 			b.waiting = append(b.waiting, t)
-			b.bytes += len(t.frame.Data) + int(unsafe.Sizeof(t))
+			b.bytes += len(t.frame.Data)
 		}
 		b.mu.Unlock()
 		if fits {
@@ -51,37 +46,26 @@ func (b *backlog) put(t taken, stop <-chan struct{}) bool {
 	}
 }
 
-// end says that nothing more will come.
-func (b *backlog) end(why error) {
-	b.mu.Lock()
-	b.over = fmt.Errorf("the watch has ended by itself: %w", why)
-	b.mu.Unlock()
-	ring(b.news)
-}
-
-// take gives all that wait, in their order, as soon as there are any; nil: stop was closed, or nothing more will come.
-func (b *backlog) take(stop <-chan struct{}) ([]taken, error) {
+// take gives all that wait, in their order, as soon as there are any; nil: stop was closed.
+func (b *backlog) take(stop <-chan struct{}) []taken {
 	for {
 		select {
 		case <-stop:
-			return nil, nil
+			return nil
 		default:
 		}
 		b.mu.Lock()
-		all, over := b.waiting, b.over
+		all := b.waiting
 		b.waiting, b.bytes = nil, 0
 		b.mu.Unlock()
 		if len(all) > 0 {
 			ring(b.room)
-			return all, nil
-		}
-		if over != nil {
-			return nil, over
+			return all
 		}
 		select {
 		case <-b.news:
 		case <-stop:
-			return nil, nil
+			return nil
 		}
 	}
 }

@@ -162,8 +162,7 @@ func (c *Capture) read() {
 	defer unix.Munmap(c.ring) // fails only for an address that is not a mapping
 	raw, err := c.socket.SyscallConn()
 	if err != nil {
-		c.backlog.end(err)
-		return
+		return // stopped
 	}
 	for next := 0; ; next = (next + 1) % slots {
 		slot := c.ring[next*slotSize : (next+1)*slotSize]
@@ -176,8 +175,7 @@ func (c *Capture) read() {
 			return ready
 		})
 		if err != nil {
-			c.backlog.end(err)
-			return
+			return // stopped
 		}
 		f, index, ok := c.frame(slot)
 		atomic.StoreUint32(status, unix.TP_STATUS_KERNEL)
@@ -198,10 +196,7 @@ func (c *Capture) pass(drop bool) {
 		defer func() { c.note(c.pcap.Flush()) }()
 	}
 	for {
-		all, err := c.backlog.take(c.stop)
-		if err != nil && c.err == nil {
-			c.err = err
-		}
+		all := c.backlog.take(c.stop)
 		if all == nil {
 			return
 		}

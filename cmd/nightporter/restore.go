@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,23 +15,6 @@ import (
 	"nightporter/api"
 	"nightporter/config"
 )
-
-// restored tells what a restore changes, or has changed.
-type restored struct {
-	Cluster   string       `json:"cluster"`
-	Made      time.Time    `json:"made"`
-	Created   []string     `json:"created"`
-	Changed   []string     `json:"changed"`
-	Unchanged []string     `json:"unchanged"`
-	Extra     []string     `json:"extra"`    // services that the backup does not have and that stay
-	Deleted   []string     `json:"deleted"`  // with --prune
-	Failover  api.Duration `json:"failover"` // 0 = stays
-	Inrush    int          `json:"wake_inrush"`
-	Drained   []string     `json:"drained"` // hosts that were in maintenance, and are members and not so now
-	Lifted    bool         `json:"lifted"`  // all epochs are lifted above those of the cluster that the backup is of
-	Notes     []string     `json:"notes"`
-	Done      bool         `json:"done"` // false: --diff
-}
 
 func restoreVerb(sh *shell) *cobra.Command {
 	var diff, prune, other bool
@@ -61,7 +45,7 @@ Members are not brought back either: hosts join by themselves. A file of another
 				return fmt.Errorf("%s cannot be restored: %w", name, err)
 			}
 			return sh.ask(cmd, func(ctx context.Context, c *api.Client) error {
-				r, steps, err := planRestore(ctx, c, saved, other, prune)
+				r, steps, err := planRestore(ctx, c, saved, other, prune, diff)
 				if err != nil {
 					return err
 				}
@@ -83,7 +67,7 @@ Members are not brought back either: hosts join by themselves. A file of another
 }
 
 // planRestore compares a backup with the cluster, and refuses what does not fit.
-func planRestore(ctx context.Context, c *api.Client, saved agent.Saved, other, prune bool) (*restored, []step, error) {
+func planRestore(ctx context.Context, c *api.Client, saved agent.Saved, other, prune, diff bool) (*api.Restored, []step, error) {
 	status, err := c.Status(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -105,16 +89,26 @@ func planRestore(ctx context.Context, c *api.Client, saved agent.Saved, other, p
 	}
 	q := queryOf(saved, r, have)
 	may, err := c.Restorable(ctx, q)
+	if e, ok := errors.AsType[*api.Error](err); ok && e.Code == api.CodeRefused && diff { // what differs may say why
+		r.Notes = append(r.Notes, "it would be refused: "+strings.TrimPrefix(e.Message, "cannot restore: "))
+		return r, nil, nil
+	}
 	if err != nil {
 		return nil, nil, err
 	}
 	r.Lifted = may.Lift
+	for _, u := range may.Undrained {
+		is := func(name string) bool { return name == u.Node }
+		r.Drained = slices.DeleteFunc(r.Drained, is)
+		q.Drain = slices.DeleteFunc(q.Drain, func(d api.DrainQuery) bool { return is(d.Node) })
+		r.Notes = append(r.Notes, fmt.Sprintf("the maintenance of %s is not restored: %s; `nightporter drain --force %s`", u.Node, u.Why, u.Node))
+	}
 	return r, stepsOf(c, q, r), nil
 }
 
 // compareRestore is pure: what would change.
-func compareRestore(saved agent.Saved, have []api.Service, status api.Status) *restored {
-	r := &restored{
+func compareRestore(saved agent.Saved, have []api.Service, status api.Status) *api.Restored {
+	r := &api.Restored{
 		Cluster: saved.Cluster, Made: saved.Made, Created: []string{}, Changed: []string{}, Unchanged: []string{}, Extra: []string{}, Deleted: []string{},
 		Drained: []string{}, Notes: []string{},
 	}
@@ -162,7 +156,7 @@ func compareRestore(saved agent.Saved, have []api.Service, status api.Status) *r
 	return r
 }
 
-func drawRestored(p *page, r *restored) {
+func drawRestored(p *page, r *api.Restored) {
 	verb := "would be"
 	if r.Done {
 		verb = "was"
@@ -179,7 +173,7 @@ func drawRestored(p *page, r *restored) {
 		p.line("service %s is not in the backup and stays", n)
 	}
 	if r.Lifted {
-		p.line("every epoch %s lifted: the backup is of another cluster", verb)
+		p.line("every epoch %s lifted above those in the backup", verb)
 	}
 	if r.Failover != 0 {
 		p.line("failover %s set to %s", verb, time.Duration(r.Failover))

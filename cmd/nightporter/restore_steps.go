@@ -18,7 +18,7 @@ type step struct {
 }
 
 // queryOf is pure: what is to be done to bring a backup back, and what has to be deleted before.
-func queryOf(saved agent.Saved, r *restored, have []api.Service) api.RestoreQuery {
+func queryOf(saved agent.Saved, r *api.Restored, have []api.Service) api.RestoreQuery {
 	q := api.RestoreQuery{Epochs: saved.Epochs, Settings: api.Settings{Failover: r.Failover, Inrush: r.Inrush}}
 	for _, s := range saved.Services {
 		if !slices.Contains(r.Unchanged, s.Name) {
@@ -30,10 +30,38 @@ func queryOf(saved agent.Saved, r *restored, have []api.Service) api.RestoreQuer
 			q.Delete = append(q.Delete, old.Name)
 		}
 	}
+	q.Services = inOrder(q.Services, have, q.Delete)
 	for _, name := range r.Drained {
 		q.Drain = append(q.Drain, api.DrainQuery{Node: name, Text: saved.Drained[name].Text, Force: saved.Drained[name].Force})
 	}
 	return q
+}
+
+// inOrder puts first what takes nothing that another service still has: of a chain of addresses the end. Where that leaves some, as where two
+// have been exchanged, they come last, and are refused.
+func inOrder(services, have []api.Service, deleted []string) (out []api.Service) {
+	now := make(map[string]api.Service)
+	for _, s := range have {
+		if !slices.Contains(deleted, s.Name) {
+			now[s.Name] = s
+		}
+	}
+	for left := slices.Clone(services); len(left) > 0; {
+		i := slices.IndexFunc(left, func(s api.Service) bool {
+			for name, other := range now {
+				if name != s.Name && hasOf(other, s) {
+					return false
+				}
+			}
+			return true
+		})
+		if i < 0 {
+			return append(out, left...)
+		}
+		now[left[i].Name] = left[i]
+		out, left = append(out, left[i]), slices.Delete(left, i, i+1)
+	}
+	return out
 }
 
 // hasOf says whether a service has an address or the MAC that another one is to get.
@@ -42,10 +70,16 @@ func hasOf(old, s api.Service) bool {
 }
 
 // stepsOf are the changes in their order. What cannot be taken back comes last.
-func stepsOf(c *api.Client, q api.RestoreQuery, r *restored) (out []step) {
+func stepsOf(c *api.Client, q api.RestoreQuery, r *api.Restored) (out []step) {
 	add := func(what string, do func(context.Context) error) { out = append(out, step{what, do}) }
 	remove := func(name string) {
-		add("service "+name+" deleted", func(ctx context.Context) error { return c.Delete(ctx, name) })
+		add("service "+name+" deleted", func(ctx context.Context) error {
+			err := c.Delete(ctx, name)
+			if api.CodeOf(err) == api.CodeUnknownService { // by somebody else, or by an attempt of which no answer came
+				return nil
+			}
+			return err
+		})
 	}
 	if r.Lifted {
 		add("every epoch lifted", func(ctx context.Context) error { return c.LiftEpochs(ctx, q.Epochs) })
@@ -111,7 +145,7 @@ func broken(steps []step, i int, err error) error {
 	}
 	message := "the restore ended in the middle: " + e.Message + "; done: " + list(steps[:i])
 	not := steps[i:]
-	if e.Code == api.CodeTimeout || e.Code == api.CodeUnavailable {
+	if e.Code == api.CodeTimeout || e.Code == api.CodeUnavailable || e.Code == api.CodeNoLeader { // a leader may have fallen after it was in the log
 		message += "; perhaps done: " + not[0].what
 		not = not[1:]
 	}

@@ -20,6 +20,7 @@ type restorer struct {
 	*fakeAgent
 	judged  *api.RestoreQuery
 	refusal error
+	left    []api.Undrained
 	done    []string
 	failing int
 	failure error
@@ -36,7 +37,7 @@ func (r *restorer) note(what string) error {
 
 func (r *restorer) Restorable(_ context.Context, q api.RestoreQuery) (api.Restorable, error) {
 	r.judged = &q
-	return api.Restorable{Lift: true}, r.refusal
+	return api.Restorable{Lift: true, Undrained: r.left}, r.refusal
 }
 
 func (r *restorer) LiftEpochs(_ context.Context, e api.Epochs) error {
@@ -62,7 +63,7 @@ func (r *restorer) Drain(_ context.Context, q api.DrainQuery) (api.Drained, erro
 }
 
 // A restore with --prune: mail is to get the address that old has, and spare is in nobody's way.
-func restoring(t *testing.T, r *restorer) (code int, out, errs string) {
+func restoring(t *testing.T, r *restorer, words ...string) (code int, out, errs string) {
 	t.Helper()
 	service := func(name, addr string) api.Service {
 		return api.Service{Name: name, Addresses: []netip.Addr{netip.MustParseAddr(addr)}, Mode: "mac", MAC: api.MAC{2, 0, 0, 0, 9, name[0]}, Targets: []string{"delta"}, Hold: "drop"}
@@ -84,7 +85,7 @@ func restoring(t *testing.T, r *restorer) (code int, out, errs string) {
 	}
 	defer serveStory(t, socket, r)()
 	var o, e bytes.Buffer
-	code = run(t.Context(), &shell{out: &o, err: &e, in: strings.NewReader(""), getenv: func(string) string { return "" }}, []string{"--socket", socket, "restore", "--prune", path})
+	code = run(t.Context(), &shell{out: &o, err: &e, in: strings.NewReader(""), getenv: func(string) string { return "" }}, append([]string{"--socket", socket, "restore", "--prune", path}, words...))
 	return code, o.String(), e.String()
 }
 
@@ -99,7 +100,7 @@ func TestARestoreDeletesLast(t *testing.T) {
 	if code != 0 || !slices.Equal(r.done, restoredInOrder) {
 		t.Errorf("exit code %d, %s: done %q", code, errs, r.done)
 	}
-	want := "service mail was created\nservice web was changed\nservice old was deleted\nservice spare was deleted\nevery epoch was lifted: the backup is of another cluster\n" +
+	want := "service mail was created\nservice web was changed\nservice old was deleted\nservice spare was deleted\nevery epoch was lifted above those in the backup\n" +
 		"failover was set to 2s\nwake-inrush was set to 3\nalpha was drained\n"
 	if out != want {
 		t.Errorf("it says %q", out)
@@ -122,6 +123,67 @@ func TestARestoreThatWouldBeRefusedChangesNothing(t *testing.T) {
 	}
 }
 
+// With --diff it is told with what would change.
+func TestARestoreThatWouldBeRefusedTellsWhatDiffers(t *testing.T) {
+	r := &restorer{fakeAgent: newFake(), refusal: api.Refused("cannot restore: no", "nothing was changed")}
+	code, out, errs := restoring(t, r, "--diff")
+	if code != 0 || errs != "" || len(r.done) > 0 || !strings.HasPrefix(out, "service mail would be created\n") || !strings.HasSuffix(out, "\nnote: it would be refused: no\n") {
+		t.Errorf("exit code %d, %q, %q, done %q", code, out, errs, r.done)
+	}
+	r = &restorer{fakeAgent: newFake(), refusal: api.Timeout("find out")}
+	if code, out, _ := restoring(t, r, "--diff"); code != 4 || out != "" {
+		t.Errorf("without an answer: exit code %d, %q", code, out)
+	}
+}
+
+// A maintenance that cannot be had is left out, and the rest is restored.
+func TestARestoreLeavesOutAMaintenance(t *testing.T) {
+	r := &restorer{fakeAgent: newFake(), left: []api.Undrained{{Node: "alpha", Why: "nobody else could hold service web now"}}}
+	code, out, errs := restoring(t, r)
+	want := slices.DeleteFunc(slices.Clone(restoredInOrder), func(s string) bool { return s == "drain alpha" })
+	if code != 0 || !slices.Equal(r.done, want) || strings.Contains(out, "drained") ||
+		!strings.HasSuffix(out, "\nnote: the maintenance of alpha is not restored: nobody else could hold service web now; `nightporter drain --force alpha`\n") {
+		t.Errorf("exit code %d, %s: done %q, says %q", code, errs, r.done, out)
+	}
+}
+
+// What is to be deleted and is not there any more is done.
+func TestARestoreTakesAMissingServiceAsDeleted(t *testing.T) {
+	r := &restorer{fakeAgent: newFake(), failing: 2, failure: api.UnknownService("old", nil)}
+	code, _, errs := restoring(t, r)
+	if want := slices.DeleteFunc(slices.Clone(restoredInOrder), func(s string) bool { return s == "delete old" }); code != 0 || !slices.Equal(r.done, want) {
+		t.Errorf("exit code %d, %s: done %q", code, errs, r.done)
+	}
+}
+
+// Of a chain of addresses the end comes first, whatever the names.
+func TestARestoreBeginsAtTheEndOfAChain(t *testing.T) {
+	service := func(name string, n byte) api.Service {
+		return api.Service{Name: name, Addresses: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, n})}, MAC: api.MAC{2, 0, 0, 0, 9, name[0]}}
+	}
+	for _, c := range []struct {
+		what            string
+		have, to        []api.Service
+		deleted, expect []string
+	}{
+		{"nothing in the way", []api.Service{service("a", 1), service("b", 2)}, []api.Service{service("a", 3), service("b", 4)}, nil, []string{"a", "b"}},
+		{"a chain", []api.Service{service("a", 1), service("b", 2), service("c", 3)}, []api.Service{service("a", 2), service("b", 3), service("c", 4)}, nil, []string{"c", "b", "a"}},
+		{"the other way", []api.Service{service("a", 2), service("b", 3)}, []api.Service{service("a", 1), service("b", 2)}, nil, []string{"a", "b"}},
+		{"a new one", []api.Service{service("b", 1)}, []api.Service{service("a", 1), service("b", 2)}, nil, []string{"b", "a"}},
+		{"two exchanged", []api.Service{service("a", 1), service("b", 2)}, []api.Service{service("a", 2), service("b", 1), service("c", 3)}, nil, []string{"c", "a", "b"}},
+		{"one that stays", []api.Service{service("z", 1)}, []api.Service{service("a", 1), service("b", 2)}, nil, []string{"b", "a"}},
+		{"one that goes", []api.Service{service("z", 1)}, []api.Service{service("a", 1), service("b", 2)}, []string{"z"}, []string{"a", "b"}},
+	} {
+		var got []string
+		for _, s := range inOrder(c.to, c.have, c.deleted) {
+			got = append(got, s.Name)
+		}
+		if !slices.Equal(got, c.expect) {
+			t.Errorf("%s: %q, want %q", c.what, got, c.expect)
+		}
+	}
+}
+
 // Wherever it ends, it tells exactly what was done, and what was not.
 func TestARestoreThatEndsInTheMiddleTellsWhere(t *testing.T) {
 	words := []string{"every epoch lifted", "service old deleted", "service mail created", "service web changed", "failover set", "wake-inrush set", "alpha drained", "service spare deleted"}
@@ -138,7 +200,7 @@ func TestARestoreThatEndsInTheMiddleTellsWhere(t *testing.T) {
 			says string
 		}{
 			{api.Refused("no", "do it"), 1, "no; done: " + list(words[:i]) + "; not done: " + list(words[i:]) + "\n  do it; what was done stays"},
-			{api.NoLeader("go on", ""), 4, "cannot go on: the cluster has no leader; done: " + list(words[:i]) + "; not done: " + list(words[i:]) + "\n  see `nightporter status`"},
+			{api.NoLeader("go on", ""), 4, "cannot go on: the cluster has no leader; done: " + list(words[:i]) + "; perhaps done: " + words[i] + "; not done: " + list(words[i+1:]) + "\n  see `nightporter status`"},
 			{api.Timeout("go on"), 4, "; done: " + list(words[:i]) + "; perhaps done: " + words[i] + "; not done: " + list(words[i+1:]) + "\n  "},
 		} {
 			r := &restorer{fakeAgent: newFake(), failing: i + 1, failure: c.err}
