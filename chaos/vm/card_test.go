@@ -39,6 +39,7 @@ func TestACardThatCanBeArmed(t *testing.T) {
 	w.drifts()
 	w.password()
 	w.everyCard()
+	w.stacked()
 	w.judge(17) // the first turn; away and back in two canaries, three stories, the control, and the two suspends that came to nothing
 }
 

@@ -129,6 +129,54 @@ func (w *world) everyCard() {
 	}
 }
 
+// stacks makes links on top of each other, by the guest's own kernel: a bond of the card by vmxnet3, a VLAN on it, a bridge on that, and a macvlan on the bridge; and
+// a VLAN on a card by e100, which does not go into a bond: it comes up with firmware only, that no free Debian has.
+var stacks = "( set -e; " + strings.Join([]string{
+	"card() { for n in /sys/class/net/eth*; do case $(readlink $n/device/driver) in */$1) echo ${n##*/}; break;; esac; done; }",
+	"a=$(card vmxnet3); b=$(card e100)",
+	"ip link add bond7 type bond mode active-backup; ip link set $a down; ip link set $a master bond7",
+	"ip link add link bond7 name bond7.5 type vlan id 5",
+	"ip link add br7 type bridge; ip link set bond7.5 master br7",
+	"ip link add link br7 name svc7 type macvlan mode bridge",
+	"ip link add link $b name vlan7 type vlan id 6",
+	"echo $a $b",
+}, "; ") + " )"
+
+// stacked arms the cards beneath these. Whether they are armed is what the guest's ethtool says of each.
+func (w *world) stacked() {
+	w.Helper()
+	out, err := w.shell.run(w.limit(), stacks)
+	w.must(err)
+	cards := strings.Fields(out[strings.LastIndex(out, "\n")+1:])
+	if len(cards) != 2 {
+		w.Fatalf("these are no two cards: %s", out)
+	}
+	each := func(command string) string {
+		w.Helper()
+		out, err := w.shell.run(w.limit(), "for n in "+strings.Join(cards, " ")+"; do "+command+"; done")
+		w.must(err)
+		return strings.Join(strings.Fields(out), "")
+	}
+	const modes = "ethtool $n | sed -n '/Supports/!s/.*Wake-on: //p'"
+	for _, c := range []struct{ top, want string }{{"bond7", "gd"}, {"bond7.5", "gd"}, {"br7", "gd"}, {"svc7", "gd"}, {"vlan7", "dg"}} {
+		each("ethtool -s $n wol d")
+		if got := each(modes); got != "dd" {
+			w.Fatalf("the cards are not disarmed: %s", got)
+		}
+		out, err := w.shell.run(w.limit(), cardsAsked+"=1 /"+cardsProgram+" "+c.top)
+		w.must(err)
+		var a armed
+		if err := json.Unmarshal([]byte(out), &a); err != nil {
+			w.Fatalf("%v: %s", err, out)
+		}
+		got := each(modes)
+		if a.Err != "" || !a.Armed || got != c.want {
+			w.Errorf("beneath %s the cards %v are armed %s, want %s: %+v", c.top, cards, got, c.want, a)
+		}
+		w.Logf("beneath %s: armed %v by %s, the cards %v have %s", c.top, a.Armed, a.Driver, cards, got)
+	}
+}
+
 // guestProgram does the guest's part where this program runs in one.
 func guestProgram() {
 	if os.Getenv(cardsAsked) == "" {

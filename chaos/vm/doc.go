@@ -3,8 +3,8 @@
 //
 // The machine takes the place of the host h3 in a laboratory (chaos/lab): its network card is plugged into h3's cable, so that
 // the always-on hosts, the clients, the switch and the watch at its ports are those of all other tests. A stand-in for the card's wake logic
-// (nic_test.go) resumes the machine when a magic packet comes to its cable while it sleeps; emulated cards cannot. There are two machines, one after the
-// other (machine_test.go): one with the card that a guest usually has, and one whose card's driver has Wake-on-LAN. The stand-in of the second wakes by the card's register.
+// (nic_test.go) resumes the machine when a magic packet comes to its cable while it sleeps; emulated cards cannot. There are three machines, one after the
+// other (machine_test.go): two with the card that a guest usually has, and one whose card's driver has Wake-on-LAN. The stand-in of the third wakes by the card's register.
 //
 // Three more walk through docs/tutorial.md as it is written (tutorial_test.go), on a LAN of their own (lan_test.go).
 //

@@ -3,6 +3,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func furnish(ctx context.Context, l *lab.Lab, place *lab.Host, system string, m 
 	if out, err := install.CombinedOutput(); err != nil {
 		return fmt.Errorf("make install DESTDIR=%s: %w\n%s", tree, err, out)
 	}
-	text, err := guestConfig(l, m.drop)
+	text, err := guestConfig(l, m)
 	if err != nil {
 		return err
 	}
@@ -118,7 +119,7 @@ func write(path, body string, mode os.FileMode) error {
 
 // guestConfig is the file of the lab without what only a lab has: places on this machine, and its suspend command. So the guest has the default
 // ones: /var/lib/nightporter, and `systemctl suspend`. Likewise with other keys that are not to be in it.
-func guestConfig(l *lab.Lab, drop []string) (string, error) {
+func guestConfig(l *lab.Lab, m machine) (string, error) {
 	body, err := os.ReadFile(filepath.Join(l.Dir(), "nightporter.yaml"))
 	if err != nil {
 		return "", fmt.Errorf("read the lab's configuration: %w", err)
@@ -126,13 +127,17 @@ func guestConfig(l *lab.Lab, drop []string) (string, error) {
 	var out []string
 	for line := range strings.Lines(string(body)) {
 		switch key, _, _ := strings.Cut(strings.TrimSpace(line), ":"); {
-		case slices.Contains(drop, key), key == "data_dir", key == "checks_dir", key == "suspend_command":
+		case slices.Contains(m.drop, key), key == "data_dir", key == "checks_dir", key == "suspend_command":
 			continue
 		case key == "secret_file":
 			line = "secret_file: /etc/nightporter/secret\n"
 		case key == "power":
 			if strings.Contains(line, "sleeps") { // the guest alone
-				line += "    idle: " + idle + "\n    stay_awake: {load: 0, network: 0}\n"
+				more := ""
+				if m.stayAwake != "" {
+					more = ", " + m.stayAwake
+				}
+				line += fmt.Sprintf("    idle: %v\n    stay_awake: {load: 0, network: 0%s}\n", cmp.Or(m.idle, idle), more)
 			}
 		}
 		out = append(out, line)

@@ -23,7 +23,7 @@ const (
 	// patience bounds one wait: an emulated boot takes 15 s on a quiet machine, and was seen to take more than four minutes on one with a load of 40.
 	patience = 10 * time.Minute
 	// idle is what the guest's host waits for before it goes to sleep by itself.
-	idle = "20s"
+	idle = 20 * time.Second
 	web  = "web"
 	// place is the lab's host whose place the machine takes.
 	place = "h3"
