@@ -100,13 +100,12 @@ func (b *backend) Move(ctx context.Context, service, node string) (api.Moved, er
 // undone says what became of a move under an epoch, where the next that was reported open is a later one; "" = the host has the service.
 func undone(now fsm.Ownership, node string, epoch, at uint64) string {
 	switch {
-	case at == epoch || now.Owner == node && now.Epoch >= at:
+	case at == epoch || now.Owner == node && now.Epoch == at:
 		return ""
 	case now.Epoch < at: // this host leads no more, and has yet to hear of it
-		return fmt.Sprintf("it was given to %s under epoch %d, and it is open under epoch %d since", node, epoch, at)
+		return fmt.Sprintf("it was given to %s under epoch %d; it is open under epoch %d since, and this host does not know yet where", node, epoch, at)
 	}
-	return fmt.Sprintf("it was given to %s under epoch %d, which did not open it in time, and %s got it under epoch %d: %s", node, epoch,
-		cmp.Or(now.Owner, "nobody"), now.Epoch, now.Reason)
+	return fmt.Sprintf("it was given to %s under epoch %d; since then %s has it under epoch %d: %s", node, epoch, cmp.Or(now.Owner, "nobody"), now.Epoch, now.Reason)
 }
 
 func (b *backend) openHere(service string, epoch uint64) bool {

@@ -88,12 +88,12 @@ func (b *ballot) request(r lease.Request) (lease.Answer, bool) {
 	withheld := b.withholds != nil && b.withholds()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.checkClock()
-	if withheld { // it was asked: whoever does lives
+	facts := b.facts(r.Service) // under the lock: a configuration that is stored meanwhile must count
+	b.checkClock()              // after that, which may wait for the disk
+	if withheld {               // it was asked: whoever does lives
 		b.noteAsked(r, b.clock.Boot(), false)
 		return lease.Answer{}, false
 	}
-	facts := b.facts(r.Service) // under the lock: a configuration that is stored meanwhile must count
 	now := b.clock.Boot()
 	a, ok := b.voter.Request(now, facts, r)
 	if !ok {

@@ -100,7 +100,7 @@ func (l *leader) lead(ctx context.Context) bool {
 		return false
 	}
 	l.first = l.scene.clock.Boot()
-	l.configAt, l.config = l.scene.ballot.ruler.steady(), 0
+	l.configAt, l.config = l.scene.ballot.ruler.mark(), 0
 	l.silent, l.left, l.known = make(map[string]lease.Boot), make(map[string]uint64), nil
 	l.unseated = make(map[string]bool)
 	l.sulking, l.due, l.blind = make(map[string]lease.Boot), l.first.Add(time.Hour), 0
@@ -402,7 +402,7 @@ func (l *leader) voters(ctx context.Context, v cluster.View) {
 	committed := l.machine.View()
 	steady := l.scene.ballot.ruler.steady() // after both views were taken
 	if committed.ConfigIndex != l.config {
-		l.config, l.configAt = committed.ConfigIndex, steady
+		l.config, l.configAt = committed.ConfigIndex, l.scene.ballot.ruler.mark()
 	}
 	alive := make(map[string]bool)
 	for name := range v.Present {

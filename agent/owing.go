@@ -20,10 +20,10 @@ func (t *tenant) lookForWaiting() {
 	}
 	may := wake.Admission{Allow: t.wish.Service.Wake.Allow, Deny: t.wish.Service.Wake.Deny}
 	for _, o := range owed {
-		if may.Wakes(o.Client.Addr()) && (!o.Half || t.halved+1 != t.wish.Sleeps) {
+		if may.Wakes(o.Client.Addr()) && (!o.Half || t.halved.Load()+1 != t.wish.Sleeps) {
 			t.owes = t.wish.Sleeps
 			if o.Half { // anybody can begin a connection in anybody's name: not twice in a row
-				t.halved = t.owes
+				t.halved.Store(t.owes)
 			}
 			t.log.Info("a client waits for this host, which was to sleep", "service", t.service, "client", o.Client, "to", o.Dest, "because", o.Why, "count", len(owed))
 			return

@@ -17,7 +17,7 @@ func handedOver(w *world, service fsm.Service, leaving, half bool, halved uint64
 	})
 	w.giveAs(service, "b", 1, "")
 	w.pass(time.Second)
-	b.tenant.halved = halved
+	b.tenant.halved.Store(halved)
 	x := b.tenant.wish
 	w.giveAs(service, "a", 2, "b")
 	x.Own, x.Prev, x.Mine, x.Heir = fsm.Ownership{Owner: "a", Epoch: 2, Reason: fsm.OwnerSleeps}, "b", false, true

@@ -31,3 +31,9 @@ func (r *ruler) steady() lease.Boot {
 	now := r.clock.Boot()
 	return now.Add(-r.look().Ahead)
 }
+
+// mark is the same where a wait begins: what the clock gains while it is read must not make the mark earlier.
+func (r *ruler) mark() lease.Boot {
+	ahead := r.look().Ahead
+	return r.clock.Boot().Add(-ahead)
+}

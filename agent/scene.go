@@ -112,7 +112,7 @@ func (s *scene) view() cluster.View {
 	v.Health = s.health.Clone()
 	v.Engaged = s.engaged(now, state, v.Timing)
 	if s.timed == 0 || !s.timing.Equal(state.Timing.Changed) {
-		s.timing, s.timed, s.force = state.Timing.Changed, now, s.ballot.ruler.steady()
+		s.timing, s.timed, s.force = state.Timing.Changed, now, s.ballot.ruler.mark()
 	}
 	for name, own := range state.Ownerships {
 		seen := s.learnt[name]
@@ -120,7 +120,7 @@ func (s *scene) view() cluster.View {
 			seen = tenureSeen{own.Epoch, now}
 			s.learnt[name] = seen
 			if own.Reason == fsm.ServiceDeleted || own.Reason == fsm.ServiceChanged {
-				s.freed = s.ballot.ruler.steady()
+				s.freed = s.ballot.ruler.mark()
 			}
 		}
 		if _, defined := state.Services[name]; !defined {

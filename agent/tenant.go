@@ -125,8 +125,8 @@ type tenant struct {
 	voice   atomic.Pointer[Wire] // replays.own, for the ears
 	doors   doors
 	report  reporting
-	owes    uint64 // as it is shown
-	halved  uint64 // the last of them for which nothing but a half made connection spoke
+	owes    uint64         // as it is shown
+	halved  *atomic.Uint64 // of all services: the last of them for which nothing but a half made connection spoke
 
 	release   *lease.Release
 	heir      string
@@ -234,7 +234,7 @@ func (t *tenant) step(ctx context.Context) {
 	default:
 	}
 	if t.opened && now >= t.deadline {
-		t.lapse()
+		t.lapse("the lease ran out")
 	}
 	if t.wish.Hush && (t.opened || t.granted != 0) {
 		t.hush()
@@ -272,10 +272,10 @@ func (t *tenant) step(ctx context.Context) {
 }
 
 // lapse is the end of a lease that was not renewed. The kernel has closed the fence at the deadline; this is for a wall
-// clock that was set back meanwhile.
-func (t *tenant) lapse() {
+// clock that was set back meanwhile, and for a deadline that could not be made earlier.
+func (t *tenant) lapse(why string) {
 	t.opened = false
-	t.log.Warn("the lease ran out: the fence is closed", "service", t.service, "epoch", t.epoch)
+	t.log.Warn(why+": the fence is closed", "service", t.service, "epoch", t.epoch)
 	if t.hold == nil {
 		return
 	}

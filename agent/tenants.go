@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"nightporter/cluster"
@@ -34,6 +35,7 @@ type tenants struct {
 	changed     func() // passed on to the tenants
 	silences    *silences
 	switches    switching
+	halved      atomic.Uint64 // the last sleep that nothing but a half made connection put off
 
 	mu      sync.Mutex
 	all     map[string]*tenant
@@ -196,7 +198,7 @@ func (ts *tenants) make(name string) *tenant {
 	return &tenant{
 		service: name, self: ts.self, clock: ts.clock, kernel: ts.kernel, reach: ts.reach, log: ts.log, out: ts.out,
 		demand: ts.demand, listen: ts.listen, onForeign: ts.onForeign, desk: ts.desk, changed: ts.changed, switches: &ts.switches, silences: ts.silences,
-		inbox: make(chan func(), 256), ruler: ts.ruler,
+		inbox: make(chan func(), 256), ruler: ts.ruler, halved: &ts.halved,
 		holder: lease.NewHolder(name, ts.self, ts.incarnation),
 	}
 }

@@ -76,7 +76,8 @@ func (t *tenant) measure() {
 	}
 	if err := t.hold.Extend(time.Duration(until)); err != nil {
 		t.fail(doExtend, err)
-		t.lapse()
+		t.lapse("its lease cannot be shortened as its clock falls behind")
+		t.nextAsk, t.nextCheck = 0, 0
 		return
 	}
 	t.deadline = until

@@ -335,8 +335,8 @@ func TestUndone(t *testing.T) {
 		"it opened":                   {fsm.Ownership{Owner: "b", Epoch: 5}, 5, ""},
 		"it opened, and went on":      {fsm.Ownership{Owner: "a", Epoch: 6, Reason: fsm.OwnerSleeps}, 5, ""},
 		"it opened with its next":     {fsm.Ownership{Owner: "b", Epoch: 6, Reason: fsm.OwnerFailed}, 6, ""},
-		"another one opened":          {fsm.Ownership{Owner: "a", Epoch: 6, Reason: fsm.OwnerFailed}, 6, "given to b under epoch 5, which did not open it in time, and a got it under epoch 6: owner-failed"},
-		"nobody has it now":           {fsm.Ownership{Epoch: 7, Reason: fsm.NobodyAvailable}, 6, "nobody got it under epoch 7"},
+		"another one opened":          {fsm.Ownership{Owner: "a", Epoch: 6, Reason: fsm.OwnerFailed}, 6, "given to b under epoch 5; since then a has it under epoch 6: owner-failed"},
+		"nobody has it now":           {fsm.Ownership{Epoch: 7, Reason: fsm.NobodyAvailable}, 6, "nobody has it under epoch 7"},
 		"the record is not here yet":  {fsm.Ownership{Owner: "b", Epoch: 5}, 6, "it is open under epoch 6 since"},
 		"nor that of the move itself": {fsm.Ownership{Owner: "a", Epoch: 4}, 6, "it is open under epoch 6 since"},
 	} {

@@ -43,6 +43,49 @@ func TestLooksThatTookLong(t *testing.T) {
 	}
 }
 
+// What the looks themselves are off by does not add up: not at all where they are as sharp as is asked for, and where none ever is, and each
+// takes all of its tries, by no more than a fourth of the time that passes.
+func TestNoiseDoesNotAddUp(t *testing.T) {
+	const us = time.Microsecond
+	for name, c := range map[string]struct{ width, every, most time.Duration }{
+		"sharp":       {20 * us, 200 * us, grain},
+		"never sharp": {time.Millisecond, 8 * time.Millisecond, 100_000 * 8 * time.Millisecond / 4},
+	} {
+		var r Ruler
+		var last Bent
+		for i := range time.Duration(100_000) {
+			at := i * c.every
+			mono := at + i*7919%13*c.width/12 // anywhere between the two
+			last = r.Look(Sight{Before: at, Mono: mono, After: at + c.width})
+		}
+		if last.Ahead+last.Behind > c.most {
+			t.Errorf("%s: %+v, want %v at most", name, last, c.most)
+		}
+	}
+}
+
+// An entry that ran out stays over, however often the voter is started again; one that may run is lengthened.
+func TestUnwatchedRestartsBringNothingBack(t *testing.T) {
+	const sec = Boot(time.Second)
+	table := Table{Settled: true, Services: []Record{{
+		Service: "web", Highest: 1, Entry: Entry{Service: "web", Holder: "a", Epoch: 1, Incarnation: 1, LastSeen: 10 * sec, Expires: 11 * sec},
+	}}}
+	at := 10*sec + sec/2
+	for i := range 20 {
+		v := RestoreVoter("v", table)
+		v.ClockUnwatched(at)
+		e := v.Entries()["web"]
+		if i == 0 && e.Expires != 11*sec+sec/8 {
+			t.Errorf("half a second after it was seen it ends at %v", e.Expires)
+		}
+		if at >= 12*sec && e.Runs(at) {
+			t.Fatalf("after %d starts it runs at %v until %v", i+1, at, e.Expires)
+		}
+		table = v.Table()
+		at += sec * Boot(i+1)
+	}
+}
+
 func TestUntil(t *testing.T) {
 	const hour = Boot(time.Hour)
 	for _, c := range []struct {

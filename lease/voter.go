@@ -198,9 +198,12 @@ func (v *Voter) ClockUnwatched(now Boot) {
 		v.since = v.since.Add(max(now.Sub(v.since), 0) / unwatchedParts)
 	}
 	for _, l := range v.services {
-		if e := &l.entry; e.Epoch != 0 && !e.Released {
-			e.Expires = e.Expires.Add(max(now.Sub(e.LastSeen), 0) / unwatchedParts)
+		e := &l.entry
+		shown := max(now.Sub(e.LastSeen), 0)
+		if e.Epoch == 0 || e.Released || shown-shown/unwatchedParts >= e.Expires.Sub(e.LastSeen) {
+			continue // over, however the clock ran: nothing may bring that back
 		}
+		e.Expires = e.Expires.Add(shown / unwatchedParts)
 	}
 }
 

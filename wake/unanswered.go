@@ -42,22 +42,26 @@ func Unanswered(addrs []netip.Addr) ([]Owed, error) {
 	for _, a := range addrs {
 		ours[a] = true
 	}
-	var all []socket
+	var all []socket // that end at one of ours
+	here := make(map[[2]netip.AddrPort]bool)
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		some, err := dump(family, unix.IPPROTO_TCP, 1<<(diagInfo-1),
 			stateEstablished, stateSynReceived, stateFinWait1, stateFinWait2, stateCloseWait, stateLastAck, stateClosing)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, some...)
-	}
-	here := make(map[[2]netip.AddrPort]bool, len(all))
-	for _, s := range all {
-		here[[2]netip.AddrPort{s.local, s.remote}] = true
+		for _, s := range some {
+			if ours[s.local.Addr()] {
+				all = append(all, s)
+			}
+			if ours[s.remote.Addr()] {
+				here[[2]netip.AddrPort{s.local, s.remote}] = true
+			}
+		}
 	}
 	var out, half []Owed
 	for _, s := range all {
-		if !ours[s.local.Addr()] || here[[2]netip.AddrPort{s.remote, s.local}] { // no fence is between two ends on this host, such as a check's
+		if here[[2]netip.AddrPort{s.remote, s.local}] { // no fence is between two ends on this host, such as a check's
 			continue
 		}
 		switch why := s.owes(); why {

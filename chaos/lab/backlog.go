@@ -1,6 +1,10 @@
 package lab
 
-import "sync"
+import (
+	"fmt"
+	"sync"
+	"unsafe"
+)
 
 // backlogMost is how many bytes of frames may wait for their receiver: minutes of what hosts say, some tenths of a second of a flood.
 const backlogMost = 64 << 20
@@ -17,6 +21,7 @@ type backlog struct {
 	mu         sync.Mutex
 	waiting    []taken
 	bytes      int
+	over       error // nothing more will come, for this reason
 	news, room chan struct{}
 }
 
@@ -31,7 +36,7 @@ func (b *backlog) put(t taken, stop <-chan struct{}) bool {
 		fits := b.bytes < backlogMost
 		if fits {
 			b.waiting = append(b.waiting, t)
-			b.bytes += len(t.frame.Data)
+			b.bytes += len(t.frame.Data) + int(unsafe.Sizeof(t))
 		}
 		b.mu.Unlock()
 		if fits {
@@ -46,26 +51,37 @@ func (b *backlog) put(t taken, stop <-chan struct{}) bool {
 	}
 }
 
-// take gives all that wait, in their order, as soon as there are any; nil: stop was closed.
-func (b *backlog) take(stop <-chan struct{}) []taken {
+// end says that nothing more will come.
+func (b *backlog) end(why error) {
+	b.mu.Lock()
+	b.over = fmt.Errorf("the watch has ended by itself: %w", why)
+	b.mu.Unlock()
+	ring(b.news)
+}
+
+// take gives all that wait, in their order, as soon as there are any; nil: stop was closed, or nothing more will come.
+func (b *backlog) take(stop <-chan struct{}) ([]taken, error) {
 	for {
 		select {
 		case <-stop:
-			return nil
+			return nil, nil
 		default:
 		}
 		b.mu.Lock()
-		all := b.waiting
+		all, over := b.waiting, b.over
 		b.waiting, b.bytes = nil, 0
 		b.mu.Unlock()
 		if len(all) > 0 {
 			ring(b.room)
-			return all
+			return all, nil
+		}
+		if over != nil {
+			return nil, over
 		}
 		select {
 		case <-b.news:
 		case <-stop:
-			return nil
+			return nil, nil
 		}
 	}
 }

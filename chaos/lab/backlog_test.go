@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 )
@@ -24,7 +25,11 @@ func TestBacklog(t *testing.T) {
 			t.Errorf("%d wait when it is full, want 4", n)
 		}
 		for next := 0; next < all; {
-			for _, one := range b.take(stop) {
+			some, err := b.take(stop)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, one := range some {
 				if one.index != next {
 					t.Fatalf("got frame %d, want %d", one.index, next)
 				}
@@ -41,8 +46,22 @@ func TestBacklog(t *testing.T) {
 		if <-refused {
 			t.Error("one was taken though there is no room")
 		}
-		if b.take(stop) != nil {
-			t.Error("something is given after the end")
+		if some, err := b.take(stop); some != nil || err != nil {
+			t.Errorf("after the end it gives %v, %v", some, err)
 		}
 	})
+}
+
+// A watch that ends by itself is told of, when what it had taken before was given.
+func TestBacklogOver(t *testing.T) {
+	b, stop := newBacklog(), make(chan struct{})
+	b.put(taken{index: 7}, stop)
+	why := errors.New("no device")
+	b.end(why)
+	if some, err := b.take(stop); err != nil || len(some) != 1 || some[0].index != 7 {
+		t.Errorf("first %v, %v", some, err)
+	}
+	if some, err := b.take(stop); some != nil || !errors.Is(err, why) {
+		t.Errorf("then %v, %v", some, err)
+	}
 }

@@ -162,7 +162,8 @@ func (c *Capture) read() {
 	defer unix.Munmap(c.ring) // fails only for an address that is not a mapping
 	raw, err := c.socket.SyscallConn()
 	if err != nil {
-		return // stopped
+		c.backlog.end(err)
+		return
 	}
 	for next := 0; ; next = (next + 1) % slots {
 		slot := c.ring[next*slotSize : (next+1)*slotSize]
@@ -175,7 +176,8 @@ func (c *Capture) read() {
 			return ready
 		})
 		if err != nil {
-			return // stopped
+			c.backlog.end(err)
+			return
 		}
 		f, index, ok := c.frame(slot)
 		atomic.StoreUint32(status, unix.TP_STATUS_KERNEL)
@@ -196,7 +198,10 @@ func (c *Capture) pass(drop bool) {
 		defer func() { c.note(c.pcap.Flush()) }()
 	}
 	for {
-		all := c.backlog.take(c.stop)
+		all, err := c.backlog.take(c.stop)
+		if err != nil && c.err == nil {
+			c.err = err
+		}
 		if all == nil {
 			return
 		}

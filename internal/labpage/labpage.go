@@ -148,8 +148,10 @@ func (p *Page) Load() Values {
 		if seq&1 != 0 || atomic.LoadInt64(p.at(atSeq)) != seq {
 			continue
 		}
-		if known := p.last.Load(); known == nil || known.seq < seq {
-			p.last.Store(&whole{seq, v})
+		for known := p.last.Load(); known == nil || known.seq < seq; known = p.last.Load() {
+			if p.last.CompareAndSwap(known, &whole{seq, v}) {
+				break
+			}
 		}
 		return v
 	}

@@ -14,6 +14,7 @@ import (
 // holder's agent ends: killed, or stopped.
 func bentPlan(seed uint64) Plan {
 	p := NewPlan(4 * seed) // an even one, with no fault of its own
+	p.Seed = 1<<40 + seed  // it is no plan of that seed
 	p.Steps, p.Services = nil, p.Services[:1]
 	r := rand.New(rand.NewPCG(seed, 0x62656e6432))
 	holder := "holder:" + p.Services[0].Name

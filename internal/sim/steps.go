@@ -60,9 +60,6 @@ func (w *world) take(s Step) {
 	}
 	w.rec.tell("%s %s%s for %s: %s %s", s.Verb, s.Host, s.Service, s.For, s.Arg, s.Others)
 	kind := s.Verb
-	if kind == "bend" {
-		kind = string(history.Clock)
-	}
 	if s.Verb == "lid" {
 		kind = "freeze"
 		if over = m.lid(); over == nil {
@@ -80,7 +77,10 @@ func (w *world) take(s Step) {
 	}
 	undo := begin()
 	f.Took = time.Now()
-	ended := w.befall(f)
+	ended := func() {} // a bend excuses nothing
+	if s.Verb != "bend" {
+		ended = w.befall(f)
+	}
 	select {
 	case <-time.After(s.For):
 	case <-over:
