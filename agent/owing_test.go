@@ -2,6 +2,7 @@ package agent
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ func handedOver(w *world, service fsm.Service, leaving, half bool, halved uint64
 	})
 	w.giveAs(service, "b", 1, "")
 	w.pass(time.Second)
+	b.tenant.halved = new(atomic.Uint64)
 	b.tenant.halved.Store(halved)
 	x := b.tenant.wish
 	w.giveAs(service, "a", 2, "b")
