@@ -195,10 +195,14 @@ func TestSocketsThatMissed(t *testing.T) {
 		must(t, host.do(func() error { _, missed, err = s.Read(); return err }))
 		return missed
 	})
+	must(t, unix.SetsockoptInt(s.ended, unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20))
 	must(t, host.do(func() error {
+		if _, _, err := s.Read(); err != nil { // the last of them may have ended after the Read above, with no room for it
+			return err
+		}
 		_, missed, err := s.Read()
 		if missed {
-			t.Error("it is said twice")
+			t.Error("it is said again")
 		}
 		return err
 	}))
