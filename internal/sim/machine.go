@@ -51,6 +51,7 @@ type machine struct {
 	wakeup  chan string   // magic packets and the power button, while asleep
 	rest    time.Duration // pause before a daemon that ended is started again
 	leaving bool          // somebody told the daemon to leave the cluster
+	asking  int           // how many are telling it so right now: the next life may hear of it
 	wanted  bool          // the service manager keeps the daemon running
 	control *simnet.Process
 	claimed map[string]bool // kinds of faults that are being done to it
@@ -136,7 +137,7 @@ func (l *life) run(ctx context.Context) {
 		m.life = nil
 	}
 	left := err == nil && m.leaving
-	m.leaving = m.leaving && !left
+	m.leaving = m.leaving && (!left || m.asking > 0)
 	if !l.asked && !left {
 		why := "it returned without an error"
 		if err != nil {

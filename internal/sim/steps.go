@@ -409,6 +409,11 @@ func (w *world) apply(ctx context.Context, a *api.Client, s Step, c *history.Com
 func (m *machine) leave(ctx context.Context, a *api.Client) error {
 	m.mu.Lock()
 	m.leaving = true // a command that ends with an error may still be carried out
+	m.asking++
 	m.mu.Unlock()
-	return a.Leave(ctx)
+	err := a.Leave(ctx)
+	m.mu.Lock()
+	m.asking--
+	m.mu.Unlock()
+	return err
 }
