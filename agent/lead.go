@@ -38,7 +38,7 @@ type leader struct {
 	first    lease.Boot
 	movedOn  lease.Boot // when the lead was last offered to another voter
 	config   uint64
-	configAt lease.Boot            // or the term's first commit, if that is later (ruler.steady)
+	configAt lease.Boot            // or the term's first commit, if that is later (ruler.mark)
 	silent   map[string]lease.Boot // by node: since when gossip does not have it alive
 	known    map[string]string     // the nodes that had a record at the last look, with their keys
 	left     map[string]uint64     // by node: the incarnation that left while it was still in touch

@@ -22,10 +22,10 @@ type scene struct {
 
 	mu     sync.Mutex
 	learnt map[string]tenureSeen // by service: when this host first saw the present epoch
-	freed  lease.Boot            // when this host last learnt that a service was deleted or redefined (ruler.steady)
+	freed  lease.Boot            // when this host last learnt that a service was deleted or redefined (ruler.mark)
 	timing time.Time             // fsm.Timing.Changed as last seen, and when it was first seen
 	timed  lease.Boot
-	force  lease.Boot            // the same as timed (ruler.steady)
+	force  lease.Boot            // the same as timed (ruler.mark)
 	health cluster.HealthTable   // what targets say of their services
 	looked lease.Boot            // when the last view was taken
 	busy   map[string]tenureSeen // by service: when its owner last said that it passes connections on
